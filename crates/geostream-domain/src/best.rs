@@ -1,0 +1,130 @@
+//! The best few of many candidates.
+
+use crate::decision::Reason;
+use crate::hash::ClientKey;
+use crate::operator::AlternativeCount;
+use crate::pool::Contender;
+use crate::rank::exact;
+use crate::table::RegionIndex;
+
+/// The best candidates seen, best first.
+#[derive(Debug)]
+pub(crate) struct Best<'a> {
+    hits: [Hit; SLOTS],
+    length: usize,
+    wanted: usize,
+    /// The terms of the last of the wanted hits.
+    worst: f64,
+    /// The best candidate that could not be chosen.
+    refused: Option<Hit>,
+    contenders: &'a [Contender],
+    client: ClientKey,
+}
+
+/// A candidate that was found.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    terms: f64,
+    /// What settles near-ties; drawn when there is one.
+    draw: Option<u64>,
+    position: u32,
+    /// The angle from the client in radians; not a number for a client without a location.
+    angle: f32,
+}
+
+/// The answer and the most alternatives.
+pub(crate) const SLOTS: usize = AlternativeCount::MAX + 1;
+
+impl<'a> Best<'a> {
+    /// Prepares for as many hits among the contenders as are wanted, 1 to [`SLOTS`].
+    pub(crate) fn new(wanted: usize, contenders: &'a [Contender], client: ClientKey) -> Self {
+        let nothing = Hit { terms: exact::WORST, draw: None, position: 0, angle: f32::NAN };
+        Self {
+            hits: [nothing; SLOTS],
+            length: 0,
+            wanted: wanted.clamp(1, SLOTS),
+            worst: exact::WORST,
+            refused: None,
+            contenders,
+            client,
+        }
+    }
+
+    /// Returns each region that was found and its angle from the client, best first.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (RegionIndex, f32)> {
+        let found = &self.hits[..self.length];
+        found.iter().map(|hit| (self.contenders[hit.position as usize].region, hit.angle))
+    }
+
+    /// Returns how many hits are wanted.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// Tells whether as many have been found as are wanted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.length == self.wanted
+    }
+
+    /// The terms beyond which nothing is of interest.
+    pub(crate) fn worst(&self) -> f64 {
+        self.worst
+    }
+
+    /// Returns why the best candidate of all is not the first hit.
+    pub(crate) fn passed_over(&mut self) -> Option<Reason> {
+        let mut refused = self.refused?;
+        if self.goes_before(&mut refused, 0) {
+            self.contenders[refused.position as usize].standing.passed_over()
+        } else {
+            None
+        }
+    }
+
+    /// Notes a candidate that may not be chosen.
+    pub(crate) fn refuse(&mut self, position: u32, terms: f64, angle: f32) {
+        let mut hit = Hit { terms, draw: None, position, angle };
+        let is_best = match &mut self.refused {
+            Some(best) => is_before(&mut hit, best, self.contenders, self.client),
+            None => true,
+        };
+        if is_best {
+            self.refused = Some(hit);
+        }
+    }
+
+    /// Puts a candidate in its place among the others, if it is one of the best.
+    pub(crate) fn insert(&mut self, position: u32, terms: f64, angle: f32) {
+        let mut hit = Hit { terms, draw: None, position, angle };
+        let last = self.wanted - 1;
+        if !self.goes_before(&mut hit, last) {
+            return;
+        }
+        let mut at = self.length.min(last);
+        while at > 0 && self.goes_before(&mut hit, at - 1) {
+            self.hits[at] = self.hits[at - 1];
+            at -= 1;
+        }
+        self.hits[at] = hit;
+        self.length = (self.length + 1).min(self.wanted);
+        self.worst = self.hits[last].terms;
+    }
+
+    fn goes_before(&mut self, hit: &mut Hit, at: usize) -> bool {
+        is_before(hit, &mut self.hits[at], self.contenders, self.client)
+    }
+}
+
+/// Compares as the two regions' [`Rank`](crate::Rank)s do, and draws for near-ties alone.
+#[inline]
+fn is_before(a: &mut Hit, b: &mut Hit, contenders: &[Contender], client: ClientKey) -> bool {
+    if a.terms != b.terms {
+        return a.terms < b.terms;
+    }
+    let draw = |hit: &mut Hit| {
+        let contender = &contenders[hit.position as usize];
+        let draw = *hit.draw.get_or_insert_with(|| contender.draw(client));
+        (draw, contender.region)
+    };
+    draw(a) < draw(b)
+}

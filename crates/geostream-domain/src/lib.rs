@@ -1,0 +1,81 @@
+//! Which region should serve this client now?
+//!
+//! A [`Config`] holds regions and services; it changes by [`Change`]s and is valid at any time.
+//! Together with [`Observations`] it is compiled into a [`RoutingTable`], an immutable value that
+//! decides in well under a microsecond: it takes a [`Client`] and returns a [`Decision`] with its
+//! [`Reason`] and alternatives, or an [`Explanation`] with every region's fate.
+//!
+//! The crate does no I/O, owns no clock and draws no random numbers. Regions are ranked by a
+//! [`Rank`] with a derived order: no weighted sums, so each step of a decision can be read.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use geostream_domain::{
+//!     Change, Client, Config, GeoPoint, Observations, Region, RoutingTable, Service, Timestamp,
+//! };
+//!
+//! let oregon = Region::new("us-west-2".parse()?, GeoPoint::new(45.5, -122.7)?);
+//! let dublin = Region::new("eu-west-1".parse()?, GeoPoint::new(53.3, -6.3)?);
+//! let api = Service::new("api".parse()?, [oregon.id.clone(), dublin.id.clone()]);
+//! let config = Config::default().after([
+//!     Change::PutRegion(Arc::new(oregon)),
+//!     Change::PutRegion(Arc::new(dublin)),
+//!     Change::PutService(Arc::new(api)),
+//! ])?;
+//! let observed = Observations::default();
+//! let table = RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None);
+//!
+//! let client = Client::at(GeoPoint::new(48.9, 2.4)?);
+//! let decision = table.service("api").ok_or("no such service")?.route(&client)?;
+//! assert_eq!(table.region(decision.region).id.as_str(), "eu-west-1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod best;
+mod config;
+mod country;
+mod decision;
+mod geo;
+mod geofence;
+mod hash;
+mod latency;
+mod leaf;
+mod location;
+mod name;
+mod observation;
+mod operator;
+mod pool;
+mod rank;
+mod region;
+mod service;
+mod table;
+mod time;
+mod yardstick;
+
+pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
+pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
+pub use decision::{
+    Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
+};
+pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError, UnitVector};
+pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
+pub use hash::ClientKey;
+pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
+pub use location::{Location, Precision};
+pub use name::{LabelKey, LabelValue, Line, NameError, RegionId, ServiceId};
+pub use observation::{Health, Load, LoadError, Observation, Observations};
+pub use operator::{
+    AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
+    UnknownFlag,
+};
+pub use rank::{Rank, Reach, Terms};
+pub use region::{
+    Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
+    TooManyLabels,
+};
+pub use service::{
+    AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
+    Service, Weight, WeightError,
+};
+pub use table::{RegionEntry, RegionIndex, RoutingTable, ServiceTable};
+pub use time::Timestamp;

@@ -1,0 +1,270 @@
+//! Services: what clients ask for, and by which policy a region is chosen.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::geofence::Geofence;
+use crate::latency::Rtt;
+use crate::name::{RegionId, ServiceId};
+
+/// What a client asks for: the regions that offer it and how one of them is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The id that requests carry.
+    pub id: ServiceId,
+    /// The regions that offer the service; at least one.
+    pub members: BTreeMap<RegionId, Member>,
+    /// How members are ranked.
+    pub policy: Policy,
+    /// Which members may serve which clients.
+    pub geofence: Geofence,
+    /// What happens when no permitted member can serve.
+    pub all_down: AllDown,
+}
+
+impl Service {
+    /// Returns a service over these regions with equal members, ranked by latency.
+    pub fn new(id: ServiceId, members: impl IntoIterator<Item = RegionId>) -> Self {
+        Self {
+            id,
+            members: members.into_iter().map(|region| (region, Member::default())).collect(),
+            policy: Policy::default(),
+            geofence: Geofence::default(),
+            all_down: AllDown::default(),
+        }
+    }
+}
+
+/// What a service says of one of its regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The region's share among equals, and among all under [`Objective::Weighted`].
+    pub weight: Weight,
+    /// The region's tier under [`Objective::Priority`]; 0 is tried first.
+    pub priority: u16,
+    /// Kilometres added to the region's distance under [`Objective::Proximity`]; a negative bias
+    /// attracts clients.
+    pub bias: Bias,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { weight: Weight::ONE, priority: 0, bias: Bias::NONE }
+    }
+}
+
+/// A share relative to the other members', 0 to 1,000,000.
+///
+/// A member of weight 0 is chosen only when no other member of its band can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(u32);
+
+/// A number that is no weight.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{0} is not a weight from 0 to 1000000")]
+pub struct WeightError(u32);
+
+impl Weight {
+    /// The weight of a member whose service says nothing of it.
+    pub const ONE: Self = Self(1);
+
+    /// Takes a weight from 0 to 1,000,000.
+    ///
+    /// # Errors
+    ///
+    /// Refuses more.
+    pub fn new(weight: u32) -> Result<Self, WeightError> {
+        if weight > 1_000_000 { Err(WeightError(weight)) } else { Ok(Self(weight)) }
+    }
+
+    /// Returns the weight as a number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// Kilometres added to a distance, -20,000 to 20,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bias(i32);
+
+/// A number that is no bias.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{0} is not a bias in kilometres from -20000 to 20000")]
+pub struct BiasError(i32);
+
+impl Bias {
+    /// No bias: the distance as it is.
+    pub const NONE: Self = Self(0);
+
+    /// The largest bias either way, in kilometres: half around the Earth.
+    pub const MAX_KM: i32 = 20_000;
+
+    /// Takes kilometres from -20,000 to 20,000.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what lies outside.
+    pub fn from_km(km: i32) -> Result<Self, BiasError> {
+        if (-Self::MAX_KM..=Self::MAX_KM).contains(&km) { Ok(Self(km)) } else { Err(BiasError(km)) }
+    }
+
+    /// Returns the bias in kilometres.
+    #[must_use]
+    pub fn km(self) -> i32 {
+        self.0
+    }
+}
+
+/// How a service's members are ranked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// What makes one region better than another.
+    pub objective: Objective,
+    /// The order for clients whose location is unknown, best first; members that are not listed
+    /// share the place behind the last.
+    pub without_location: Vec<RegionId>,
+}
+
+/// What makes one region better than another.
+///
+/// Near-ties share a band, and within a band a stable hash of the client chooses by weight. Bands
+/// are fixed, each centred on a multiple of its width, and not laid around the best candidate: so a
+/// region that comes or goes moves no client but its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// The least estimated round-trip time.
+    Latency {
+        /// How wide a band of near-ties is.
+        band: Band,
+    },
+    /// The least great-circle distance, bias included.
+    Proximity {
+        /// How wide a band of near-ties is, in kilometres.
+        band: BandKm,
+    },
+    /// The cheapest of the regions within the allowance; outside it, the least latency.
+    Cost {
+        /// The estimated round-trip time that is good enough.
+        allowance: Rtt,
+        /// How wide a band of near-ties in latency is, among equally cheap regions.
+        band: Band,
+    },
+    /// The least used share of capacity, in steps of 10 %, within the allowance; outside it, the
+    /// least latency.
+    Load {
+        /// The estimated round-trip time that is good enough.
+        allowance: Rtt,
+        /// How wide a band of near-ties in latency is, among equally loaded regions.
+        band: Band,
+    },
+    /// The first tier in which a region can serve; within a tier, the least latency.
+    Priority {
+        /// How wide a band of near-ties in latency is, within a tier.
+        band: Band,
+    },
+    /// A share of the clients proportional to each member's weight.
+    Weighted,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::Latency { band: Band::default() }
+    }
+}
+
+/// The width of a band of near-ties in estimated round-trip time: 0.1 ms to 10 s, 5 ms by default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Band(f64);
+
+/// A number that is no band of round-trip times.
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[error("{0} is not a width in milliseconds from 0.1 to 10000")]
+pub struct BandError(f64);
+
+impl Band {
+    /// Takes a width in milliseconds, from 0.1 to 10,000.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what lies outside or is not a number.
+    pub fn from_millis(millis: f64) -> Result<Self, BandError> {
+        if (0.1..=10_000.0).contains(&millis) { Ok(Self(millis)) } else { Err(BandError(millis)) }
+    }
+
+    /// Returns the width in milliseconds.
+    #[must_use]
+    pub fn as_millis(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for Band {
+    fn default() -> Self {
+        Self(5.0)
+    }
+}
+
+/// The width of a band of near-ties in distance: 1 to 20,000 km, 250 km by default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BandKm(f64);
+
+/// A number that is no band of distances.
+#[derive(Clone, Copy, Debug, Error, PartialEq)]
+#[error("{0} is not a width in kilometres from 1 to 20000")]
+pub struct BandKmError(f64);
+
+impl BandKm {
+    /// Takes a width in kilometres, from 1 to 20,000.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what lies outside or is not a number.
+    pub fn from_km(km: f64) -> Result<Self, BandKmError> {
+        if (1.0..=20_000.0).contains(&km) { Ok(Self(km)) } else { Err(BandKmError(km)) }
+    }
+
+    /// Returns the width in kilometres.
+    #[must_use]
+    pub fn as_km(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for BandKm {
+    fn default() -> Self {
+        Self(250.0)
+    }
+}
+
+/// What happens when no member that may serve the client is able to.
+///
+/// No rule ever answers a drained or fenced region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AllDown {
+    /// Rank as if all were healthy: health checks that fail everywhere at once are more often
+    /// wrong than right.
+    #[default]
+    FailOpen,
+    /// Refuse, with an error that says so.
+    Closed,
+    /// Rank those that were able last; where nobody knows of any, fail open.
+    LastGood,
+    /// Answer one region, such as the one with the page that says sorry.
+    Static(RegionId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_ranges() {
+        assert_eq!(Weight::new(1_000_001), Err(WeightError(1_000_001)));
+        assert_eq!(Bias::from_km(-20_001), Err(BiasError(-20_001)));
+        assert!(Band::from_millis(0.0).is_err());
+        assert!(Band::from_millis(f64::NAN).is_err());
+        assert!(BandKm::from_km(20_001.0).is_err());
+    }
+}

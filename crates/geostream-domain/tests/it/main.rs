@@ -1,0 +1,10 @@
+//! What holds for every configuration and every client.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod allocation;
+mod decisions;
+mod diff;
+mod geometry;
+mod latency_fit;
+mod world;
