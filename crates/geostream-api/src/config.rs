@@ -1,0 +1,300 @@
+//! A configuration as people write it and stores keep it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+use crate::unique;
+
+/// A declared configuration: everything but the overrides, which operators set as things happen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The regions by their ids.
+    #[serde(default, deserialize_with = "unique::map")]
+    pub regions: BTreeMap<String, Region>,
+    /// The services by their ids.
+    #[serde(default, deserialize_with = "unique::map")]
+    pub services: BTreeMap<String, Service>,
+    /// The flags that are not in their default state.
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, bool>,
+    /// The settings.
+    #[serde(default)]
+    pub settings: Settings,
+}
+
+/// A place that can serve clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Degrees north, -90 to 90.
+    pub latitude: f64,
+    /// Degrees east, -180 to 180.
+    pub longitude: f64,
+    /// The URL that clients are sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// How much load it can take, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+    /// US dollars per gigabyte served, 0 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_per_gb: Option<f64>,
+    /// Facts that geofences select regions by.
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What clients ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The regions that offer it, by their ids; at least one.
+    #[serde(deserialize_with = "unique::map")]
+    pub members: BTreeMap<String, Member>,
+    /// How they are ranked.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Which of them may serve which clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub geofence: Vec<FenceRule>,
+    /// What happens when none that may serve can.
+    #[serde(default)]
+    pub all_down: AllDown,
+}
+
+/// What a service says of one of its regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its share among equals, 0 to 1,000,000.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// Its tier under the objective `priority`; 0 is tried first.
+    #[serde(default, skip_serializing_if = "is_zero_u16")]
+    pub priority: u16,
+    /// Kilometres added to its distance under the objective `proximity`.
+    #[serde(default, skip_serializing_if = "is_zero_i32")]
+    pub bias_km: i32,
+}
+
+/// How a service's members are ranked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// `latency` (the default), `proximity`, `cost`, `load`, `priority` or `weighted`.
+    #[serde(default)]
+    pub objective: Objective,
+    /// How wide a band of near-ties in latency is, in milliseconds; 5 by default. Not for
+    /// `proximity` and `weighted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band_ms: Option<f64>,
+    /// How wide a band of near-ties in distance is, in kilometres; 250 by default. For `proximity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band_km: Option<f64>,
+    /// The round-trip time in milliseconds that is good enough. For `cost` and `load`, which need
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance_ms: Option<f64>,
+    /// The order of members for clients whose location is unknown, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_location: Vec<String>,
+}
+
+/// What makes one region better than another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The least estimated round-trip time.
+    #[default]
+    Latency,
+    /// The least distance.
+    Proximity,
+    /// The least cost within an allowance of latency.
+    Cost,
+    /// The least used share of capacity within an allowance of latency.
+    Load,
+    /// The first tier that can serve.
+    Priority,
+    /// A share by weight.
+    Weighted,
+}
+
+/// For these clients, these regions only, and never those.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceRule {
+    /// The clients to whom it applies; without, to all.
+    #[serde(default)]
+    pub clients: Clients,
+    /// Label selectors (`key=value`, `key` or `*`) of which a region must match one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Label selectors of which a region must match none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// The clients that match any part, or all where no part is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clients {
+    /// ISO 3166-1 alpha-2 codes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub countries: Vec<String>,
+    /// `AF`, `AN`, `AS`, `EU`, `NA`, `OC` or `SA`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continents: Vec<String>,
+    /// Those of whom not even the continent is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// What happens when no member that may serve a client can.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
+pub enum AllDown {
+    /// Rank them as if all were healthy.
+    #[default]
+    FailOpen,
+    /// Refuse.
+    Closed,
+    /// Rank those that could last.
+    LastGood,
+    /// Answer this region.
+    Static {
+        /// The region.
+        region: String,
+    },
+}
+
+/// The settings of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The service that a request without one means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_service: Option<String>,
+    /// How many alternatives an answer carries, 0 to 8; 3 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternatives: Option<u8>,
+}
+
+/// An operator's word on a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// `drain`, `up` or `down`.
+    pub action: OverrideAction,
+    /// Who wants it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it was set.
+    pub since: Time,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+}
+
+/// What an override does to a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideAction {
+    /// No new client.
+    Drain,
+    /// Treated as healthy.
+    Up,
+    /// Treated as unhealthy.
+    Down,
+}
+
+/// One step from a configuration to the next, as stores keep it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Adds or replaces a region.
+    PutRegion {
+        /// Its id.
+        id: String,
+        /// The region.
+        region: Region,
+    },
+    /// Removes a region.
+    RemoveRegion {
+        /// Its id.
+        id: String,
+    },
+    /// Adds or replaces a service.
+    PutService {
+        /// Its id.
+        id: String,
+        /// The service.
+        service: Service,
+    },
+    /// Removes a service.
+    RemoveService {
+        /// Its id.
+        id: String,
+    },
+    /// Sets or replaces an override.
+    SetOverride {
+        /// The region it speaks of.
+        region: String,
+        /// The override.
+        #[serde(rename = "override")]
+        wish: Override,
+    },
+    /// Clears an override.
+    ClearOverride {
+        /// The region it speaks of.
+        region: String,
+    },
+    /// Switches a flag.
+    SetFlag {
+        /// Its name.
+        flag: String,
+        /// Whether it is on.
+        on: bool,
+    },
+    /// Sets the default service, or none.
+    SetDefaultService {
+        /// The service.
+        service: Option<String>,
+    },
+    /// Sets how many alternatives an answer carries.
+    SetAlternatives {
+        /// How many.
+        count: u8,
+    },
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero_u16(number: &u16) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero_i32(number: &i32) -> bool {
+    *number == 0
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { weight: 1, priority: 0, bias_km: 0 }
+    }
+}

@@ -1,0 +1,281 @@
+//! Changing and watching the configuration.
+
+use geostream_domain as domain;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
+use crate::time::Time;
+
+/// What a write led to, or would lead to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// The revision after the write; for a dry run, the one that it was worked out on.
+    pub revision: u64,
+    /// What changed; empty if everything was so already, and then no revision was added.
+    pub changes: Vec<Difference>,
+}
+
+/// One part of a configuration before and after a change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The part, such as `regions/us-west-2`.
+    pub path: String,
+    /// What it was; null if there was none.
+    pub before: Option<Value>,
+    /// What it is; null if it is gone.
+    pub after: Option<Value>,
+}
+
+impl Difference {
+    /// Returns what differs between two configurations.
+    #[must_use]
+    pub fn between(old: &domain::Config, new: &domain::Config) -> Vec<Self> {
+        let changes = old.changes_to(new);
+        changes.iter().map(|change| Self::of(change, old, new)).collect()
+    }
+
+    fn of(change: &domain::Change, old: &domain::Config, new: &domain::Config) -> Self {
+        let part = |kind: &str, id: &dyn std::fmt::Display| format!("{kind}/{id}");
+        let both = |path: String, view: &dyn Fn(&domain::Config) -> Option<Value>| Self {
+            path,
+            before: view(old),
+            after: view(new),
+        };
+        match change {
+            domain::Change::PutRegion(region) => both(part("regions", &region.id), &|config| {
+                config.regions().get(&region.id).map(|region| value(Region::from(&**region)))
+            }),
+            domain::Change::RemoveRegion(id) => both(part("regions", id), &|config| {
+                config.regions().get(id).map(|region| value(Region::from(&**region)))
+            }),
+            domain::Change::PutService(service) => both(part("services", &service.id), &|config| {
+                config.services().get(&service.id).map(|service| value(Service::from(&**service)))
+            }),
+            domain::Change::RemoveService(id) => both(part("services", id), &|config| {
+                config.services().get(id).map(|service| value(Service::from(&**service)))
+            }),
+            domain::Change::SetOverride(wish) => both(part("overrides", &wish.region), &|config| {
+                config.overrides().get(&wish.region).map(|wish| value(Override::from(wish)))
+            }),
+            domain::Change::ClearOverride(region) => both(part("overrides", region), &|config| {
+                config.overrides().get(region).map(|wish| value(Override::from(wish)))
+            }),
+            domain::Change::SetFlag(flag, _) => {
+                both(part("flags", flag), &|config| Some(config.flag(*flag).into()))
+            }
+            domain::Change::SetSetting(domain::Setting::DefaultService(_)) => {
+                both(part("settings", &"default_service"), &|config| {
+                    Settings::from(config.settings()).default_service.map(Value::from)
+                })
+            }
+            domain::Change::SetSetting(domain::Setting::Alternatives(_)) => {
+                both(part("settings", &"alternatives"), &|config| {
+                    Settings::from(config.settings()).alternatives.map(Value::from)
+                })
+            }
+        }
+    }
+}
+
+/// Shows a document as JSON.
+fn value(document: impl Serialize) -> Value {
+    serde_json::to_value(document).expect("the vocabulary has text keys and finite numbers")
+}
+
+/// One commit of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The revision that it led to.
+    pub revision: u64,
+    /// When it was proposed.
+    pub at: Time,
+    /// Who proposed it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// How many changes it has.
+    pub changes: usize,
+    /// The first ten of them in words.
+    pub summary: Vec<String>,
+}
+
+impl HistoryEntry {
+    /// The most changes that a summary tells of.
+    pub const SUMMARY: usize = 10;
+
+    /// Says in words what a change does.
+    #[must_use]
+    pub fn in_words(change: &domain::Change) -> String {
+        match change {
+            domain::Change::PutRegion(region) => format!("put region {}", region.id),
+            domain::Change::RemoveRegion(id) => format!("remove region {id}"),
+            domain::Change::PutService(service) => format!("put service {}", service.id),
+            domain::Change::RemoveService(id) => format!("remove service {id}"),
+            domain::Change::SetOverride(wish) => {
+                format!("override region {}: {}", wish.region, wish.action.as_str())
+            }
+            domain::Change::ClearOverride(region) => format!("clear override of region {region}"),
+            domain::Change::SetFlag(flag, on) => {
+                format!("switch flag {flag} {}", if *on { "on" } else { "off" })
+            }
+            domain::Change::SetSetting(domain::Setting::DefaultService(Some(service))) => {
+                format!("set default service {service}")
+            }
+            domain::Change::SetSetting(domain::Setting::DefaultService(None)) => {
+                "set no default service".to_owned()
+            }
+            domain::Change::SetSetting(domain::Setting::Alternatives(count)) => {
+                format!("set alternatives {}", count.get())
+            }
+        }
+    }
+}
+
+/// A page of the log, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// The commits.
+    pub commits: Vec<HistoryEntry>,
+    /// Where the next page begins, as the query parameter `below`; null on the last page.
+    pub next_below: Option<u64>,
+}
+
+/// Goes back to what an earlier revision said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The revision to go back to.
+    pub revision: u64,
+}
+
+/// Sets an operator's word on a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideRequest {
+    /// `drain`, `up` or `down`.
+    pub action: OverrideAction,
+    /// Why.
+    pub reason: String,
+    /// Who wants it; without, the token's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// After how many seconds it ends by itself, up to a year; without, it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<u32>,
+}
+
+/// A flag and its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flag {
+    /// Its name.
+    pub name: String,
+    /// Whether it is on.
+    pub on: bool,
+    /// Whether it is on where nobody has set it.
+    pub default: bool,
+    /// What it does when it is on.
+    pub description: String,
+}
+
+/// Switches a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toggle {
+    /// Whether it is to be on.
+    pub on: bool,
+}
+
+/// Asks for a new token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Who will use it: the author of what is done with it.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    pub scope: String,
+}
+
+/// A new token; its text is shown this once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// The text that goes behind `Bearer`.
+    pub token: String,
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub record: Token,
+}
+
+/// What is known of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Tells tokens apart; no secret.
+    pub id: String,
+    /// Who uses it.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`.
+    pub scope: String,
+    /// When it was made.
+    pub created: Time,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// When it was started.
+    pub started: Time,
+    /// The revision that it decides by.
+    pub revision: u64,
+    /// When its routing table was made.
+    pub table_compiled: Time,
+    /// Why it decides by the table of an earlier run: the store could not be read. Null if it was.
+    pub store_error: Option<String>,
+    /// How many regions there are.
+    pub regions: usize,
+    /// How many services there are.
+    pub services: usize,
+    /// The overrides that hold.
+    pub overrides: std::collections::BTreeMap<String, Override>,
+    /// The GeoIP data.
+    pub geo: Vec<GeoDatabase>,
+}
+
+/// A file of GeoIP data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeoDatabase {
+    /// The type that the file says it is of.
+    pub kind: String,
+    /// The file's path.
+    pub path: String,
+    /// When the data was made.
+    pub built: Time,
+    /// The size of the file in bytes.
+    pub bytes: u64,
+    /// `ipv4`, `ipv6` or `both`.
+    pub families: String,
+    /// What has to be shown beside results for people.
+    pub attribution: Option<String>,
+    /// Why a newer file that lies there is not used.
+    pub refused: Option<String>,
+}
+
+/// What two configurations differ in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The revision that is compared.
+    pub from: u64,
+    /// The revision that it is compared with.
+    pub to: u64,
+    /// What differs.
+    pub changes: Vec<Difference>,
+}
+
+impl Config {
+    /// Tells whether the document declares nothing, as an empty file does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.regions.is_empty() && self.services.is_empty()
+    }
+}

@@ -1,0 +1,35 @@
+//! GeoStream's HTTP vocabulary.
+//!
+//! Plain types that serde reads and writes, shared by the server, the admin CLI and Rust clients.
+//! Reading refuses unknown fields and duplicate names. What a document says is checked when it is
+//! turned into the domain's types, and every bad field is reported with a pointer to it.
+//!
+//! The same vocabulary is what a declared configuration is written in (TOML or JSON), and what a
+//! store keeps of a change.
+
+mod config;
+mod control;
+mod fields;
+mod problem;
+mod read;
+mod route;
+mod time;
+mod unique;
+mod write;
+
+pub use config::{
+    AllDown, Change, Clients, Config, FenceRule, Member, Objective, Override, OverrideAction,
+    Policy, Region, Service, Settings,
+};
+pub use control::{
+    Diff, Difference, Flag, GeoDatabase, HistoryEntry, HistoryPage, NewToken, OverrideRequest,
+    Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
+};
+pub use fields::{FieldError, FieldErrors, Fields};
+pub use problem::Problem;
+pub use read::pointer_in_service;
+pub use route::{
+    Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, Explained, Explanation,
+    LocationClaim, Observed, RouteAnswer, RouteRequest, Terms,
+};
+pub use time::Time;

@@ -1,0 +1,343 @@
+//! From documents to the domain: where everything is checked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use geostream_domain as domain;
+
+use crate::config::{
+    AllDown, Change, Config, FenceRule, Member, Objective, Override, Policy, Region, Service,
+    Settings,
+};
+use crate::fields::{FieldErrors, Fields, step};
+
+impl Config {
+    /// Turns the document into a configuration with the overrides of another.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field; or, once all can be read, the first part that does not fit the others.
+    pub fn to_domain(&self, current: &domain::Config) -> Result<domain::Config, FieldErrors> {
+        let mut fields = Fields::default();
+        let mut changes = Vec::new();
+        for (id, region) in &self.regions {
+            let at = format!("/regions{}", step(id));
+            changes.extend(fields.part(at, region.to_domain(id)).map(domain::Change::PutRegion));
+        }
+        for (id, service) in &self.services {
+            let at = format!("/services{}", step(id));
+            changes.extend(fields.part(at, service.to_domain(id)).map(domain::Change::PutService));
+        }
+        for (name, &on) in &self.flags {
+            let flag = fields.check(format_args!("/flags{}", step(name)), name.parse());
+            changes.extend(flag.map(|flag| domain::Change::SetFlag(flag, on)));
+        }
+        let settings = fields.part("/settings", self.settings.to_domain());
+        changes.extend(settings.unwrap_or_default().into_iter().map(domain::Change::SetSetting));
+        let changes = fields.finish(Some(changes))?;
+        let config = domain::Config::default()
+            .after(changes)
+            .map_err(|error| FieldErrors::one(pointer_in_config(&error.source), error.source))?;
+        Ok(config.with_overrides_of(current))
+    }
+}
+
+/// Returns where in a declared configuration a rule is broken.
+fn pointer_in_config(error: &domain::ConfigError) -> String {
+    use domain::ConfigError as E;
+    match error {
+        E::UnknownRegion(region) | E::NoOverride(region) | E::RegionInUse { region, .. } => {
+            format!("/regions/{region}")
+        }
+        E::TooManyRegions => "/regions".to_owned(),
+        E::TooManyServices => "/services".to_owned(),
+        E::UnknownService(_) | E::ServiceIsDefault(_) => "/settings/default_service".to_owned(),
+        E::NoMembers(service)
+        | E::UnknownMember { service, .. }
+        | E::UnknownStatic { service, .. }
+        | E::BadOrder { service, .. }
+        | E::FenceTooLong(service)
+        | E::FenceTooComplex(service) => {
+            format!("/services/{service}{}", pointer_in_service(error))
+        }
+    }
+}
+
+/// Returns where in a service's document a rule that spans several parts is broken.
+#[must_use]
+pub fn pointer_in_service(error: &domain::ConfigError) -> &'static str {
+    use domain::ConfigError as E;
+    match error {
+        E::NoMembers(_) | E::UnknownMember { .. } => "/members",
+        E::UnknownStatic { .. } => "/all_down/region",
+        E::BadOrder { .. } => "/policy/without_location",
+        E::FenceTooLong(_) | E::FenceTooComplex(_) => "/geofence",
+        E::UnknownRegion(_)
+        | E::UnknownService(_)
+        | E::NoOverride(_)
+        | E::RegionInUse { .. }
+        | E::ServiceIsDefault(_)
+        | E::TooManyRegions
+        | E::TooManyServices => "",
+    }
+}
+
+impl Region {
+    /// Turns the document into a region of this id.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field.
+    pub fn to_domain(&self, id: &str) -> Result<Arc<domain::Region>, FieldErrors> {
+        let mut fields = Fields::default();
+        let id = fields.check("", id.parse());
+        let name = fields.check_some("/name", self.name.as_ref().map(|name| name.parse()));
+        let point = domain::GeoPoint::new(self.latitude, self.longitude);
+        let at = match point {
+            Err(domain::GeoPointError::Longitude(_)) => "/longitude",
+            Err(domain::GeoPointError::Latitude(_)) | Ok(_) => "/latitude",
+        };
+        let point = fields.check(at, point);
+        let endpoint =
+            fields.check_some("/endpoint", self.endpoint.as_ref().map(|url| url.parse()));
+        let capacity = fields.check_some("/capacity", self.capacity.map(domain::Capacity::new));
+        let cost =
+            fields.check_some("/cost_per_gb", self.cost_per_gb.map(domain::Cost::from_usd_per_gb));
+        let labels = read_labels(&self.labels, &mut fields);
+        let region = id.zip(point).zip(labels).map(|((id, point), labels)| {
+            Arc::new(domain::Region { id, name, point, endpoint, capacity, cost, labels })
+        });
+        fields.finish(region)
+    }
+}
+
+fn read_labels(labels: &BTreeMap<String, String>, fields: &mut Fields) -> Option<domain::Labels> {
+    let mut read = BTreeMap::new();
+    for (key, value) in labels {
+        let at = format!("/labels{}", step(key));
+        let key = fields.check(&at, key.parse());
+        let value = fields.check(&at, value.parse());
+        read.extend(key.zip(value));
+    }
+    fields.check("/labels", domain::Labels::new(read))
+}
+
+impl Service {
+    /// Turns the document into a service of this id.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field.
+    pub fn to_domain(&self, id: &str) -> Result<Arc<domain::Service>, FieldErrors> {
+        let mut fields = Fields::default();
+        let id = fields.check("", id.parse());
+        let mut members = BTreeMap::new();
+        for (region, member) in &self.members {
+            let at = format!("/members{}", step(region));
+            let region = fields.check(&at, region.parse());
+            let member = fields.part(&at, member.to_domain());
+            members.extend(region.zip(member));
+        }
+        if self.members.is_empty() {
+            fields.note("/members", "at least one region is expected");
+        }
+        let policy = fields.part("/policy", self.policy.to_domain());
+        let rules = self.geofence.iter().enumerate().filter_map(|(number, rule)| {
+            fields.part(format_args!("/geofence/{number}"), rule.to_domain())
+        });
+        let rules = rules.collect();
+        let geofence = fields.check("/geofence", domain::Geofence::new(rules));
+        let all_down = match &self.all_down {
+            AllDown::FailOpen => Some(domain::AllDown::FailOpen),
+            AllDown::Closed => Some(domain::AllDown::Closed),
+            AllDown::LastGood => Some(domain::AllDown::LastGood),
+            AllDown::Static { region } => {
+                fields.check("/all_down/region", region.parse()).map(domain::AllDown::Static)
+            }
+        };
+        let service = id.zip(policy).zip(geofence).zip(all_down).map(
+            |(((id, policy), geofence), all_down)| {
+                Arc::new(domain::Service { id, members, policy, geofence, all_down })
+            },
+        );
+        fields.finish(service)
+    }
+}
+
+impl Member {
+    fn to_domain(self) -> Result<domain::Member, FieldErrors> {
+        let mut fields = Fields::default();
+        let weight = fields.check("/weight", domain::Weight::new(self.weight));
+        let bias = fields.check("/bias_km", domain::Bias::from_km(self.bias_km));
+        let member = weight.zip(bias).map(|(weight, bias)| domain::Member {
+            weight,
+            priority: self.priority,
+            bias,
+        });
+        fields.finish(member)
+    }
+}
+
+impl Policy {
+    fn to_domain(&self) -> Result<domain::Policy, FieldErrors> {
+        let mut fields = Fields::default();
+        let objective = self.objective(&mut fields);
+        let mut without_location = Vec::new();
+        for (number, region) in self.without_location.iter().enumerate() {
+            let at = format_args!("/without_location/{number}");
+            without_location.extend(fields.check(at, region.parse::<domain::RegionId>()));
+        }
+        fields.finish(objective.map(|objective| domain::Policy { objective, without_location }))
+    }
+
+    fn objective(&self, fields: &mut Fields) -> Option<domain::Objective> {
+        use Objective as O;
+        let band = fields
+            .check_some("/band_ms", self.band_ms.map(domain::Band::from_millis))
+            .unwrap_or_default();
+        let band_km = fields
+            .check_some("/band_km", self.band_km.map(domain::BandKm::from_km))
+            .unwrap_or_default();
+        let allowance =
+            fields.check_some("/allowance_ms", self.allowance_ms.map(domain::Rtt::from_millis));
+        let name = self.objective;
+        for (pointer, given, used) in [
+            ("/band_ms", self.band_ms.is_some(), !matches!(name, O::Proximity | O::Weighted)),
+            ("/band_km", self.band_km.is_some(), matches!(name, O::Proximity)),
+            ("/allowance_ms", self.allowance_ms.is_some(), matches!(name, O::Cost | O::Load)),
+        ] {
+            if given && !used {
+                fields.note(pointer, format_args!("the objective {name} has no use for it"));
+            }
+        }
+        let needed = |fields: &mut Fields| {
+            if self.allowance_ms.is_none() {
+                let detail =
+                    format_args!("the objective {name} needs it: the latency that is good enough");
+                fields.note("/allowance_ms", detail);
+            }
+            allowance
+        };
+        Some(match name {
+            O::Latency => domain::Objective::Latency { band },
+            O::Proximity => domain::Objective::Proximity { band: band_km },
+            O::Cost => domain::Objective::Cost { allowance: needed(fields)?, band },
+            O::Load => domain::Objective::Load { allowance: needed(fields)?, band },
+            O::Priority => domain::Objective::Priority { band },
+            O::Weighted => domain::Objective::Weighted,
+        })
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Latency => "latency",
+            Self::Proximity => "proximity",
+            Self::Cost => "cost",
+            Self::Load => "load",
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+        })
+    }
+}
+
+impl FenceRule {
+    fn to_domain(&self) -> Result<domain::FenceRule, FieldErrors> {
+        let mut fields = Fields::default();
+        let clients = domain::ClientSelector {
+            countries: read_all("/clients/countries", &self.clients.countries, &mut fields),
+            continents: read_all("/clients/continents", &self.clients.continents, &mut fields),
+            unknown: self.clients.unknown,
+        };
+        let allow = read_all("/allow", &self.allow, &mut fields);
+        let deny = read_all("/deny", &self.deny, &mut fields);
+        if self.allow.is_empty() && self.deny.is_empty() {
+            fields.note("", "the rule allows and denies nothing; give it allow or deny");
+        }
+        fields.finish(Some(domain::FenceRule { clients, allow, deny }))
+    }
+}
+
+fn read_all<T>(pointer: &str, texts: &[String], fields: &mut Fields) -> Vec<T>
+where
+    T: std::str::FromStr<Err: fmt::Display>,
+{
+    let read = texts.iter().enumerate();
+    read.filter_map(|(number, text)| fields.check(format_args!("{pointer}/{number}"), text.parse()))
+        .collect()
+}
+
+impl Settings {
+    /// Turns the document into every setting.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field.
+    pub fn to_domain(&self) -> Result<Vec<domain::Setting>, FieldErrors> {
+        let mut fields = Fields::default();
+        let service =
+            fields.check_some("/default_service", self.default_service.as_ref().map(|s| s.parse()));
+        let count = fields
+            .check_some("/alternatives", self.alternatives.map(domain::AlternativeCount::new));
+        fields.finish(Some(vec![
+            domain::Setting::DefaultService(service),
+            domain::Setting::Alternatives(count.unwrap_or_default()),
+        ]))
+    }
+}
+
+impl Override {
+    fn to_domain(&self, region: &str) -> Result<domain::Override, FieldErrors> {
+        let mut fields = Fields::default();
+        let region = fields.check("", region.parse());
+        let owner = fields.check("/owner", self.owner.parse());
+        let reason = fields.check("/reason", self.reason.parse());
+        let wish =
+            region.zip(owner).zip(reason).map(|((region, owner), reason)| domain::Override {
+                region,
+                action: self.action.into(),
+                owner,
+                reason,
+                since: self.since.0,
+                expires: self.expires.map(|time| time.0),
+            });
+        fields.finish(wish)
+    }
+}
+
+impl Change {
+    /// Turns what a store has kept into the change that it was.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field, which only a damaged store has.
+    pub fn to_domain(&self) -> Result<domain::Change, FieldErrors> {
+        let name = |text: &str| text.parse().map_err(|e| FieldErrors::one("", e));
+        let service_name = |text: &str| text.parse().map_err(|e| FieldErrors::one("", e));
+        Ok(match self {
+            Self::PutRegion { id, region } => domain::Change::PutRegion(region.to_domain(id)?),
+            Self::RemoveRegion { id } => domain::Change::RemoveRegion(name(id)?),
+            Self::PutService { id, service } => domain::Change::PutService(service.to_domain(id)?),
+            Self::RemoveService { id } => domain::Change::RemoveService(service_name(id)?),
+            Self::SetOverride { region, wish } => {
+                domain::Change::SetOverride(wish.to_domain(region)?)
+            }
+            Self::ClearOverride { region } => domain::Change::ClearOverride(name(region)?),
+            Self::SetFlag { flag, on } => {
+                let flag = flag.parse().map_err(|e| FieldErrors::one("/flag", e))?;
+                domain::Change::SetFlag(flag, *on)
+            }
+            Self::SetDefaultService { service } => {
+                let service = service.as_deref().map(service_name).transpose()?;
+                domain::Change::SetSetting(domain::Setting::DefaultService(service))
+            }
+            Self::SetAlternatives { count } => {
+                let count = domain::AlternativeCount::new(*count);
+                let count = count.map_err(|e| FieldErrors::one("/count", e))?;
+                domain::Change::SetSetting(domain::Setting::Alternatives(count))
+            }
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! From the domain to documents.
+
+use std::fmt;
+
+use geostream_domain as domain;
+
+use crate::config::{
+    AllDown, Change, Clients, Config, FenceRule, Member, Objective, Override, OverrideAction,
+    Policy, Region, Service, Settings,
+};
+use crate::time::Time;
+
+impl From<&domain::Config> for Config {
+    fn from(config: &domain::Config) -> Self {
+        let by_id = |id: &dyn fmt::Display| id.to_string();
+        let unusual =
+            domain::Flag::ALL.into_iter().filter(|flag| config.flag(*flag) != flag.default_state());
+        Self {
+            regions: config.regions().iter().map(|(id, r)| (by_id(id), (&**r).into())).collect(),
+            services: config.services().iter().map(|(id, s)| (by_id(id), (&**s).into())).collect(),
+            flags: unusual.map(|flag| (flag.to_string(), config.flag(flag))).collect(),
+            settings: config.settings().into(),
+        }
+    }
+}
+
+impl From<&domain::Region> for Region {
+    fn from(region: &domain::Region) -> Self {
+        Self {
+            name: region.name.as_ref().map(ToString::to_string),
+            latitude: region.point.latitude(),
+            longitude: region.point.longitude(),
+            endpoint: region.endpoint.as_ref().map(ToString::to_string),
+            capacity: region.capacity.map(domain::Capacity::units),
+            cost_per_gb: region.cost.map(domain::Cost::usd_per_gb),
+            labels: region.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        }
+    }
+}
+
+impl From<&domain::Service> for Service {
+    fn from(service: &domain::Service) -> Self {
+        let member = |member: &domain::Member| Member {
+            weight: member.weight.get(),
+            priority: member.priority,
+            bias_km: member.bias.km(),
+        };
+        Self {
+            members: service.members.iter().map(|(id, m)| (id.to_string(), member(m))).collect(),
+            policy: (&service.policy).into(),
+            geofence: service.geofence.rules().iter().map(Into::into).collect(),
+            all_down: match &service.all_down {
+                domain::AllDown::FailOpen => AllDown::FailOpen,
+                domain::AllDown::Closed => AllDown::Closed,
+                domain::AllDown::LastGood => AllDown::LastGood,
+                domain::AllDown::Static(region) => AllDown::Static { region: region.to_string() },
+            },
+        }
+    }
+}
+
+impl From<&domain::Policy> for Policy {
+    fn from(policy: &domain::Policy) -> Self {
+        use domain::Objective as O;
+        let (band_ms, band_km, allowance_ms) = match policy.objective {
+            O::Latency { band } | O::Priority { band } => (Some(band.as_millis()), None, None),
+            O::Proximity { band } => (None, Some(band.as_km()), None),
+            O::Cost { allowance, band } | O::Load { allowance, band } => {
+                (Some(band.as_millis()), None, Some(allowance.as_millis()))
+            }
+            O::Weighted => (None, None, None),
+        };
+        let without_location = policy.without_location.iter().map(ToString::to_string).collect();
+        let objective = policy.objective.into();
+        Self { objective, band_ms, band_km, allowance_ms, without_location }
+    }
+}
+
+impl From<domain::Objective> for Objective {
+    fn from(objective: domain::Objective) -> Self {
+        match objective {
+            domain::Objective::Latency { .. } => Self::Latency,
+            domain::Objective::Proximity { .. } => Self::Proximity,
+            domain::Objective::Cost { .. } => Self::Cost,
+            domain::Objective::Load { .. } => Self::Load,
+            domain::Objective::Priority { .. } => Self::Priority,
+            domain::Objective::Weighted => Self::Weighted,
+        }
+    }
+}
+
+impl From<&domain::FenceRule> for FenceRule {
+    fn from(rule: &domain::FenceRule) -> Self {
+        let texts = |selectors: &[domain::LabelSelector]| {
+            selectors.iter().map(ToString::to_string).collect()
+        };
+        Self {
+            clients: Clients {
+                countries: rule.clients.countries.iter().map(ToString::to_string).collect(),
+                continents: rule.clients.continents.iter().map(ToString::to_string).collect(),
+                unknown: rule.clients.unknown,
+            },
+            allow: texts(&rule.allow),
+            deny: texts(&rule.deny),
+        }
+    }
+}
+
+impl From<&domain::Settings> for Settings {
+    fn from(settings: &domain::Settings) -> Self {
+        Self {
+            default_service: settings.default_service.as_ref().map(ToString::to_string),
+            alternatives: Some(settings.alternatives.get()),
+        }
+    }
+}
+
+impl From<&domain::Override> for Override {
+    fn from(wish: &domain::Override) -> Self {
+        Self {
+            action: wish.action.into(),
+            owner: wish.owner.to_string(),
+            reason: wish.reason.to_string(),
+            since: Time(wish.since),
+            expires: wish.expires.map(Time),
+        }
+    }
+}
+
+impl From<domain::OverrideAction> for OverrideAction {
+    fn from(action: domain::OverrideAction) -> Self {
+        match action {
+            domain::OverrideAction::Drain => Self::Drain,
+            domain::OverrideAction::Up => Self::Up,
+            domain::OverrideAction::Down => Self::Down,
+        }
+    }
+}
+
+impl From<OverrideAction> for domain::OverrideAction {
+    fn from(action: OverrideAction) -> Self {
+        match action {
+            OverrideAction::Drain => Self::Drain,
+            OverrideAction::Up => Self::Up,
+            OverrideAction::Down => Self::Down,
+        }
+    }
+}
+
+impl From<&domain::Change> for Change {
+    fn from(change: &domain::Change) -> Self {
+        match change {
+            domain::Change::PutRegion(region) => {
+                Self::PutRegion { id: region.id.to_string(), region: (&**region).into() }
+            }
+            domain::Change::RemoveRegion(id) => Self::RemoveRegion { id: id.to_string() },
+            domain::Change::PutService(service) => {
+                Self::PutService { id: service.id.to_string(), service: (&**service).into() }
+            }
+            domain::Change::RemoveService(id) => Self::RemoveService { id: id.to_string() },
+            domain::Change::SetOverride(wish) => {
+                Self::SetOverride { region: wish.region.to_string(), wish: wish.into() }
+            }
+            domain::Change::ClearOverride(region) => {
+                Self::ClearOverride { region: region.to_string() }
+            }
+            domain::Change::SetFlag(flag, on) => Self::SetFlag { flag: flag.to_string(), on: *on },
+            domain::Change::SetSetting(domain::Setting::DefaultService(service)) => {
+                Self::SetDefaultService { service: service.as_ref().map(ToString::to_string) }
+            }
+            domain::Change::SetSetting(domain::Setting::Alternatives(count)) => {
+                Self::SetAlternatives { count: count.get() }
+            }
+        }
+    }
+}

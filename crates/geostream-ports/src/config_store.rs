@@ -1,0 +1,93 @@
+//! The versioned log of configurations.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use geostream_domain::{Change, ChangeError, Config, Line, Revision, Snapshot, Timestamp};
+use thiserror::Error;
+
+use crate::Unavailable;
+
+/// Keeps the log of committed changes; the configuration is what the log adds up to.
+///
+/// A new log is at revision 0, the empty configuration. Every commit adds one, in one order for
+/// everybody, and what was acknowledged survives the end of the process at any moment.
+pub trait ConfigStore: Send + Sync + 'static {
+    /// Returns the latest configuration.
+    fn load(&self) -> impl Future<Output = Result<Snapshot, Unavailable>> + Send;
+
+    /// Commits changes together, as one revision, or none of them.
+    fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> impl Future<Output = Result<Snapshot, ProposeError>> + Send;
+
+    /// Returns the latest commits below a revision, or the latest of all, newest first.
+    ///
+    /// A store may forget old commits; it then answers what it still has.
+    fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Commit>, Unavailable>> + Send;
+
+    /// Returns the configuration as it was at a revision; `None` for one that was never committed
+    /// or that the store has forgotten.
+    fn at(
+        &self,
+        revision: Revision,
+    ) -> impl Future<Output = Result<Option<Arc<Config>>, Unavailable>> + Send;
+
+    /// Waits until the latest revision is above this one, and returns it.
+    fn changed(
+        &self,
+        since: Revision,
+    ) -> impl Future<Output = Result<Revision, Unavailable>> + Send;
+}
+
+/// Changes that are to be committed together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The revision that the changes were thought out on.
+    pub expected: Revision,
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// Who proposes them.
+    pub author: Line,
+    /// Why.
+    pub reason: Line,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Changes that were committed together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commit {
+    /// The revision that they led to.
+    pub revision: Revision,
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// Who proposed them.
+    pub author: Line,
+    /// Why.
+    pub reason: Line,
+    /// When they were proposed.
+    pub at: Timestamp,
+}
+
+/// Why changes were not committed.
+#[derive(Debug, Error)]
+pub enum ProposeError {
+    /// Somebody else committed first: load, think again, and propose again.
+    #[error("the configuration is at revision {current} by now")]
+    Conflict {
+        /// The latest revision.
+        current: Revision,
+    },
+    /// The changes do not lead to a valid configuration: they cannot be committed.
+    #[error("the changes do not lead to a valid configuration")]
+    Invalid(#[source] ChangeError),
+    /// The store cannot be reached or cannot write. The outcome may be unknown: load to see.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

@@ -1,0 +1,202 @@
+//! The suites that every adapter passes, run against the real thing.
+//!
+//! Each takes a way to make a new, empty adapter and panics where a promise of the port is broken.
+
+use std::sync::Arc;
+
+use geostream_domain::{
+    Change, ConfigError, GeoPoint, Region, Revision, Service, Setting, Timestamp,
+};
+
+use crate::{
+    ConfigStore, LastGood, Proposal, ProposeError, SavedTable, Scope, TokenId, TokenRecord,
+    TokenStore,
+};
+
+/// Holds a [`ConfigStore`] to its promises.
+///
+/// # Panics
+///
+/// Where the store breaks one.
+pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
+    a_new_log_is_empty(&new().await).await;
+    commits_add_up(&new().await).await;
+    a_stale_proposal_is_a_conflict(&new().await).await;
+    an_invalid_proposal_leaves_no_trace(&new().await).await;
+    history_is_newest_first_and_paged(&new().await).await;
+    old_revisions_are_kept(&new().await).await;
+    whoever_waits_is_told(&new().await).await;
+    of_two_proposals_at_once_one_wins(Arc::new(new().await)).await;
+}
+
+async fn a_new_log_is_empty(store: &impl ConfigStore) {
+    let snapshot = store.load().await.expect("a new store loads");
+    assert_eq!(snapshot, Default::default());
+    assert_eq!(store.history(None, 10).await.expect("history"), []);
+    assert_eq!(store.at(Revision::ZERO).await.expect("at"), Some(Arc::default()));
+    assert_eq!(store.at(Revision::new(1)).await.expect("at"), None);
+}
+
+async fn commits_add_up(store: &impl ConfigStore) {
+    let service = Service::new("api".parse().expect("a name"), ["a", "b"].map(id));
+    let first = propose(store, 0, vec![region("a"), region("b")]).await.expect("valid");
+    assert_eq!(first.revision, Revision::new(1), "changes proposed together are one revision");
+    let second = propose(store, 1, vec![Change::PutService(Arc::new(service))]).await;
+    let second = second.expect("valid");
+    assert_eq!(second.config.services().len(), 1);
+    assert_eq!(store.load().await.expect("load"), second, "what was answered is what is kept");
+}
+
+async fn a_stale_proposal_is_a_conflict(store: &impl ConfigStore) {
+    propose(store, 0, vec![region("a")]).await.expect("valid");
+    for expected in [0, 2] {
+        let stale = propose(store, expected, vec![region("b")]).await;
+        assert!(
+            matches!(stale, Err(ProposeError::Conflict { current }) if current == Revision::new(1)),
+            "expected {expected}: {stale:?}"
+        );
+    }
+    assert_eq!(store.load().await.expect("load").config.regions().len(), 1);
+}
+
+async fn an_invalid_proposal_leaves_no_trace(store: &impl ConfigStore) {
+    let missing = Setting::DefaultService(Some("api".parse().expect("a name")));
+    let invalid = propose(store, 0, vec![region("a"), Change::SetSetting(missing)]).await;
+    let Err(ProposeError::Invalid(error)) = invalid else { panic!("accepted: {invalid:?}") };
+    assert_eq!(error.position, 1);
+    assert!(matches!(error.source, ConfigError::UnknownService(_)));
+    assert_eq!(store.load().await.expect("load"), Default::default());
+}
+
+async fn history_is_newest_first_and_paged(store: &impl ConfigStore) {
+    for (expected, name) in (0..).zip(["a", "b", "c"]) {
+        propose(store, expected, vec![region(name)]).await.expect("valid");
+    }
+    let newest = store.history(None, 2).await.expect("history");
+    assert_eq!(newest.iter().map(|c| c.revision.get()).collect::<Vec<_>>(), [3, 2]);
+    let oldest = store.history(Some(newest[1].revision), 10).await.expect("history");
+    assert_eq!(oldest.len(), 1);
+    let commit = &oldest[0];
+    assert_eq!(commit.changes, [region("a")]);
+    assert_eq!((commit.author.as_str(), commit.reason.as_str()), ("ops", "because"));
+    assert_eq!(commit.at, Timestamp::from_unix_millis(1_700_000_000_123));
+}
+
+async fn old_revisions_are_kept(store: &impl ConfigStore) {
+    const COMMITS: u64 = 150;
+    for expected in 0..COMMITS {
+        propose(store, expected, vec![region(&format!("r{expected}"))]).await.expect("valid");
+    }
+    for revision in [0, 1, 63, 64, 65, 128, COMMITS] {
+        let config = store.at(Revision::new(revision)).await.expect("at").expect("kept");
+        assert_eq!(config.regions().len() as u64, revision);
+    }
+}
+
+async fn whoever_waits_is_told(store: &impl ConfigStore) {
+    propose(store, 0, vec![region("a")]).await.expect("valid");
+    let past = store.changed(Revision::ZERO).await.expect("it has changed already");
+    assert_eq!(past, Revision::new(1));
+    let waiting = store.changed(past);
+    let proposing = propose(store, 1, vec![region("b")]);
+    let (told, proposed) = join(waiting, proposing).await;
+    assert_eq!(told.expect("told"), proposed.expect("valid").revision);
+}
+
+async fn of_two_proposals_at_once_one_wins<S: ConfigStore>(store: Arc<S>) {
+    let (a, b) =
+        join(propose(&*store, 0, vec![region("a")]), propose(&*store, 0, vec![region("b")])).await;
+    assert!(a.is_ok() != b.is_ok(), "one wins: {a:?}, {b:?}");
+    let Err(loser) = a.and(b) else { panic!("both win") };
+    assert!(matches!(loser, ProposeError::Conflict { current } if current == Revision::new(1)));
+}
+
+/// Holds a [`TokenStore`] to its promises.
+///
+/// # Panics
+///
+/// Where the store breaks one.
+pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
+    let store = new().await;
+    assert_eq!(store.tokens().await.expect("tokens"), []);
+    let record = |id, scope| TokenRecord {
+        id: TokenId(id),
+        name: "ops".parse().expect("a line"),
+        scope,
+        hash: [7; 32],
+        created: Timestamp::from_unix_millis(1),
+    };
+    store.put_token(record(1, Scope::Viewer)).await.expect("put");
+    store.put_token(record(2, Scope::Admin)).await.expect("put");
+    store.put_token(record(1, Scope::Operator)).await.expect("replace");
+    let mut tokens = store.tokens().await.expect("tokens");
+    tokens.sort_by_key(|token| token.id);
+    assert_eq!(tokens, [record(1, Scope::Operator), record(2, Scope::Admin)]);
+    assert!(store.remove_token(TokenId(1)).await.expect("remove"));
+    assert!(!store.remove_token(TokenId(1)).await.expect("remove"));
+    assert_eq!(store.tokens().await.expect("tokens"), [record(2, Scope::Admin)]);
+}
+
+/// Holds a [`LastGood`] to its promises.
+///
+/// # Panics
+///
+/// Where it breaks one.
+pub async fn last_good<L: LastGood>(new: impl AsyncFn() -> L) {
+    let kept = new().await;
+    assert_eq!(kept.load().await.expect("load"), None);
+    for names in [vec!["a"], vec!["a", "b"]] {
+        let config = geostream_domain::Config::default().after(names.iter().map(|n| region(n)));
+        let mut snapshot = geostream_domain::Snapshot::from(config.expect("valid"));
+        snapshot.revision = Revision::new(names.len() as u64);
+        let table = SavedTable { snapshot, at: Timestamp::from_unix_millis(5) };
+        kept.save(&table).await.expect("save");
+        assert_eq!(kept.load().await.expect("load"), Some(table));
+    }
+}
+
+async fn propose(
+    store: &impl ConfigStore,
+    expected: u64,
+    changes: Vec<Change>,
+) -> Result<geostream_domain::Snapshot, ProposeError> {
+    let line = |text: &str| text.parse().expect("a line");
+    let at = Timestamp::from_unix_millis(1_700_000_000_123);
+    let expected = Revision::new(expected);
+    let (author, reason) = (line("ops"), line("because"));
+    store.propose(Proposal { expected, changes, author, reason, at }).await
+}
+
+fn region(name: &str) -> Change {
+    let point = GeoPoint::new(52.5, 13.4).expect("a point");
+    Change::PutRegion(Arc::new(Region::new(id(name), point)))
+}
+
+fn id(name: &str) -> geostream_domain::RegionId {
+    name.parse().expect("a name")
+}
+
+/// Polls two futures until both are done, in one task.
+async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (std::pin::pin!(a), std::pin::pin!(b));
+    let (mut left, mut right) = (None, None);
+    std::future::poll_fn(|cx| {
+        if left.is_none()
+            && let std::task::Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            left = Some(value);
+        }
+        if right.is_none()
+            && let std::task::Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            right = Some(value);
+        }
+        if left.is_some() && right.is_some() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    (left.expect("polled until ready"), right.expect("polled until ready"))
+}

@@ -1,0 +1,41 @@
+//! What GeoStream asks of the world.
+//!
+//! A port is a trait that speaks the domain's types and an error that says what the caller can do.
+//! Absence is an `Option`. To add one: write the trait here with the promises that every adapter
+//! keeps, write those promises as a suite in `contract`, implement the trait in an adapter crate
+//! whose tests call the suite against the real thing, and choose the adapter in the server's
+//! `wire.rs`.
+
+mod clock;
+mod config_store;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod geo;
+mod last_good;
+mod token_store;
+
+use std::error::Error;
+
+use thiserror::Error;
+
+pub use clock::{Clock, SystemClock};
+pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
+pub use geo::{Families, GeoDatabase, GeoLocator, Network, Place};
+pub use last_good::{LastGood, SavedTable};
+pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
+
+/// Something behind a port cannot be reached, or does not do its work: try again later.
+#[derive(Debug, Error)]
+#[error("{what} is unavailable")]
+pub struct Unavailable {
+    what: &'static str,
+    #[source]
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl Unavailable {
+    /// Says what is unavailable and why.
+    pub fn new(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { what, source: source.into() }
+    }
+}

@@ -1,0 +1,114 @@
+//! Who may do what.
+
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+
+use geostream_domain::{Line, Timestamp};
+use thiserror::Error;
+
+use crate::Unavailable;
+
+/// Keeps what is known of tokens; never a token itself.
+pub trait TokenStore: Send + Sync + 'static {
+    /// Returns every token's record.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<TokenRecord>, Unavailable>> + Send;
+
+    /// Adds a record, or replaces the one of that id.
+    fn put_token(
+        &self,
+        record: TokenRecord,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Removes a record, and tells whether there was one.
+    fn remove_token(&self, id: TokenId) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+}
+
+/// What is known of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Tells tokens apart; part of the token's text, and no secret.
+    pub id: TokenId,
+    /// Who uses it: the author of what is done with it.
+    pub name: Line,
+    /// What it is good for.
+    pub scope: Scope,
+    /// The SHA-256 of the token's secret. The secret has 256 random bits, so it needs no salt and
+    /// no slow hash.
+    pub hash: [u8; 32],
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A token's number, written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(pub u64);
+
+/// A text that is no token's id.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a token's id has 16 hexadecimal digits")]
+pub struct TokenIdError;
+
+impl FromStr for TokenId {
+    type Err = TokenIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_id =
+            text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_id {
+            return Err(TokenIdError);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| TokenIdError)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a token is good for; each scope includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Reads configuration, history and status.
+    Viewer,
+    /// Drains and restores regions.
+    Operator,
+    /// Changes configuration and tokens.
+    Admin,
+}
+
+/// A text that is no scope.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("a scope is one of viewer, operator, admin")]
+pub struct UnknownScope;
+
+impl Scope {
+    /// Every scope, the least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// Returns the scope's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
