@@ -1,0 +1,103 @@
+//! What is kept, as documents.
+
+use std::collections::BTreeMap;
+
+use geostream_api::{self as api, FieldErrors, Time};
+use geostream_domain::{Change, Config, Revision, Timestamp};
+use geostream_ports::{Commit, Scope, TokenId, TokenRecord};
+use serde::{Deserialize, Serialize};
+
+/// A configuration with its overrides.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ConfigDocument {
+    config: api::Config,
+    overrides: BTreeMap<String, api::Override>,
+}
+
+impl From<&Config> for ConfigDocument {
+    fn from(config: &Config) -> Self {
+        let overrides = config.overrides().iter();
+        Self {
+            config: config.into(),
+            overrides: overrides.map(|(id, wish)| (id.to_string(), wish.into())).collect(),
+        }
+    }
+}
+
+impl ConfigDocument {
+    pub(crate) fn to_domain(&self) -> Result<Config, FieldErrors> {
+        let config = self.config.to_domain(&Config::default())?;
+        let overrides = self.overrides.iter().map(|(region, wish)| {
+            api::Change::SetOverride { region: region.clone(), wish: wish.clone() }.to_domain()
+        });
+        let overrides: Vec<Change> = overrides.collect::<Result<_, _>>()?;
+        config.after(overrides).map_err(|error| FieldErrors::one("/overrides", error.source))
+    }
+}
+
+/// A commit without its revision, which is its key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CommitDocument {
+    at: Time,
+    author: String,
+    reason: String,
+    changes: Vec<api::Change>,
+}
+
+impl From<&Commit> for CommitDocument {
+    fn from(commit: &Commit) -> Self {
+        Self {
+            at: Time(commit.at),
+            author: commit.author.to_string(),
+            reason: commit.reason.to_string(),
+            changes: commit.changes.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl CommitDocument {
+    pub(crate) fn to_commit(&self, revision: Revision) -> Result<Commit, FieldErrors> {
+        let line = |text: &str| text.parse().map_err(|error| FieldErrors::one("", error));
+        let changes: Result<_, _> = self.changes.iter().map(api::Change::to_domain).collect();
+        Ok(Commit {
+            revision,
+            changes: changes?,
+            author: line(&self.author)?,
+            reason: line(&self.reason)?,
+            at: self.at.0,
+        })
+    }
+}
+
+/// A token's record without its id, which is its key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TokenDocument {
+    name: String,
+    scope: String,
+    hash: [u8; 32],
+    created: u64,
+}
+
+impl From<&TokenRecord> for TokenDocument {
+    fn from(record: &TokenRecord) -> Self {
+        Self {
+            name: record.name.to_string(),
+            scope: record.scope.to_string(),
+            hash: record.hash,
+            created: record.created.unix_millis(),
+        }
+    }
+}
+
+impl TokenDocument {
+    pub(crate) fn to_record(&self, id: TokenId) -> Result<TokenRecord, FieldErrors> {
+        let scope: Scope = self.scope.parse().map_err(|e| FieldErrors::one("/scope", e))?;
+        Ok(TokenRecord {
+            id,
+            name: self.name.parse().map_err(|error| FieldErrors::one("/name", error))?,
+            scope,
+            hash: self.hash,
+            created: Timestamp::from_unix_millis(self.created),
+        })
+    }
+}

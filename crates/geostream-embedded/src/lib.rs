@@ -1,0 +1,15 @@
+//! GeoStream's configuration and tokens in one local file, or in memory for tests.
+//!
+//! [`EmbeddedStore`] keeps the log of changes in a redb database. One thread owns it: a commit is
+//! an fsync, which no caller's thread should wait for, and a database that has seen an I/O error
+//! has to be opened again by somebody. [`LastGoodFile`] keeps what the last routing table was made
+//! of in a file of its own, for the day on which the database cannot be read.
+
+mod documents;
+mod last_good;
+mod log;
+mod store;
+
+pub use last_good::LastGoodFile;
+pub use log::LogError;
+pub use store::EmbeddedStore;

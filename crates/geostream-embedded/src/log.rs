@@ -1,0 +1,276 @@
+//! The log in its database: every read and write, without a thread or a runtime.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use geostream_domain::{Config, Revision, Snapshot};
+use geostream_ports::{Commit, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::documents::{CommitDocument, ConfigDocument, TokenDocument};
+
+/// Commits by revision.
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+/// Whole configurations at some revisions, so that reading one never replays more than a few.
+const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
+const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
+
+const THIS_FORMAT: u64 = 1;
+const CHECKPOINT_EVERY: u64 = 64;
+/// The commits that are kept at the least: older ones go, a checkpoint's worth at a time.
+const KEEP: u64 = 10_048;
+/// A configuration of 20,000 regions is far smaller than the cache that redb would take.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Why the database cannot be read or written.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The database itself failed: the disk, the file, or another process that holds it.
+    #[error("the database cannot be used")]
+    Database(#[from] redb::Error),
+    /// The file was written by a later version.
+    #[error("the database has format {0}, and this version reads format {THIS_FORMAT}")]
+    Format(u64),
+    /// What is kept cannot be understood.
+    #[error("the database holds {what} {key} that cannot be read")]
+    Damaged {
+        /// The kind of entry.
+        what: &'static str,
+        /// The entry's key.
+        key: u64,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+macro_rules! from_redb {
+    ($($error:ident)*) => {$(
+        impl From<redb::$error> for LogError {
+            fn from(error: redb::$error) -> Self {
+                Self::Database(error.into())
+            }
+        }
+    )*};
+}
+
+from_redb!(CommitError DatabaseError StorageError TableError TransactionError);
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Memory,
+}
+
+/// The log, and what it adds up to.
+pub(crate) struct Log {
+    database: Database,
+    latest: Snapshot,
+}
+
+impl Log {
+    pub(crate) fn open(place: &Place) -> Result<Self, LogError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = match place {
+            Place::File(path) => builder.create(path),
+            Place::Memory => builder.create_with_backend(InMemoryBackend::new()),
+        };
+        let database = database?;
+        prepare(&database)?;
+        let latest = read_latest(&begin_read(&database)?)?;
+        Ok(Self { database, latest })
+    }
+
+    pub(crate) fn latest(&self) -> &Snapshot {
+        &self.latest
+    }
+
+    /// Commits a proposal and returns what it led to.
+    pub(crate) fn propose(&mut self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        if proposal.expected != self.latest.revision {
+            return Err(ProposeError::Conflict { current: self.latest.revision });
+        }
+        let config = self.latest.config.after(proposal.changes.iter().cloned());
+        let config = Arc::new(config.map_err(ProposeError::Invalid)?);
+        let revision = self.latest.revision.next();
+        let Proposal { changes, author, reason, at, .. } = proposal;
+        let commit = Commit { revision, changes, author, reason, at };
+        self.append(&commit, &config).map_err(unavailable)?;
+        self.latest = Snapshot { revision, config };
+        Ok(self.latest.clone())
+    }
+
+    fn append(&self, commit: &Commit, config: &Config) -> Result<(), LogError> {
+        let key = commit.revision.get();
+        let write = self.database.begin_write()?;
+        {
+            let mut log = write.open_table(LOG)?;
+            put(&mut log, key, &CommitDocument::from(commit))?;
+            if key.is_multiple_of(CHECKPOINT_EVERY) {
+                let mut checkpoints = write.open_table(CHECKPOINTS)?;
+                put(&mut checkpoints, key, &ConfigDocument::from(config))?;
+                let forget = key.saturating_sub(KEEP);
+                checkpoints.retain_in(1..forget, |_, _| false)?;
+                log.retain_in(1..=forget, |_, _| false)?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    pub(crate) fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, LogError> {
+        let read = begin_read(&self.database)?;
+        let log = read.open_table(LOG)?;
+        let below = below.map_or(u64::MAX, Revision::get);
+        let range = log.range(..below)?;
+        let mut commits = Vec::new();
+        for entry in range.rev().take(limit) {
+            let (key, value) = entry?;
+            commits.push(read_commit(key.value(), value.value())?);
+        }
+        Ok(commits)
+    }
+
+    pub(crate) fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, LogError> {
+        if revision == self.latest.revision {
+            return Ok(Some(Arc::clone(&self.latest.config)));
+        }
+        if revision > self.latest.revision {
+            return Ok(None);
+        }
+        Ok(read_at(&begin_read(&self.database)?, revision)?.map(Arc::new))
+    }
+
+    pub(crate) fn tokens(&self) -> Result<Vec<TokenRecord>, LogError> {
+        let read = begin_read(&self.database)?;
+        let tokens = read.open_table(TOKENS)?;
+        let mut records = Vec::new();
+        for entry in tokens.iter()? {
+            let (key, value) = entry?;
+            let document: TokenDocument = parse("token", key.value(), value.value())?;
+            let record = document.to_record(TokenId(key.value()));
+            records.push(record.map_err(|error| damaged("token", key.value(), error))?);
+        }
+        Ok(records)
+    }
+
+    pub(crate) fn put_token(&self, record: &TokenRecord) -> Result<(), LogError> {
+        let write = self.database.begin_write()?;
+        {
+            let mut tokens = write.open_table(TOKENS)?;
+            put(&mut tokens, record.id.0, &TokenDocument::from(record))?;
+        }
+        Ok(write.commit()?)
+    }
+
+    pub(crate) fn remove_token(&self, id: TokenId) -> Result<bool, LogError> {
+        let write = self.database.begin_write()?;
+        let was_there = {
+            let mut tokens = write.open_table(TOKENS)?;
+            tokens.remove(id.0)?.is_some()
+        };
+        write.commit()?;
+        Ok(was_there)
+    }
+}
+
+/// Makes the tables of a new database, and refuses one of another format.
+fn prepare(database: &Database) -> Result<(), LogError> {
+    let write = database.begin_write()?;
+    {
+        write.open_table(LOG)?;
+        write.open_table(CHECKPOINTS)?;
+        write.open_table(TOKENS)?;
+        let mut format = write.open_table(FORMAT)?;
+        let found = format.get(())?.map(|format| format.value());
+        match found {
+            None => {
+                format.insert((), THIS_FORMAT)?;
+            }
+            Some(THIS_FORMAT) => {}
+            Some(other) => return Err(LogError::Format(other)),
+        }
+    }
+    Ok(write.commit()?)
+}
+
+fn begin_read(database: &Database) -> Result<ReadTransaction, LogError> {
+    Ok(database.begin_read()?)
+}
+
+fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
+    let log = read.open_table(LOG)?;
+    let last = log.last()?.map(|(key, _)| key.value());
+    let Some(last) = last else { return Ok(Snapshot::default()) };
+    let revision = Revision::new(last);
+    let config = read_at(read, revision)?
+        .ok_or_else(|| damaged("commit", last, "there is nothing to start from"))?;
+    Ok(Snapshot { revision, config: Arc::new(config) })
+}
+
+/// Replays the log from the nearest checkpoint; `None` if its beginning has been forgotten.
+fn read_at(read: &ReadTransaction, revision: Revision) -> Result<Option<Config>, LogError> {
+    let checkpoints = read.open_table(CHECKPOINTS)?;
+    let mut range = checkpoints.range(..=revision.get())?;
+    let (start, mut config) = match range.next_back() {
+        Some(entry) => {
+            let (key, value) = entry?;
+            let document: ConfigDocument = parse("checkpoint", key.value(), value.value())?;
+            let config = document.to_domain();
+            (key.value(), config.map_err(|e| damaged("checkpoint", key.value(), e))?)
+        }
+        None => (0, Config::default()),
+    };
+    let log = read.open_table(LOG)?;
+    let mut reached = start;
+    for entry in log.range(start + 1..=revision.get())? {
+        let (key, value) = entry?;
+        let commit = read_commit(key.value(), value.value())?;
+        if key.value() != reached + 1 {
+            return Ok(None);
+        }
+        reached = key.value();
+        config = config.after(commit.changes).map_err(|error| damaged("commit", reached, error))?;
+    }
+    Ok((reached == revision.get()).then_some(config))
+}
+
+fn read_commit(key: u64, bytes: &[u8]) -> Result<Commit, LogError> {
+    let document: CommitDocument = parse("commit", key, bytes)?;
+    document.to_commit(Revision::new(key)).map_err(|error| damaged("commit", key, error))
+}
+
+fn parse<T: DeserializeOwned>(what: &'static str, key: u64, bytes: &[u8]) -> Result<T, LogError> {
+    serde_json::from_slice(bytes).map_err(|error| damaged(what, key, error))
+}
+
+fn damaged(
+    what: &'static str,
+    key: u64,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> LogError {
+    LogError::Damaged { what, key, source: source.into() }
+}
+
+fn put(
+    table: &mut redb::Table<'_, u64, &'static [u8]>,
+    key: u64,
+    document: &impl serde::Serialize,
+) -> Result<(), LogError> {
+    let bytes = serde_json::to_vec(document).map_err(|error| damaged("document", key, error))?;
+    table.insert(key, bytes.as_slice())?;
+    Ok(())
+}
+
+pub(crate) fn unavailable(error: LogError) -> Unavailable {
+    Unavailable::new("the embedded store", error)
+}

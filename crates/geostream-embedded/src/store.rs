@@ -1,0 +1,214 @@
+//! The store: a thread that owns the log, and handles that ask it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use geostream_domain::{Config, Revision, Snapshot};
+use geostream_ports::{
+    Commit, ConfigStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, Unavailable,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::log::{Log, LogError, Place, unavailable};
+
+/// Configuration and tokens in one local database.
+///
+/// Cloning gives another handle to the same store; dropping the last one waits until the database
+/// is closed.
+#[derive(Clone, Debug)]
+pub struct EmbeddedStore {
+    thread: Arc<StoreThread>,
+    revision: watch::Receiver<Revision>,
+}
+
+/// The thread that owns the log; it ends when it can be asked no more.
+#[derive(Debug)]
+struct StoreThread {
+    requests: Option<mpsc::Sender<Request>>,
+    handle: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(handle) = self.handle.take()
+            && handle.join().is_err()
+        {
+            tracing::error!("the embedded store's thread has panicked");
+        }
+    }
+}
+
+/// The requests that may wait for the thread; more wait with their senders.
+const QUEUE: usize = 64;
+
+type Work = Box<dyn FnOnce(&mut Owner) + Send>;
+
+struct Request(Work);
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request")
+    }
+}
+
+/// What the thread owns.
+struct Owner {
+    place: Place,
+    /// The open log; `None` after an error, until the next request opens it again.
+    log: Option<Log>,
+    revision: watch::Sender<Revision>,
+}
+
+impl EmbeddedStore {
+    /// Opens the database in this file, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened, another process has it open, or its content is damaged.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        Self::start(Place::File(path.to_owned()))
+    }
+
+    /// Makes a store that is gone with its last handle.
+    ///
+    /// # Errors
+    ///
+    /// None that is known; making a database can fail in principle.
+    pub fn in_memory() -> Result<Self, LogError> {
+        Self::start(Place::Memory)
+    }
+
+    fn start(place: Place) -> Result<Self, LogError> {
+        let log = Log::open(&place)?;
+        let (sender, revision) = watch::channel(log.latest().revision);
+        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
+        let mut owner = Owner { place, log: Some(log), revision: sender };
+        let handle = thread::Builder::new()
+            .name("embedded-store".to_owned())
+            .spawn(move || {
+                while let Some(Request(work)) = queue.blocking_recv() {
+                    work(&mut owner);
+                }
+            })
+            .map_err(|error| LogError::Database(redb::Error::Io(error)))?;
+        let thread = StoreThread { requests: Some(requests), handle: Some(handle) };
+        Ok(Self { thread: Arc::new(thread), revision })
+    }
+
+    /// Has the thread do something with the log, and waits for it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Owner) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |owner| {
+            // A caller that has gone away needs no answer.
+            let _gone = answer.send(work(owner)).is_err();
+        });
+        let gone = || Unavailable::new("the embedded store", "its thread has ended");
+        let requests = self.thread.requests.as_ref().ok_or_else(gone)?;
+        requests.send(Request(work)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Log) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.ask(move |owner| owner.with_log(work)).await?.map_err(unavailable)
+    }
+}
+
+impl Owner {
+    /// Works on the log, and opens it first if an error has closed it.
+    ///
+    /// After an I/O error redb refuses to go on, and what it has written may or may not be on
+    /// disk: opening again tells.
+    fn with_log<T>(
+        &mut self,
+        work: impl FnOnce(&mut Log) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let log = self.open_log()?;
+        let result = work(log);
+        if let Err(error) = &result {
+            self.close_after(error);
+        }
+        result
+    }
+
+    fn open_log(&mut self) -> Result<&mut Log, LogError> {
+        if self.log.is_none() {
+            let log = Log::open(&self.place)?;
+            self.revision.send_replace(log.latest().revision);
+            tracing::info!(revision = %log.latest().revision, "embedded store opened again");
+            self.log = Some(log);
+        }
+        Ok(self.log.as_mut().expect("it was opened above"))
+    }
+
+    fn close_after(&mut self, error: &(dyn std::error::Error + 'static)) {
+        tracing::error!(error, "embedded store failed; the next request opens it again");
+        if matches!(self.place, Place::File(_)) {
+            self.log = None;
+        }
+    }
+
+    fn propose(&mut self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        let log = self.open_log().map_err(unavailable)?;
+        let result = log.propose(proposal);
+        match &result {
+            Ok(snapshot) => {
+                self.revision.send_replace(snapshot.revision);
+            }
+            Err(ProposeError::Unavailable(error)) => self.close_after(error),
+            Err(ProposeError::Conflict { .. } | ProposeError::Invalid(_)) => {}
+        }
+        result
+    }
+}
+
+impl ConfigStore for EmbeddedStore {
+    async fn load(&self) -> Result<Snapshot, Unavailable> {
+        self.read(|log| Ok(log.latest().clone())).await
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        self.ask(move |owner| owner.propose(proposal)).await?
+    }
+
+    async fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, Unavailable> {
+        self.read(move |log| log.history(below, limit)).await
+    }
+
+    async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
+        self.read(move |log| log.at(revision)).await
+    }
+
+    async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
+        let mut revision = self.revision.clone();
+        let changed = revision.wait_for(|revision| *revision > since).await;
+        changed
+            .map(|revision| *revision)
+            .map_err(|ended| Unavailable::new("the embedded store", ended))
+    }
+}
+
+impl TokenStore for EmbeddedStore {
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, Unavailable> {
+        self.read(|log| log.tokens()).await
+    }
+
+    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
+        self.read(move |log| log.put_token(&record)).await
+    }
+
+    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
+        self.read(move |log| log.remove_token(id)).await
+    }
+}

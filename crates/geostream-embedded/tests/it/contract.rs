@@ -1,0 +1,76 @@
+//! The ports' suites against the real thing.
+
+use std::path::PathBuf;
+
+use geostream_embedded::{EmbeddedStore, LastGoodFile};
+use geostream_ports::{ConfigStore as _, LastGood as _, contract};
+use tempfile::TempDir;
+
+/// A new path with each call, in a directory that is removed at the end.
+struct Paths {
+    directory: TempDir,
+    used: std::cell::Cell<u32>,
+}
+
+impl Paths {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { directory, used: std::cell::Cell::default() }
+    }
+
+    fn next(&self) -> PathBuf {
+        self.used.set(self.used.get() + 1);
+        self.directory.path().join(format!("{}.redb", self.used.get()))
+    }
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract_of_a_config_store() {
+    let paths = Paths::new();
+    contract::config_store(async || EmbeddedStore::open(&paths.next()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract_of_a_config_store() {
+    contract::config_store(async || EmbeddedStore::in_memory().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract_of_a_token_store() {
+    let paths = Paths::new();
+    contract::token_store(async || EmbeddedStore::open(&paths.next()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract_of_last_good() {
+    let paths = Paths::new();
+    contract::last_good(async || LastGoodFile::new(&paths.next())).await;
+}
+
+#[tokio::test]
+async fn a_damaged_last_good_file_is_as_none() {
+    let paths = Paths::new();
+    for content in ["", "{", "{\"revision\": 1}", "\u{0}\u{0}\u{0}"] {
+        let path = paths.next();
+        std::fs::write(&path, content).unwrap();
+        assert_eq!(LastGoodFile::new(&path).load().await.unwrap(), None, "{content:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_refused_and_left_alone() {
+    let path = Paths::new().next();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "this is no database").unwrap();
+    assert!(EmbeddedStore::open(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "this is no database");
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_out() {
+    let paths = Paths::new();
+    let path = paths.next();
+    let first = EmbeddedStore::open(&path).unwrap();
+    assert!(EmbeddedStore::open(&path).is_err());
+    assert!(first.load().await.is_ok());
+}
