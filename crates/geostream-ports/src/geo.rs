@@ -15,6 +15,9 @@ pub trait GeoLocator: Send + Sync + 'static {
 
     /// Describes the data that answers come from; empty where there is none.
     fn databases(&self) -> Vec<GeoDatabase>;
+
+    /// Tells whether all the data that it was told to use is in use.
+    fn is_complete(&self) -> bool;
 }
 
 /// Where an address is, and which addresses are there too.

@@ -1,0 +1,13 @@
+//! Where a client's address is, from `.mmdb` files.
+//!
+//! [`GeoIp`] answers from memory and never fails: what is damaged or missing is an unknown place.
+//! Both schemas in the wild are read, the nested one of GeoLite2 and GeoIP2 and the flat one of
+//! ip-location-db. A file that changes on disk is read and checked as a whole beside the one in
+//! use, which stays if the new one is worse.
+
+mod database;
+mod locator;
+mod record;
+
+pub use database::{Database, DatabaseError};
+pub use locator::GeoIp;
