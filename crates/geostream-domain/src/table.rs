@@ -195,46 +195,52 @@ impl RoutingTable {
     pub fn explain(&self, service: &ServiceTable, client: &Client) -> Explanation {
         let outcome = service.route(client);
         let chosen = outcome.ok().map(|decision| decision.region);
-        let mut regions: Vec<Explained> = (0..self.regions.len())
-            .map(|place| self.explain_region(service, client, RegionIndex::new(place), chosen))
+        let mut candidates = vec![None; self.regions.len()];
+        for candidate in service.pool(client).pool.candidates() {
+            candidates[candidate.contender.region.get()] = Some(candidate);
+        }
+        let mut regions: Vec<Explained> = (0..)
+            .map(RegionIndex::new)
+            .zip(candidates)
+            .map(|(index, candidate)| {
+                let fate = self.fate(service, client, index, candidate);
+                let region = self.region(index);
+                let point = client.location.point;
+                let distance_km = point.map(|point| point.distance_km(region.point));
+                Explained {
+                    region: index,
+                    fate: if chosen == Some(index) { Fate::Chosen } else { fate },
+                    distance_km,
+                    rtt: distance_km.map(Rtt::over_distance),
+                    rank: candidate.map(|c| c.rank(&service.yardstick, client.seeker())),
+                }
+            })
             .collect();
         regions.sort_by_key(|explained| (explained.rank.is_none(), explained.rank));
         Explanation { outcome, regions }
     }
 
-    fn explain_region(
+    /// Returns what becomes of a region that is not the answer.
+    fn fate(
         &self,
         service: &ServiceTable,
         client: &Client,
         index: RegionIndex,
-        chosen: Option<RegionIndex>,
-    ) -> Explained {
+        candidate: Option<&Candidate>,
+    ) -> Fate {
         let region = self.region(index);
-        let distance_km = client.location.point.map(|point| point.distance_km(region.point));
-        let candidate =
-            service.pool(client).pool.candidates().iter().find(|c| c.contender.region == index);
-        let fate = if chosen == Some(index) {
-            Fate::Chosen
-        } else if !service.service.members.contains_key(&region.id) {
-            Fate::NotMember
-        } else if let Some(rule) =
-            service.service.geofence.forbids(client.location.origin(), &region.labels)
-        {
-            Fate::Fenced { rule }
-        } else {
-            match candidate.map(|c| c.contender.standing) {
-                None => Fate::Drained,
-                Some(Standing::Able) => Fate::Outranked,
-                Some(Standing::Unhealthy) => Fate::Unhealthy,
-                Some(Standing::Full) => Fate::Full,
-            }
-        };
-        Explained {
-            region: index,
-            fate,
-            distance_km,
-            rtt: distance_km.map(Rtt::over_distance),
-            rank: candidate.map(|c| c.rank(&service.yardstick, client.seeker())),
+        if !service.service.members.contains_key(&region.id) {
+            return Fate::NotMember;
+        }
+        let origin = client.location.origin();
+        if let Some(rule) = service.service.geofence.forbids(origin, &region.labels) {
+            return Fate::Fenced { rule };
+        }
+        match candidate.map(|candidate| candidate.contender.standing) {
+            None => Fate::Drained,
+            Some(Standing::Able) => Fate::Outranked,
+            Some(Standing::Unhealthy) => Fate::Unhealthy,
+            Some(Standing::Full) => Fate::Full,
         }
     }
 

@@ -48,6 +48,14 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// Tells whether another process has the database open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Database(redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 macro_rules! from_redb {
     ($($error:ident)*) => {$(
         impl From<redb::$error> for LogError {

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Request {
 /// What the thread owns.
 struct Owner {
     place: Place,
-    /// The open log; `None` after an error, until the next request opens it again.
+    /// The open log; `None` before it was opened and after an error: the next request opens it.
     log: Option<Log>,
     revision: watch::Sender<Revision>,
 }
@@ -68,7 +68,18 @@ impl EmbeddedStore {
     ///
     /// If the file cannot be opened, another process has it open, or its content is damaged.
     pub fn open(path: &Path) -> Result<Self, LogError> {
-        Self::start(Place::File(path.to_owned()))
+        let place = Place::File(path.to_owned());
+        let log = Log::open(&place)?;
+        Self::start(place, Some(log))
+    }
+
+    /// Prepares to open the database in this file with the first request that finds it well.
+    ///
+    /// # Errors
+    ///
+    /// If no thread can be started.
+    pub fn unopened(path: &Path) -> Result<Self, LogError> {
+        Self::start(Place::File(path.to_owned()), None)
     }
 
     /// Makes a store that is gone with its last handle.
@@ -77,14 +88,15 @@ impl EmbeddedStore {
     ///
     /// None that is known; making a database can fail in principle.
     pub fn in_memory() -> Result<Self, LogError> {
-        Self::start(Place::Memory)
+        let log = Log::open(&Place::Memory)?;
+        Self::start(Place::Memory, Some(log))
     }
 
-    fn start(place: Place) -> Result<Self, LogError> {
-        let log = Log::open(&place)?;
-        let (sender, revision) = watch::channel(log.latest().revision);
+    fn start(place: Place, log: Option<Log>) -> Result<Self, LogError> {
+        let revision = log.as_ref().map_or(Revision::ZERO, |log| log.latest().revision);
+        let (sender, revision) = watch::channel(revision);
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
-        let mut owner = Owner { place, log: Some(log), revision: sender };
+        let mut owner = Owner { place, log, revision: sender };
         let handle = thread::Builder::new()
             .name("embedded-store".to_owned())
             .spawn(move || {
@@ -142,7 +154,7 @@ impl Owner {
         if self.log.is_none() {
             let log = Log::open(&self.place)?;
             self.revision.send_replace(log.latest().revision);
-            tracing::info!(revision = %log.latest().revision, "embedded store opened again");
+            tracing::info!(revision = %log.latest().revision, "embedded store opened");
             self.log = Some(log);
         }
         Ok(self.log.as_mut().expect("it was opened above"))

@@ -121,11 +121,7 @@ impl Database {
 
 impl FileVersion {
     pub(crate) fn of(metadata: &Metadata) -> Self {
-        Self {
-            modified: metadata.modified().ok(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-        }
+        Self { modified: metadata.modified().ok(), inode: metadata.ino(), bytes: metadata.len() }
     }
 }
 

@@ -1,15 +1,14 @@
 //! The locator over one or several files, and their replacement while it answers.
 
-use std::error::Error as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use geostream_ports::{Families, GeoDatabase, GeoLocator, Place};
+use geostream_ports::{Chain, Families, GeoDatabase, GeoLocator, Place};
 
-use crate::database::{Database, DatabaseError, FileVersion};
+use crate::database::{Database, FileVersion};
 
 /// Finds places in one or several files of GeoIP data, asked in order.
 ///
@@ -141,7 +140,7 @@ impl Source {
     }
 
     fn read(&self) -> Result<LoadedDatabase, String> {
-        let database = Database::open(&self.path).map_err(|error| with_causes(&error))?;
+        let database = Database::open(&self.path).map_err(|error| Chain(&error).to_string())?;
         if let Some(in_use) = self.database.as_ref().map(|loaded| &loaded.database) {
             if database.kind() != in_use.kind() {
                 let (new, old) = (database.kind(), in_use.kind());
@@ -185,14 +184,4 @@ impl Source {
             None
         }
     }
-}
-
-fn with_causes(error: &DatabaseError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

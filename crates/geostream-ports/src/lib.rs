@@ -6,6 +6,7 @@
 //! whose tests call the suite against the real thing, and choose the adapter in the server's
 //! `wire.rs`.
 
+mod chain;
 mod clock;
 mod config_store;
 #[cfg(feature = "contract")]
@@ -18,6 +19,7 @@ use std::error::Error;
 
 use thiserror::Error;
 
+pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
 pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
 pub use geo::{Families, GeoDatabase, GeoLocator, Network, Place};

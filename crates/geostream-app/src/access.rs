@@ -1,0 +1,182 @@
+//! Who a token belongs to.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use arc_swap::ArcSwap;
+use geostream_domain::Line;
+use geostream_ports::{Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailable};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
+
+/// Says who a token belongs to and what it is good for.
+///
+/// A token is `gs_`, its id and its secret: 16 and 64 hexadecimal digits with a `_` between. What
+/// is kept is a hash of the secret, which has 256 random bits.
+#[derive(Debug)]
+pub struct Access<T, C> {
+    store: T,
+    clock: C,
+    records: ArcSwap<HashMap<TokenId, TokenRecord>>,
+}
+
+/// Whoever sent a valid token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's name: the author of what is done with it.
+    pub name: Line,
+    /// What it is good for.
+    pub scope: Scope,
+}
+
+/// A token that was just made: the only time that its text is known.
+pub struct NewToken {
+    /// What is kept of it.
+    pub record: TokenRecord,
+    text: String,
+}
+
+impl NewToken {
+    /// Returns the text that goes behind `Bearer`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+/// Why tokens are not as they were to be.
+#[derive(Debug, Error)]
+pub enum AccessError {
+    /// There are as many tokens as there may be.
+    #[error("there are {} tokens, and no more are kept; remove some", Access::<(), ()>::MAX_TOKENS)]
+    TooMany,
+    /// It is the last token that can make others.
+    #[error("it is the last admin token; make another one first")]
+    LastAdmin,
+    /// There is no such token.
+    #[error("there is no token {0}")]
+    Unknown(TokenId),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness(#[source] getrandom::Error),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+const PREFIX: &str = "gs_";
+const SECRET_BYTES: usize = 32;
+
+impl<T, C> Access<T, C> {
+    /// The most tokens that are kept.
+    pub const MAX_TOKENS: usize = 1_000;
+}
+
+impl<T: TokenStore, C: Clock> Access<T, C> {
+    /// Grants access by the tokens in this store, none before [`Access::load`].
+    pub fn new(store: T, clock: C) -> Self {
+        Self { store, clock, records: ArcSwap::default() }
+    }
+
+    /// Reads the tokens from the store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn load(&self) -> Result<(), Unavailable> {
+        let records = self.store.tokens().await?;
+        let by_id = records.into_iter().map(|record| (record.id, record)).collect();
+        self.records.store(std::sync::Arc::new(by_id));
+        Ok(())
+    }
+
+    /// Returns whoever a token belongs to; `None` if it is not valid.
+    ///
+    /// Takes as long for a secret that is wrong by one character as for one that is wrong at all.
+    #[must_use]
+    pub fn authenticate(&self, token: &str) -> Option<Caller> {
+        let (id, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
+        let records = self.records.load();
+        let record = records.get(&id.parse().ok()?)?;
+        let is_right: bool = hash(secret).ct_eq(&record.hash).into();
+        is_right.then(|| Caller { name: record.name.clone(), scope: record.scope })
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many, or the store cannot be used.
+    pub async fn create(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
+        if self.records.load().len() >= Self::MAX_TOKENS {
+            return Err(AccessError::TooMany);
+        }
+        let mut random = [0; SECRET_BYTES + size_of::<u64>()];
+        getrandom::fill(&mut random).map_err(AccessError::NoRandomness)?;
+        let (secret, id) = random.split_at(SECRET_BYTES);
+        let id = TokenId(id.iter().fold(0, |id, &byte| id << 8 | u64::from(byte)));
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = format!("{PREFIX}{id}_{secret}");
+        let created = self.clock.wall();
+        let record = TokenRecord { id, name, scope, hash: hash(&secret), created };
+        self.store.put_token(record.clone()).await?;
+        self.load().await?;
+        tracing::info!(%id, name = %record.name, %scope, "token made");
+        Ok(NewToken { record, text })
+    }
+
+    /// Makes an admin token if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn first_admin(&self, name: Line) -> Result<Option<NewToken>, AccessError> {
+        self.load().await?;
+        if self.admins() > 0 {
+            return Ok(None);
+        }
+        self.create(name, Scope::Admin).await.map(Some)
+    }
+
+    /// Removes a token: it is not valid from now on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such token, it is the last admin's, or the store cannot be used.
+    pub async fn revoke(&self, id: TokenId) -> Result<(), AccessError> {
+        let scope = self.records.load().get(&id).map(|record| record.scope);
+        match scope {
+            None => return Err(AccessError::Unknown(id)),
+            Some(Scope::Admin) if self.admins() == 1 => return Err(AccessError::LastAdmin),
+            Some(_) => {}
+        }
+        self.store.remove_token(id).await?;
+        self.load().await?;
+        tracing::info!(%id, "token revoked");
+        Ok(())
+    }
+
+    /// Returns what is known of every token, the oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<TokenRecord> {
+        let by_id = self.records.load();
+        let mut records: Vec<_> = by_id.values().cloned().collect();
+        records.sort_by_key(|record| (record.created, record.id));
+        records
+    }
+
+    fn admins(&self) -> usize {
+        self.records.load().values().filter(|record| record.scope == Scope::Admin).count()
+    }
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}

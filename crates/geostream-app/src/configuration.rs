@@ -1,0 +1,172 @@
+//! Changing the configuration.
+
+use std::sync::Arc;
+
+use geostream_domain::{Change, Config, Line, Revision, Snapshot};
+use geostream_ports::{Clock, Commit, ConfigStore, Proposal, ProposeError, Unavailable};
+use thiserror::Error;
+
+use crate::publisher::{Publisher, StoreState};
+
+/// Changes the configuration through its log, and publishes what comes of it at once.
+#[derive(Debug)]
+pub struct Configuration<S, C> {
+    store: S,
+    publisher: Arc<Publisher<C>>,
+    clock: C,
+}
+
+/// What a write led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The configuration before.
+    pub before: Arc<Config>,
+    /// The configuration after; the same revision as before if nothing had to change.
+    pub after: Snapshot,
+}
+
+/// Why a write led to nothing.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// Somebody else has written since: look again.
+    #[error("the configuration is at revision {current}, and the write expects {expected}")]
+    Conflict {
+        /// The revision that the write expects.
+        expected: Revision,
+        /// The latest revision.
+        current: Revision,
+    },
+    /// The result would break a rule.
+    #[error("the change does not lead to a valid configuration")]
+    Invalid(#[source] geostream_domain::ChangeError),
+    /// The revision to go back to is not kept.
+    #[error("revision {0} was never committed, or is no longer kept")]
+    NotKept(Revision),
+    /// The store cannot be reached or cannot write.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl<S: ConfigStore, C: Clock> Configuration<S, C> {
+    /// Changes the configuration in this store, and publishes to this publisher.
+    pub fn new(store: S, publisher: Arc<Publisher<C>>, clock: C) -> Self {
+        Self { store, publisher, clock }
+    }
+
+    /// Returns the configuration in use.
+    #[must_use]
+    pub fn current(&self) -> Snapshot {
+        self.publisher.snapshot()
+    }
+
+    /// Commits changes that were thought out on the expected revision.
+    ///
+    /// # Errors
+    ///
+    /// If somebody was faster, the result would be invalid, or the store cannot be used.
+    pub async fn write(
+        &self,
+        expected: Revision,
+        changes: Vec<Change>,
+        author: Line,
+        reason: Line,
+    ) -> Result<Written, WriteError> {
+        let before = self.expect(expected).await?;
+        if before.after(changes.iter().cloned()).is_ok_and(|after| after == *before) {
+            let after = Snapshot { revision: expected, config: Arc::clone(&before) };
+            return Ok(Written { before, after });
+        }
+        let at = self.clock.wall();
+        let proposal = Proposal { expected, changes, author, reason, at };
+        let after = self.store.propose(proposal).await.map_err(|error| match error {
+            ProposeError::Conflict { current } => WriteError::Conflict { expected, current },
+            ProposeError::Invalid(error) => WriteError::Invalid(error),
+            ProposeError::Unavailable(error) => WriteError::Unavailable(error),
+        })?;
+        self.publisher.publish(after.clone(), StoreState::Current);
+        Ok(Written { before, after })
+    }
+
+    /// Makes the configuration what it is to be, except for the overrides.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::write`].
+    pub async fn replace(
+        &self,
+        expected: Revision,
+        target: &Config,
+        author: Line,
+        reason: Line,
+    ) -> Result<Written, WriteError> {
+        let before = self.expect(expected).await?;
+        let changes = before.changes_to(&target.clone().with_overrides_of(&before));
+        self.write(expected, changes, author, reason).await
+    }
+
+    /// Goes back to what an earlier revision said, except for the overrides, as a new revision.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::write`], or if that revision is not kept.
+    pub async fn roll_back(
+        &self,
+        expected: Revision,
+        to: Revision,
+        author: Line,
+        reason: Line,
+    ) -> Result<Written, WriteError> {
+        let target = self.store.at(to).await?.ok_or(WriteError::NotKept(to))?;
+        self.replace(expected, &target, author, reason).await
+    }
+
+    /// Declares the first configuration, if there is none yet, and tells whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::write`].
+    pub async fn bootstrap(
+        &self,
+        target: &Config,
+        author: Line,
+        reason: Line,
+    ) -> Result<bool, WriteError> {
+        if self.current().revision != Revision::ZERO {
+            return Ok(false);
+        }
+        let written = self.replace(Revision::ZERO, target, author, reason).await?;
+        Ok(written.after.revision > Revision::ZERO)
+    }
+
+    /// Returns the latest commits below a revision, or the latest of all, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, Unavailable> {
+        self.store.history(below, limit).await
+    }
+
+    /// Returns the configuration as it was at a revision; `None` if that is not kept.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
+        self.store.at(revision).await
+    }
+
+    /// Returns the configuration at the expected revision, if that is the latest.
+    async fn expect(&self, expected: Revision) -> Result<Arc<Config>, WriteError> {
+        let latest = self.store.load().await?;
+        if latest.revision == expected {
+            Ok(latest.config)
+        } else {
+            Err(WriteError::Conflict { expected, current: latest.revision })
+        }
+    }
+}

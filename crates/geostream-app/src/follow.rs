@@ -1,0 +1,90 @@
+//! Following the log, the clock and the GeoIP files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_domain::Revision;
+use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailable};
+
+use crate::publisher::{Publisher, StoreState};
+
+/// Publishes what others commit and what time brings, and keeps the last good table.
+#[derive(Debug)]
+pub struct Follower<S, L, C> {
+    store: S,
+    last_good: L,
+    publisher: Arc<Publisher<C>>,
+    clock: C,
+}
+
+/// How long to wait before a store that has failed is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long an override may hold before somebody looks at the clock again.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
+
+impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
+    /// Follows this store, and keeps what is good there.
+    pub fn new(store: S, last_good: L, publisher: Arc<Publisher<C>>, clock: C) -> Self {
+        Self { store, last_good, publisher, clock }
+    }
+
+    /// Publishes the store's configuration, or, if it cannot be read, that of an earlier run.
+    pub async fn start(&self) {
+        let Err(error) = self.publish_latest().await else { return };
+        let error = Chain(&error).to_string();
+        tracing::error!(%error, "the store cannot be read; going on with the last good table");
+        let saved = self.last_good.load().await;
+        match saved {
+            Ok(Some(SavedTable { snapshot, at })) => {
+                self.publisher.publish(snapshot, StoreState::LastGood { saved: at, error });
+            }
+            Ok(None) => self.publisher.publish(<_>::default(), StoreState::Nothing { error }),
+            Err(unreadable) => {
+                tracing::error!(error = %Chain(&unreadable), "nor can the last good table");
+                self.publisher.publish(<_>::default(), StoreState::Nothing { error });
+            }
+        }
+    }
+
+    /// Goes on for ever.
+    pub async fn run(self) {
+        loop {
+            tokio::select! {
+                followed = self.follow_store() => {
+                    if let Err(error) = followed {
+                        tracing::warn!(error = %Chain(&error), "the store cannot be followed");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+                () = self.override_ends() => self.publisher.refresh(),
+            }
+        }
+    }
+
+    /// Waits for the next commit and publishes it.
+    async fn follow_store(&self) -> Result<(), Unavailable> {
+        let latest = self.publish_latest().await?;
+        self.store.changed(latest).await?;
+        Ok(())
+    }
+
+    async fn publish_latest(&self) -> Result<Revision, Unavailable> {
+        let snapshot = self.store.load().await?;
+        self.publisher.publish(snapshot.clone(), StoreState::Current);
+        let table = SavedTable { snapshot, at: self.clock.wall() };
+        if let Err(error) = self.last_good.save(&table).await {
+            // The store itself is well: nothing is lost but the spare.
+            tracing::warn!(error = %Chain(&error), "the last good table is not kept");
+        }
+        Ok(table.snapshot.revision)
+    }
+
+    async fn override_ends(&self) {
+        let wait = match self.publisher.expires() {
+            Some(expires) => expires.since(self.clock.wall()).min(LOOK_AT_LEAST),
+            None => LOOK_AT_LEAST,
+        };
+        tokio::time::sleep(wait).await;
+    }
+}

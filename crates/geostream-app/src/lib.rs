@@ -1,0 +1,20 @@
+//! GeoStream's use cases over its ports.
+//!
+//! Every decision is the domain's; here is who asks for it, when, and what happens with the answer.
+//!
+//! - [`Router`] answers clients from the published table. It does no I/O and takes no lock.
+//! - [`Publisher`] puts a new table in the place of the old one, as one value.
+//! - [`Configuration`] changes the configuration through its log, and follows it.
+//! - [`Access`] says who a token belongs to.
+
+mod access;
+mod configuration;
+mod follow;
+mod publisher;
+mod router;
+
+pub use access::{Access, AccessError, Caller, NewToken};
+pub use configuration::{Configuration, WriteError, Written};
+pub use follow::Follower;
+pub use publisher::{Publisher, StoreState};
+pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

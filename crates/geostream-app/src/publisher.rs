@@ -1,0 +1,131 @@
+//! Making routing tables and putting them in place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use geostream_domain::{Observations, Revision, RoutingTable, Snapshot, Timestamp};
+use geostream_ports::Clock;
+
+/// Compiles what is known into a routing table and swaps it in, as one value.
+///
+/// Whoever holds an earlier table goes on with it undisturbed.
+#[derive(Debug)]
+pub struct Publisher<C> {
+    published: Arc<ArcSwap<Published>>,
+    sources: Mutex<Sources>,
+    clock: C,
+}
+
+/// What a table is made of.
+#[derive(Debug, Default)]
+struct Sources {
+    snapshot: Snapshot,
+    observations: Observations,
+    store: StoreState,
+}
+
+/// A table in use.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) table: RoutingTable,
+    pub(crate) store: StoreState,
+    /// Differs from every other table's.
+    pub(crate) number: u64,
+}
+
+/// Where the configuration in use comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreState {
+    /// Nothing has been read yet: there is no configuration.
+    #[default]
+    Unread,
+    /// From the store.
+    Current,
+    /// From an earlier run, since the store could not be read.
+    LastGood {
+        /// When that configuration was last known to be good.
+        saved: Timestamp,
+        /// Why the store could not be read.
+        error: String,
+    },
+    /// From nowhere: the store could not be read, and there is nothing of an earlier run.
+    Nothing {
+        /// Why the store could not be read.
+        error: String,
+    },
+}
+
+impl<C: Clock> Publisher<C> {
+    /// Makes a publisher whose table is empty.
+    #[must_use]
+    pub fn new(clock: C) -> Self {
+        let sources = Sources::default();
+        let published = Arc::new(ArcSwap::from_pointee(sources.compile(clock.wall(), None)));
+        Self { published, sources: Mutex::new(sources), clock }
+    }
+
+    /// Publishes a configuration, unless a later one of the store's has been published.
+    pub fn publish(&self, snapshot: Snapshot, store: StoreState) {
+        let mut sources = self.sources();
+        let (old, new) = (sources.snapshot.revision, snapshot.revision);
+        if sources.store == StoreState::Current && new <= old {
+            return;
+        }
+        if new < old {
+            tracing::warn!(last_good = %old, store = %new, "the store has lost revisions");
+        }
+        metrics::gauge!("config_revision").set(as_gauge(new));
+        tracing::info!(revision = %new, "configuration in use");
+        sources.snapshot = snapshot;
+        sources.store = store;
+        self.swap(&sources);
+    }
+
+    /// Publishes again what is published, since time has passed: overrides may have ended.
+    pub fn refresh(&self) {
+        self.swap(&self.sources());
+    }
+
+    /// Returns the configuration in use.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.sources().snapshot.clone()
+    }
+
+    /// Returns when the next override ends, as of the published table.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.published.load().table.expires()
+    }
+
+    pub(crate) fn published(&self) -> &Arc<ArcSwap<Published>> {
+        &self.published
+    }
+
+    fn swap(&self, sources: &Sources) {
+        let previous = self.published.load_full();
+        let next = sources.compile(self.clock.wall(), Some(&previous));
+        self.published.store(Arc::new(next));
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        // A panic while compiling leaves the sources as they were or as they are to be.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sources {
+    fn compile(&self, now: Timestamp, previous: Option<&Published>) -> Published {
+        let before = previous.map(|published| &published.table);
+        Published {
+            table: RoutingTable::compile(self.snapshot.clone(), &self.observations, now, before),
+            store: self.store.clone(),
+            number: previous.map_or(0, |published| published.number + 1),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
+fn as_gauge(revision: Revision) -> f64 {
+    revision.get() as f64
+}

@@ -1,0 +1,267 @@
+//! Answering clients.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use geostream_domain::{
+    Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
+    Precision, RoutingTable, ServiceTable,
+};
+use geostream_ports::{Clock, GeoLocator, Network, Place};
+use metrics::Counter;
+use thiserror::Error;
+
+use crate::publisher::{Published, Publisher, StoreState};
+
+/// Answers which region should serve a client now.
+#[derive(Debug)]
+pub struct Router<G> {
+    published: Arc<ArcSwap<Published>>,
+    geo: Arc<G>,
+}
+
+impl<G> Clone for Router<G> {
+    fn clone(&self) -> Self {
+        Self { published: Arc::clone(&self.published), geo: Arc::clone(&self.geo) }
+    }
+}
+
+/// What is asked: everything but the service may be left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteQuery<'a> {
+    /// The service; without it, the default one.
+    pub service: Option<&'a str>,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// Where the caller says that the client is.
+    pub claim: Option<Claim>,
+    /// What settles near-ties; without it, the client's network, or else its place.
+    pub key: Option<&'a str>,
+}
+
+/// Where a caller says that a client is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Claim {
+    /// The coordinates.
+    pub point: GeoPoint,
+    /// The country; without it, the one that the client's address is in.
+    pub country: Option<CountryCode>,
+}
+
+/// Who says where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocationSource {
+    /// The GeoIP data.
+    GeoIp,
+    /// The caller.
+    Caller,
+    /// Nobody.
+    None,
+}
+
+/// A decision, with all that an answer tells of it.
+#[derive(Debug)]
+pub struct Routed<'a> {
+    /// The table that decided.
+    pub table: &'a RoutingTable,
+    /// The service that was meant.
+    pub service: &'a ServiceTable,
+    /// The client as the decision saw it.
+    pub client: Client,
+    /// The network around the client's address.
+    pub network: Option<Network>,
+    /// Who said where the client is.
+    pub source: LocationSource,
+    /// The decision.
+    pub decision: Decision,
+}
+
+impl Routed<'_> {
+    /// Explains the decision: every region's fate and what ranked it.
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        self.table.explain(self.service, &self.client)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RouteError {
+    /// There is no configuration to decide by.
+    #[error("the server has no configuration yet")]
+    NotReady,
+    /// The service is not configured.
+    #[error("there is no service {0:?}")]
+    UnknownService(String),
+    /// No service was named, and there is no default one.
+    #[error("the request names no service, and there is no default one")]
+    NoDefaultService,
+    /// The operator has switched off locations from callers.
+    #[error(
+        "callers may not state a client's location here: the flag {} is off",
+        Flag::CallerLocation
+    )]
+    ClaimRefused,
+    /// The service has no region for this client.
+    #[error("service {service} has no region for this client")]
+    NoRegion {
+        /// The service.
+        service: String,
+        /// Why.
+        #[source]
+        why: NoRegion,
+    },
+}
+
+impl<G: GeoLocator> Router<G> {
+    /// Answers from what the publisher publishes.
+    pub fn new<C: Clock>(publisher: &Publisher<C>, geo: Arc<G>) -> Self {
+        Self { published: Arc::clone(publisher.published()), geo }
+    }
+
+    /// Returns the table in use, for one request.
+    #[must_use]
+    pub fn view(&self) -> View<'_, G> {
+        View { published: self.published.load(), geo: &self.geo }
+    }
+
+    /// Returns the locator that clients are found by.
+    #[must_use]
+    pub fn geo(&self) -> &G {
+        &self.geo
+    }
+}
+
+/// The table in use when a request came; all its decisions are made by this one.
+#[derive(Debug)]
+pub struct View<'a, G> {
+    published: Guard<Arc<Published>>,
+    geo: &'a G,
+}
+
+impl<G: GeoLocator> View<'_, G> {
+    /// Returns the table.
+    #[must_use]
+    pub fn table(&self) -> &RoutingTable {
+        &self.published.table
+    }
+
+    /// Returns where the configuration in use comes from.
+    #[must_use]
+    pub fn store(&self) -> &StoreState {
+        &self.published.store
+    }
+
+    /// Decides which region should serve a client now.
+    ///
+    /// Allocates nothing once a service, region and reason have been counted on this thread.
+    ///
+    /// # Errors
+    ///
+    /// Says what was asked wrongly, or why no region may or can serve the client.
+    pub fn route(&self, query: &RouteQuery<'_>) -> Result<Routed<'_>, RouteError> {
+        let table = self.table();
+        let service = self.service(query.service)?;
+        if query.claim.is_some() && !table.config().flag(Flag::CallerLocation) {
+            return Err(RouteError::ClaimRefused);
+        }
+        let (client, network, source) = self.client(query);
+        match service.route(&client) {
+            Ok(decision) => {
+                count(&self.published, service, &decision);
+                Ok(Routed { table, service, client, network, source, decision })
+            }
+            Err(why) => {
+                let service = service.service().id.to_string();
+                Err(RouteError::NoRegion { service, why })
+            }
+        }
+    }
+
+    fn service(&self, id: Option<&str>) -> Result<&ServiceTable, RouteError> {
+        let found = match id {
+            Some(id) => self.table().service(id),
+            None => self.table().default_service(),
+        };
+        found.ok_or_else(|| match (&self.published.store, id) {
+            (StoreState::Unread | StoreState::Nothing { .. }, _) => RouteError::NotReady,
+            (StoreState::Current | StoreState::LastGood { .. }, Some(id)) => {
+                RouteError::UnknownService(id.chars().take(64).collect())
+            }
+            (StoreState::Current | StoreState::LastGood { .. }, None) => {
+                RouteError::NoDefaultService
+            }
+        })
+    }
+
+    fn client(&self, query: &RouteQuery<'_>) -> (Client, Option<Network>, LocationSource) {
+        let place = query.address.map_or(Place::UNKNOWN, |address| self.geo.locate(address));
+        let (location, source) = match query.claim {
+            Some(claim) => (claim.over(place.location), LocationSource::Caller),
+            None if place == Place::UNKNOWN => (place.location, LocationSource::None),
+            None => (place.location, LocationSource::GeoIp),
+        };
+        let key = match (query.key, query.address, location.point) {
+            (Some(key), ..) => ClientKey::of_bytes(key.as_bytes()),
+            (None, Some(address), _) => ClientKey::of_address(address),
+            (None, None, Some(point)) => Client::at(point).key,
+            (None, None, None) => ClientKey::of_bytes(b""),
+        };
+        (Client { location, key }, place.network, source)
+    }
+}
+
+impl Claim {
+    /// Returns the claimed location; what the caller leaves out is taken from the address.
+    ///
+    /// So a caller that knows its clients' coordinates does not lead them around a geofence by
+    /// saying nothing of their country.
+    fn over(self, known: Location) -> Location {
+        let claimed = Location {
+            point: Some(self.point),
+            precision: Precision::City,
+            accuracy_km: None,
+            ..known
+        };
+        match self.country {
+            Some(country) => claimed.in_country(country),
+            None => claimed,
+        }
+    }
+}
+
+/// Counts a decision.
+///
+/// A counter is looked up by its names once per table, thread and combination, and then kept: a
+/// look-up allocates, and takes ten times as long as a decision.
+fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
+    thread_local! {
+        static COUNTERS: RefCell<Counters> = RefCell::default();
+    }
+    COUNTERS.with_borrow_mut(|counters| {
+        if counters.table != published.number {
+            counters.table = published.number;
+            counters.by_decision.clear();
+        }
+        let key = (service.index(), decision.region.get(), decision.reason as u8);
+        let counter = counters.by_decision.entry(key).or_insert_with(|| {
+            metrics::counter!(
+                "route_decisions_total",
+                "service" => service.service().id.to_string(),
+                "region" => published.table.region(decision.region).id.to_string(),
+                "reason" => decision.reason.as_str(),
+            )
+        });
+        counter.increment(1);
+    });
+}
+
+/// The counters of one table on one thread.
+#[derive(Default)]
+struct Counters {
+    table: u64,
+    by_decision: HashMap<(usize, usize, u8), Counter>,
+}

@@ -1,0 +1,52 @@
+//! Tokens.
+
+use geostream_app::{Access, AccessError};
+use geostream_embedded::EmbeddedStore;
+use geostream_ports::Scope;
+
+use crate::world::{SetClock, line};
+
+async fn access() -> Access<EmbeddedStore, SetClock> {
+    let access = Access::new(EmbeddedStore::in_memory().unwrap(), SetClock::default());
+    access.load().await.unwrap();
+    access
+}
+
+#[tokio::test]
+async fn a_token_is_its_holders_and_nobody_elses() {
+    let access = access().await;
+    let token = access.create(line("ci"), Scope::Operator).await.unwrap();
+    let text = token.text().to_owned();
+    let caller = access.authenticate(&text).expect("valid");
+    assert_eq!((caller.name.as_str(), caller.scope), ("ci", Scope::Operator));
+    for position in 0..text.len() {
+        let mut wrong = text.clone().into_bytes();
+        wrong[position] = if wrong[position] == b'0' { b'1' } else { b'0' };
+        let wrong = String::from_utf8(wrong).unwrap();
+        assert_eq!(access.authenticate(&wrong), None, "wrong at {position}");
+    }
+    for wrong in ["", "gs_", "gs__", &text[1..], &text[..text.len() - 1], &format!("{text}0")] {
+        assert_eq!(access.authenticate(wrong), None, "{wrong}");
+    }
+    assert!(!format!("{token:?}").contains(&text[20..]), "a secret does not get into logs");
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_worth_nothing() {
+    let access = access().await;
+    let token = access.create(line("ci"), Scope::Viewer).await.unwrap();
+    access.revoke(token.record.id).await.unwrap();
+    assert_eq!(access.authenticate(token.text()), None);
+    assert!(matches!(access.revoke(token.record.id).await, Err(AccessError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn there_is_always_an_admin() {
+    let access = access().await;
+    let first = access.first_admin(line("first")).await.unwrap().expect("there was none");
+    assert!(access.first_admin(line("again")).await.unwrap().is_none());
+    assert!(matches!(access.revoke(first.record.id).await, Err(AccessError::LastAdmin)));
+    access.create(line("second"), Scope::Admin).await.unwrap();
+    access.revoke(first.record.id).await.unwrap();
+    assert_eq!(access.list().len(), 1);
+}

@@ -1,0 +1,133 @@
+//! What is published without anybody asking.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_app::{Configuration, Follower, Publisher, RouteQuery, Router, StoreState};
+use geostream_domain::{Change, Override, OverrideAction, Revision, Snapshot, Timestamp};
+use geostream_embedded::{EmbeddedStore, LastGoodFile};
+use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, SavedTable};
+
+use crate::world::{Berlin, SetClock, config, line, two_regions};
+
+struct Setup {
+    directory: tempfile::TempDir,
+    clock: SetClock,
+    publisher: Arc<Publisher<SetClock>>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let clock = SetClock::default();
+        let publisher = Arc::new(Publisher::new(clock.clone()));
+        Self { directory: tempfile::tempdir().unwrap(), clock, publisher }
+    }
+
+    fn last_good(&self) -> LastGoodFile {
+        LastGoodFile::new(&self.directory.path().join("last-good.json"))
+    }
+
+    fn follower(&self, store: EmbeddedStore) -> Follower<EmbeddedStore, LastGoodFile, SetClock> {
+        let publisher = Arc::clone(&self.publisher);
+        Follower::new(store, self.last_good(), publisher, self.clock.clone())
+    }
+
+    /// Lets the follower work until what is waited for is true.
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let waited = async {
+            while !is_so(self) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(7200), waited).await.expect("it comes true");
+    }
+}
+
+#[tokio::test]
+async fn what_others_commit_is_published_and_kept() {
+    let setup = Setup::new();
+    let store = EmbeddedStore::in_memory().unwrap();
+    let follower = tokio::spawn(setup.follower(store.clone()).run());
+    let proposal = Proposal {
+        expected: Revision::ZERO,
+        changes: two_regions(),
+        author: line("another node"),
+        reason: line("because"),
+        at: Timestamp::EPOCH,
+    };
+    store.propose(proposal).await.unwrap();
+    setup.until(|setup| setup.publisher.snapshot().revision == Revision::new(1)).await;
+    let mut kept = None;
+    while kept.is_none() {
+        tokio::task::yield_now().await;
+        let saved = setup.last_good().load().await.unwrap();
+        kept = saved.filter(|saved| saved.snapshot.revision == Revision::new(1));
+    }
+    assert_eq!(*kept.unwrap().snapshot.config, config());
+    follower.abort();
+}
+
+#[tokio::test]
+async fn without_the_store_the_last_good_table_decides() {
+    let setup = Setup::new();
+    let snapshot = Snapshot { revision: Revision::new(7), config: Arc::new(config()) };
+    let at = Timestamp::from_unix_millis(5);
+    setup.last_good().save(&SavedTable { snapshot, at }).await.unwrap();
+    let path = setup.directory.path().join("config.redb");
+    std::fs::write(&path, "this is no database").unwrap();
+
+    setup.follower(EmbeddedStore::unopened(&path).unwrap()).start().await;
+    let router = Router::new(&setup.publisher, Arc::new(Berlin));
+    let view = router.view();
+    assert!(view.route(&RouteQuery::default()).is_ok());
+    assert!(matches!(view.store(), StoreState::LastGood { saved, .. } if *saved == at));
+    assert_eq!(view.table().revision(), Revision::new(7));
+
+    // The store comes back with less than was known: it is the truth all the same.
+    std::fs::remove_file(&path).unwrap();
+    setup.follower(EmbeddedStore::unopened(&path).unwrap()).start().await;
+    assert_eq!(*router.view().store(), StoreState::Current);
+    assert_eq!(router.view().table().revision(), Revision::ZERO);
+}
+
+#[tokio::test]
+async fn without_anything_the_router_says_so() {
+    let setup = Setup::new();
+    let path = setup.directory.path().join("config.redb");
+    std::fs::write(&path, "this is no database").unwrap();
+    setup.follower(EmbeddedStore::unopened(&path).unwrap()).start().await;
+    let router = Router::new(&setup.publisher, Arc::new(Berlin));
+    assert!(matches!(router.view().store(), StoreState::Nothing { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_override_ends_by_itself() {
+    let setup = Setup::new();
+    let store = EmbeddedStore::in_memory().unwrap();
+    let publisher = Arc::clone(&setup.publisher);
+    let configuration = Configuration::new(store.clone(), publisher, setup.clock.clone());
+    let mut changes = two_regions();
+    changes.push(Change::SetOverride(Override {
+        region: "eu".parse().unwrap(),
+        action: OverrideAction::Drain,
+        owner: line("ops"),
+        reason: line("because"),
+        since: Timestamp::EPOCH,
+        expires: Some(Timestamp::from_unix_millis(60_000)),
+    }));
+    configuration.write(Revision::ZERO, changes, line("ops"), line("because")).await.unwrap();
+    let router = Router::new(&setup.publisher, Arc::new(Berlin));
+    let address = Some("192.0.2.1".parse().unwrap());
+    let region = || {
+        let view = router.view();
+        let routed = view.route(&RouteQuery { address, ..<_>::default() }).unwrap();
+        routed.table.region(routed.decision.region).id.to_string()
+    };
+    assert_eq!(region(), "us");
+    let follower = tokio::spawn(setup.follower(store).run());
+    tokio::task::yield_now().await;
+    setup.clock.set(60_000);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    setup.until(|_| region() == "eu").await;
+    follower.abort();
+}

@@ -1,0 +1,9 @@
+//! The use cases over the embedded store.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod access;
+mod configuration;
+mod follow;
+mod route;
+mod world;
