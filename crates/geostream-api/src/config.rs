@@ -157,8 +157,19 @@ pub struct Clients {
 
 /// What happens when no member that may serve a client can.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AllDown {
+#[serde(deny_unknown_fields)]
+pub struct AllDown {
+    /// `fail_open` (the default), `closed`, `last_good` or `static`.
+    pub rule: AllDownRule,
+    /// The region that `static` answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+/// What happens when no member can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllDownRule {
     /// Rank them as if all were healthy.
     #[default]
     FailOpen,
@@ -166,11 +177,8 @@ pub enum AllDown {
     Closed,
     /// Rank those that could last.
     LastGood,
-    /// Answer this region.
-    Static {
-        /// The region.
-        region: String,
-    },
+    /// Answer one region.
+    Static,
 }
 
 /// The settings of the node.

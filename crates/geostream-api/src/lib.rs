@@ -18,8 +18,8 @@ mod unique;
 mod write;
 
 pub use config::{
-    AllDown, Change, Clients, Config, FenceRule, Member, Objective, Override, OverrideAction,
-    Policy, Region, Service, Settings,
+    AllDown, AllDownRule, Change, Clients, Config, FenceRule, Member, Objective, Override,
+    OverrideAction, Policy, Region, Service, Settings,
 };
 pub use control::{
     Diff, Difference, Flag, GeoDatabase, HistoryEntry, HistoryPage, NewToken, OverrideRequest,

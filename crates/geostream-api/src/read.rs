@@ -7,8 +7,8 @@ use std::sync::Arc;
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, Change, Config, FenceRule, Member, Objective, Override, Policy, Region, Service,
-    Settings,
+    AllDown, AllDownRule, Change, Config, FenceRule, Member, Objective, Override, Policy, Region,
+    Service, Settings,
 };
 use crate::fields::{FieldErrors, Fields, step};
 
@@ -148,20 +148,36 @@ impl Service {
         });
         let rules = rules.collect();
         let geofence = fields.check("/geofence", domain::Geofence::new(rules));
-        let all_down = match &self.all_down {
-            AllDown::FailOpen => Some(domain::AllDown::FailOpen),
-            AllDown::Closed => Some(domain::AllDown::Closed),
-            AllDown::LastGood => Some(domain::AllDown::LastGood),
-            AllDown::Static { region } => {
-                fields.check("/all_down/region", region.parse()).map(domain::AllDown::Static)
-            }
-        };
+        let all_down = fields.part("/all_down", self.all_down.to_domain());
         let service = id.zip(policy).zip(geofence).zip(all_down).map(
             |(((id, policy), geofence), all_down)| {
                 Arc::new(domain::Service { id, members, policy, geofence, all_down })
             },
         );
         fields.finish(service)
+    }
+}
+
+impl AllDown {
+    fn to_domain(&self) -> Result<domain::AllDown, FieldErrors> {
+        let rule = match (self.rule, &self.region) {
+            (AllDownRule::Static, Some(region)) => {
+                let region = region.parse();
+                return region
+                    .map(domain::AllDown::Static)
+                    .map_err(|error| FieldErrors::one("/region", error));
+            }
+            (AllDownRule::Static, None) => {
+                return Err(FieldErrors::one("/region", "the rule static needs a region"));
+            }
+            (_, Some(_)) => {
+                return Err(FieldErrors::one("/region", "only the rule static has use for it"));
+            }
+            (AllDownRule::FailOpen, None) => domain::AllDown::FailOpen,
+            (AllDownRule::Closed, None) => domain::AllDown::Closed,
+            (AllDownRule::LastGood, None) => domain::AllDown::LastGood,
+        };
+        Ok(rule)
     }
 }
 

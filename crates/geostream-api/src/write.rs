@@ -5,8 +5,8 @@ use std::fmt;
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, Change, Clients, Config, FenceRule, Member, Objective, Override, OverrideAction,
-    Policy, Region, Service, Settings,
+    AllDown, AllDownRule, Change, Clients, Config, FenceRule, Member, Objective, Override,
+    OverrideAction, Policy, Region, Service, Settings,
 };
 use crate::time::Time;
 
@@ -49,12 +49,21 @@ impl From<&domain::Service> for Service {
             members: service.members.iter().map(|(id, m)| (id.to_string(), member(m))).collect(),
             policy: (&service.policy).into(),
             geofence: service.geofence.rules().iter().map(Into::into).collect(),
-            all_down: match &service.all_down {
-                domain::AllDown::FailOpen => AllDown::FailOpen,
-                domain::AllDown::Closed => AllDown::Closed,
-                domain::AllDown::LastGood => AllDown::LastGood,
-                domain::AllDown::Static(region) => AllDown::Static { region: region.to_string() },
-            },
+            all_down: (&service.all_down).into(),
+        }
+    }
+}
+
+impl From<&domain::AllDown> for AllDown {
+    fn from(all_down: &domain::AllDown) -> Self {
+        let alone = |rule| Self { rule, region: None };
+        match all_down {
+            domain::AllDown::FailOpen => alone(AllDownRule::FailOpen),
+            domain::AllDown::Closed => alone(AllDownRule::Closed),
+            domain::AllDown::LastGood => alone(AllDownRule::LastGood),
+            domain::AllDown::Static(region) => {
+                Self { rule: AllDownRule::Static, region: Some(region.to_string()) }
+            }
         }
     }
 }

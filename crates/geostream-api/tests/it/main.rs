@@ -114,7 +114,14 @@ fn every_bad_field_is_pointed_at() {
             "/services/api/geofence/0/clients/countries/0: \"DEU\" is not a country code",
         ),
         (&service("all_down = { rule = 'static', region = 'b' }"), "/services/api/all_down/region"),
-        (&service("all_down = { rule = 'static' }"), "missing field `region`"),
+        (
+            &service("all_down = { rule = 'static' }"),
+            "/services/api/all_down/region: the rule static",
+        ),
+        (
+            &service("all_down = { rule = 'closed', region = 'a' }"),
+            "all_down/region: only the rule",
+        ),
         ("[flags]\nmagic = true", "/flags/magic: there is no such flag"),
         ("[settings]\nalternatives = 9", "/settings/alternatives: 9 is not a number"),
         ("[settings]\ndefault_service = 'api'", "/settings/default_service: there is no service"),

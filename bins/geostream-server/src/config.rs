@@ -1,0 +1,322 @@
+//! The server's own configuration: a TOML file, then the environment, then flags.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Parser, ValueEnum};
+use geostream_domain as domain;
+use geostream_http::Limits;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// Answers which region should serve a client now.
+///
+/// Every setting can be given in the file, in the environment or as a flag; the later of these
+/// wins.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    /// The configuration file (TOML)
+    #[arg(long, env = "GEOSTREAM_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration and end
+    #[arg(long)]
+    pub(crate) check_config: bool,
+
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, env = "GEOSTREAM_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// Where to keep configuration, tokens and GeoIP files [default: ~/.local/share/geostream]
+    #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+
+    /// The threads that answer clients [default: one per core]
+    #[arg(long, env = "GEOSTREAM_WORKERS", value_name = "NUMBER")]
+    workers: Option<usize>,
+
+    /// The configuration of regions and services to begin with, if there is none yet
+    #[arg(long, env = "GEOSTREAM_BOOTSTRAP", value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+
+    /// A GeoIP file; may be repeated [default: all .mmdb files in geoip/ of the data directory]
+    #[arg(long, env = "GEOSTREAM_GEOIP_FILE", value_name = "FILE", value_delimiter = ',')]
+    geoip_file: Vec<PathBuf>,
+
+    /// The proxies whose X-Forwarded-For is believed; may be repeated
+    #[arg(long, env = "GEOSTREAM_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<IpNet>,
+
+    /// The server's certificate chain (PEM): switches TLS on
+    #[arg(long, env = "GEOSTREAM_TLS_CERTIFICATE", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The certificate's private key (PEM)
+    #[arg(long, env = "GEOSTREAM_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// How logs are written [default: pretty]
+    #[arg(long, env = "GEOSTREAM_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+
+    /// What is logged: a level, or directives such as `info,geostream_http=debug` [default: info]
+    #[arg(long, env = "GEOSTREAM_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+/// Everything that the server is told, complete and checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) workers: usize,
+    /// The configuration of regions and services to begin with.
+    pub(crate) bootstrap: Option<domain::Config>,
+    pub(crate) geoip: GeoIp,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) limits: Limits,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) log: Log,
+}
+
+/// Which GeoIP files are used, and how often they are looked at.
+#[derive(Debug)]
+pub(crate) struct GeoIp {
+    /// The files; empty for all in the data directory.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) refresh: Duration,
+}
+
+/// The server's certificate and key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// How and what is logged.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    workers: Option<usize>,
+    bootstrap: Option<PathBuf>,
+    geoip: FileGeoIp,
+    http: FileHttp,
+    tls: Option<Tls>,
+    log: FileLog,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileGeoIp {
+    files: Vec<PathBuf>,
+    refresh_seconds: u64,
+}
+
+impl Default for FileGeoIp {
+    fn default() -> Self {
+        Self { files: Vec::new(), refresh_seconds: 30 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileHttp {
+    trusted_proxies: Vec<IpNet>,
+    max_connections: usize,
+    header_timeout_seconds: u64,
+    body_timeout_seconds: u64,
+    drain_timeout_seconds: u64,
+}
+
+impl Default for FileHttp {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            max_connections: 10_000,
+            header_timeout_seconds: 10,
+            body_timeout_seconds: 10,
+            drain_timeout_seconds: 10,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileLog {
+    format: LogFormat,
+    filter: Option<String>,
+}
+
+impl Config {
+    /// Reads the file, and puts the environment and the flags over it.
+    pub(crate) fn read(arguments: &Arguments) -> anyhow::Result<Self> {
+        let file = match &arguments.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let given = |flags: &[PathBuf], file: Vec<PathBuf>| {
+            if flags.is_empty() { file } else { flags.to_vec() }
+        };
+        let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
+        let workers = arguments.workers.or(file.workers).unwrap_or(cores);
+        ensure!((1..=1024).contains(&workers), "workers: 1 to 1024 are expected, not {workers}");
+        Ok(Self {
+            listen: arguments
+                .listen
+                .or(file.listen)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
+            workers,
+            bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
+            geoip: GeoIp {
+                files: given(&arguments.geoip_file, file.geoip.files),
+                refresh: seconds("geoip.refresh_seconds", file.geoip.refresh_seconds)?,
+            },
+            trusted_proxies: if arguments.trusted_proxy.is_empty() {
+                file.http.trusted_proxies.clone()
+            } else {
+                arguments.trusted_proxy.clone()
+            },
+            limits: file.http.limits(workers)?,
+            tls: tls(arguments, file.tls)?,
+            log: Log {
+                format: arguments.log_format.unwrap_or(file.log.format),
+                filter: arguments
+                    .log
+                    .clone()
+                    .or(file.log.filter)
+                    .unwrap_or_else(|| "info".to_owned()),
+            },
+        })
+    }
+}
+
+impl File {
+    /// Reads a file; paths in it are relative to its directory.
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("reading the configuration {}", path.display()))?;
+        let mut file: Self =
+            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
+        let tls_paths = file.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+        let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
+        for path in paths.chain(&mut file.geoip.files).chain(tls_paths) {
+            *path = directory.join(&*path);
+        }
+        Ok(file)
+    }
+}
+
+impl FileHttp {
+    fn limits(&self, workers: usize) -> anyhow::Result<Limits> {
+        ensure!(self.max_connections >= workers, "http.max_connections: at least one per worker");
+        Ok(Limits {
+            connections: self.max_connections.div_ceil(workers),
+            header_patience: seconds("http.header_timeout_seconds", self.header_timeout_seconds)?,
+            body_patience: seconds("http.body_timeout_seconds", self.body_timeout_seconds)?,
+            drain_patience: seconds("http.drain_timeout_seconds", self.drain_timeout_seconds)?,
+        })
+    }
+}
+
+fn seconds(name: &str, seconds: u64) -> anyhow::Result<Duration> {
+    ensure!((1..=3600).contains(&seconds), "{name}: 1 to 3600 are expected, not {seconds}");
+    Ok(Duration::from_secs(seconds))
+}
+
+fn tls(arguments: &Arguments, file: Option<Tls>) -> anyhow::Result<Option<Tls>> {
+    match (&arguments.tls_certificate, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Tls { certificate: certificate.clone(), key: key.clone() }))
+        }
+        (None, None) => Ok(file),
+        (Some(_), None) => bail!("a TLS certificate needs its key: --tls-key"),
+        (None, Some(_)) => bail!("a TLS key needs its certificate: --tls-certificate"),
+    }
+}
+
+fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let at_home = || std::env::home_dir().map(|home| home.join(".local/share/geostream"));
+    given.or_else(at_home).context("there is no home directory; set --data-dir")
+}
+
+/// Reads the configuration of regions and services to begin with.
+fn read_bootstrap(path: &Path) -> anyhow::Result<domain::Config> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let document: geostream_api::Config = if path.extension().is_some_and(|ext| ext == "json") {
+        serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?
+    } else {
+        toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
+    };
+    let config = document.to_domain(&domain::Config::default());
+    config.with_context(|| format!("in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("geostream.toml");
+        fs::write(&path, text).unwrap();
+        let config = path.to_str().unwrap();
+        let arguments = Arguments::parse_from(["geostream-server", "--config", config]);
+        format!("{:#}", Config::read(&arguments).unwrap_err())
+    }
+
+    #[test]
+    fn flags_go_over_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("geostream.toml");
+        fs::write(&path, "listen = \"127.0.0.1:1\"\nworkers = 3\ndata_dir = \"data\"").unwrap();
+        let arguments = ["geostream-server", "--config", path.to_str().unwrap(), "--workers", "5"];
+        let config = Config::read(&Arguments::parse_from(arguments)).unwrap();
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.workers, 5);
+        assert_eq!(config.data_dir, directory.path().join("data"), "relative to the file");
+    }
+
+    #[test]
+    fn errors_point_at_the_line() {
+        for (text, expected) in [
+            ("\nlisten = \"nowhere\"", "line 2"),
+            ("[http]\nmax_conections = 5", "unknown field `max_conections`"),
+            ("[geoip]\nfiles = [\"a\"\nrefresh", "line 3"),
+            ("[http]\nbody_timeout_seconds = 0", "http.body_timeout_seconds: 1 to 3600"),
+            ("workers = 0", "workers: 1 to 1024"),
+            ("bootstrap = \"missing.toml\"", "missing.toml"),
+        ] {
+            let error = error_of(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

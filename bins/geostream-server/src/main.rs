@@ -1,0 +1,42 @@
+//! `geostream-server`: answers which region should serve a client now.
+
+mod config;
+mod telemetry;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::{Arguments, Config};
+
+/// Usage or configuration is wrong; clap ends with the same.
+const BAD_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::read(&arguments) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    if arguments.check_config {
+        say("the configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    let outcome = telemetry::start(&config.log).and_then(|metrics| wire::run(&config, metrics));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is where a program that ends says why")]
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("geostream-server: {error:#}");
+    ExitCode::from(code)
+}
+
+#[expect(clippy::print_stdout, reason = "this is what was asked for")]
+fn say(text: &str) {
+    println!("{text}");
+}

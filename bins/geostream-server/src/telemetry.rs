@@ -1,0 +1,64 @@
+//! Logs and metrics.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// The bounds of every histogram, in seconds: a decision takes microseconds, a probe seconds.
+const BUCKETS: [f64; 16] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.5, 2.5, 10.0,
+];
+
+/// How often the recorder's buckets are folded, which keeps them from growing while nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts logging to standard error and recording metrics.
+pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .with_context(|| format!("log: {:?} is no level or list of directives", log.filter))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match log.format {
+        LogFormat::Pretty => subscriber.init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(seconds, &BUCKETS)
+        .context("the buckets of histograms")?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;
+    describe();
+    Ok(handle)
+}
+
+/// Keeps the recorder's memory bounded, for ever.
+pub(crate) async fn upkeep(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.run_upkeep();
+    }
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_histogram!(
+        "http_request_duration_seconds",
+        Unit::Seconds,
+        "How long requests took, from their headers to their answer"
+    );
+    describe_counter!("route_decisions_total", "Decisions by service, region and reason");
+    describe_counter!("geoip_decode_errors_total", "GeoIP records that could not be read");
+    describe_gauge!("config_revision", "The revision that is decided by");
+    describe_gauge!("geoip_build_age_seconds", Unit::Seconds, "The age of the oldest GeoIP data");
+    describe_gauge!("routing_table_age_seconds", Unit::Seconds, "The age of the routing table");
+}

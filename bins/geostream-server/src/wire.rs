@@ -1,0 +1,273 @@
+//! The composition root: which adapter stands behind which port, and what runs where.
+//!
+//! Each worker is a thread with a runtime and a listener of its own, and does nothing but answer.
+//! Stores, files and everything else that waits are on the control runtime.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use geostream_app::{Access, Configuration, Follower, NewToken, Publisher, Router};
+use geostream_domain::Line;
+use geostream_embedded::{EmbeddedStore, LastGoodFile};
+use geostream_geoip::GeoIp;
+use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
+use geostream_ports::{Chain, Clock as _, GeoLocator as _, SystemClock};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::telemetry;
+
+type ServerApi = Api<EmbeddedStore, GeoIp, SystemClock>;
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
+    let control = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("starting the control runtime")?;
+    let outcome =
+        start(config, &control, metrics).and_then(|server| server.until_stopped(&control));
+    control.shutdown_timeout(config.limits.drain_patience);
+    outcome
+}
+
+/// A server that answers.
+struct Server {
+    workers: Vec<JoinHandle<anyhow::Result<()>>>,
+    stop: watch::Sender<bool>,
+}
+
+fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyhow::Result<Server> {
+    // Taken first, so that a second server on the same port fails before it touches anything.
+    let listeners = open_listeners(config.listen, config.workers)?;
+    let tls = config.tls.as_ref().map(|tls| TlsIdentity::read(&tls.certificate, &tls.key));
+    let tls = tls.transpose().context("reading the TLS certificate")?;
+    make_private_directory(&config.data_dir)?;
+    let (stop, stopping) = watch::channel(false);
+    let api = control.block_on(assemble(config, metrics, stopping.clone()))?;
+    let address = listeners[0].local_addr().context("asking for the port")?;
+    let workers = listeners
+        .into_iter()
+        .map(|listener| {
+            let (api, tls, stopping) = (api.clone(), tls.clone(), stopping.clone());
+            let limits = config.limits;
+            thread::Builder::new()
+                .name("worker".to_owned())
+                .spawn(move || work(listener, api, limits, tls, stopping))
+                .context("starting a worker")
+        })
+        .collect::<anyhow::Result<_>>()?;
+    tracing::info!(%address, workers = config.workers, "listening");
+    Ok(Server { workers, stop })
+}
+
+impl Server {
+    /// Waits for a signal, then lets the workers finish what they have begun.
+    fn until_stopped(self, control: &Runtime) -> anyhow::Result<()> {
+        let signal = control.block_on(stop_signal())?;
+        tracing::info!(signal, "stopping: what is under way is finished");
+        self.stop.send_replace(true);
+        for worker in self.workers {
+            match worker.join() {
+                Ok(outcome) => outcome?,
+                Err(_) => bail!("a worker has panicked"),
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Opens one listener per worker, all on the same port.
+fn open_listeners(address: SocketAddr, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
+    let cannot = || format!("listening on {address}");
+    // Listeners that share a port would share it with another server's as well, so somebody has to
+    // ask for the port alone.
+    drop(TcpListener::bind(address).with_context(cannot)?);
+    let first = listen(address).with_context(cannot)?;
+    let address = first.local_addr().with_context(cannot)?;
+    let mut listeners = vec![first];
+    while listeners.len() < workers {
+        listeners.push(listen(address).with_context(cannot)?);
+    }
+    Ok(listeners)
+}
+
+/// Answers the connections of one listener on this thread.
+fn work(
+    listener: TcpListener,
+    api: ServerApi,
+    limits: Limits,
+    tls: Option<TlsIdentity>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("starting a worker's runtime")?;
+    runtime.block_on(serve(listener, api, limits, tls, stop)).context("serving")
+}
+
+/// Puts everything together and starts what runs beside the answers.
+async fn assemble(
+    config: &Config,
+    metrics: PrometheusHandle,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<ServerApi> {
+    let clock = SystemClock;
+    let store = open_store(&config.data_dir.join("config.redb"))?;
+    let last_good = LastGoodFile::new(&config.data_dir.join("last-good.json"));
+    let publisher = Arc::new(Publisher::new(clock));
+    let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
+    follower.start().await;
+
+    let configuration = Configuration::new(store.clone(), Arc::clone(&publisher), clock);
+    declare_first(&configuration, config.bootstrap.as_ref()).await?;
+    let access = Access::new(store, clock);
+    make_first_token(&access, &config.data_dir.join("admin.token")).await?;
+
+    let geo = Arc::new(open_geoip(config).await?);
+    tokio::spawn(follower.run());
+    tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
+    tokio::spawn(telemetry::upkeep(metrics.clone()));
+    Ok(Api::new(Parts {
+        router: Router::new(&publisher, geo),
+        configuration,
+        access,
+        clock,
+        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        control: Handle::current(),
+        metrics: Box::new(move || metrics.render()),
+        version: env!("CARGO_PKG_VERSION"),
+        started: clock.wall(),
+        stopping: Box::new(move || *stopping.borrow()),
+    }))
+}
+
+/// Opens the store; one that is damaged is left to the last good table, until it is mended.
+fn open_store(path: &Path) -> anyhow::Result<EmbeddedStore> {
+    match EmbeddedStore::open(path) {
+        Ok(store) => Ok(store),
+        Err(error) if error.is_in_use() => {
+            bail!("{} is in use: does another server run on this data?", path.display())
+        }
+        Err(error) => {
+            tracing::error!(path = %path.display(), error = %Chain(&error), "store not opened");
+            EmbeddedStore::unopened(path).context("starting the store's thread")
+        }
+    }
+}
+
+async fn declare_first(
+    configuration: &Configuration<EmbeddedStore, SystemClock>,
+    first: Option<&geostream_domain::Config>,
+) -> anyhow::Result<()> {
+    let Some(first) = first else { return Ok(()) };
+    match configuration.bootstrap(first, line("bootstrap")?, line("first start")?).await {
+        Ok(true) => tracing::info!("the first configuration is declared"),
+        Ok(false) => tracing::debug!("there is a configuration; the first one is not needed"),
+        Err(error) => tracing::error!(error = %Chain(&error), "nothing could be declared"),
+    }
+    Ok(())
+}
+
+/// Writes an admin token where the CLI finds it, if there is none yet.
+async fn make_first_token(
+    access: &Access<EmbeddedStore, SystemClock>,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let made: Option<NewToken> = match access.first_admin(line("first-admin")?).await {
+        Ok(made) => made,
+        Err(error) => {
+            // Clients are answered all the same; control requests are refused.
+            tracing::error!(error = %Chain(&error), "tokens cannot be read");
+            return Ok(());
+        }
+    };
+    let Some(token) = made else { return Ok(()) };
+    let new = path.with_extension("new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options
+        .open(&new)
+        .and_then(|mut file| writeln!(file, "{}", token.text()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
+    written.with_context(|| format!("writing the first token to {}", path.display()))?;
+    tracing::info!(path = %path.display(), "an admin token is in this file");
+    Ok(())
+}
+
+fn make_private_directory(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("making the data directory {}", path.display()))
+}
+
+async fn open_geoip(config: &Config) -> anyhow::Result<GeoIp> {
+    let files = match &config.geoip.files[..] {
+        [] => find_geoip(&config.data_dir.join("geoip")),
+        files => files.to_vec(),
+    };
+    if files.is_empty() {
+        tracing::warn!("there is no GeoIP file: only callers can say where clients are");
+    }
+    let opening = tokio::task::spawn_blocking(move || GeoIp::open(files));
+    let geoip = opening.await.context("reading the GeoIP files")?;
+    for data in geoip.databases() {
+        let age = SystemClock.wall().since(data.built).as_secs() / 86_400;
+        tracing::info!(path = data.path, kind = data.kind, age_days = age, "GeoIP data");
+    }
+    Ok(geoip)
+}
+
+/// Returns the `.mmdb` files in a directory, in the order of their names.
+fn find_geoip(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|ext| ext == "mmdb")).collect();
+    files.sort();
+    files
+}
+
+/// Looks at the GeoIP files now and then, and at once on SIGHUP, for ever.
+async fn refresh_geoip(geo: Arc<GeoIp>, every: Duration) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return tracing::error!(%error, "GeoIP files are not looked at again"),
+    };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = hangup.recv() => tracing::info!("looking at the GeoIP files"),
+        }
+        let geo = Arc::clone(&geo);
+        if let Err(error) = tokio::task::spawn_blocking(move || geo.refresh()).await {
+            tracing::error!(%error, "the GeoIP files could not be looked at");
+        }
+    }
+}
+
+async fn stop_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("waiting for SIGINT")?;
+            Ok("SIGINT")
+        }
+    }
+}
+
+fn line(text: &str) -> anyhow::Result<Line> {
+    text.parse().with_context(|| format!("{text:?}"))
+}

@@ -1,0 +1,284 @@
+//! From a request to its answer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use geostream_app::{Access, Caller, Configuration, Router};
+use geostream_domain::{Flag, Timestamp};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenStore};
+use http::header::AUTHORIZATION;
+use http::request;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use metrics::Histogram;
+use tokio::runtime::Handle;
+
+use crate::body;
+use crate::client::TrustedProxies;
+use crate::problem::{Answer, Failure, Kind};
+use crate::query::Query;
+use crate::route::Asked;
+use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder};
+
+/// Answers requests by the route table.
+///
+/// Cloning is cheap; each thread that serves has a copy.
+#[derive(Debug)]
+pub struct Api<S, G, C> {
+    pub(crate) parts: Arc<Parts<S, G, C>>,
+    pub(crate) router: Router<G>,
+    finder: RouteFinder,
+}
+
+impl<S, G, C> Clone for Api<S, G, C> {
+    fn clone(&self) -> Self {
+        let Self { parts, router, finder } = self;
+        Self { parts: Arc::clone(parts), router: router.clone(), finder: finder.clone() }
+    }
+}
+
+/// What an [`Api`] is made of.
+pub struct Parts<S, G, C> {
+    /// Answers clients.
+    pub router: Router<G>,
+    /// Changes the configuration.
+    pub configuration: Configuration<S, C>,
+    /// Says who a token belongs to.
+    pub access: Access<S, C>,
+    /// Tells the time.
+    pub clock: C,
+    /// The proxies that are believed.
+    pub proxies: TrustedProxies,
+    /// Where everything runs that may wait or takes long.
+    pub control: Handle,
+    /// Shows the metrics as Prometheus reads them.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// The server's version.
+    pub version: &'static str,
+    /// When the server was started.
+    pub started: Timestamp,
+    /// Tells whether the server is about to stop.
+    pub stopping: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl<S, G, C> std::fmt::Debug for Parts<S, G, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// A request whose route is known and whose body has arrived.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) operation: Control,
+    /// The path's parameter, if its pattern has one.
+    pub(crate) parameter: String,
+    pub(crate) head: request::Parts,
+    pub(crate) body: Bytes,
+    /// Who asks, where a token is needed.
+    pub(crate) caller: Option<Caller>,
+}
+
+impl Call {
+    /// Reads the path's parameter.
+    ///
+    /// What cannot be a name cannot be there.
+    pub(crate) fn parameter<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+    ) -> Result<T, Failure> {
+        let invalid =
+            |error| Failure::new(Kind::NotFound, format!("{:?}: {error}", self.parameter));
+        self.parameter.parse().map_err(invalid)
+    }
+
+    /// Refuses query parameters, for operations that take none.
+    pub(crate) fn no_query(&self) -> Result<(), Failure> {
+        Ok(Query::of(&self.head.uri).end()?)
+    }
+}
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: ConfigStore + TokenStore,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    /// Answers with these parts.
+    #[must_use]
+    pub fn new(parts: Parts<S, G, C>) -> Self {
+        let router = parts.router.clone();
+        Self { parts: Arc::new(parts), router, finder: RouteFinder::new() }
+    }
+
+    /// Answers a request that came from this address.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        patience: Duration,
+    ) -> Answer {
+        let started = self.parts.clock.now();
+        let (head, body) = request.into_parts();
+        let method = Label::of(&head.method);
+        let (endpoint, result) = match self.finder.find(&head.method, head.uri.path()) {
+            Found::Route(position, parameter) => {
+                let route = &ROUTES[position];
+                let parameter = parameter.unwrap_or_default().to_owned();
+                let answered = self.perform(route, parameter, head, body, peer, patience).await;
+                (route.pattern, answered)
+            }
+            Found::Methods(allowed) => ("unmatched", Err(Failure::method(&allowed))),
+            Found::Nothing => {
+                let detail = "there is nothing at this path; /openapi.yaml tells what there is";
+                ("unmatched", Err(Failure::new(Kind::NotFound, detail)))
+            }
+        };
+        let answer = result.unwrap_or_else(Failure::into_answer);
+        method.record(endpoint, answer.status(), self.parts.clock.now() - started);
+        answer
+    }
+
+    async fn perform(
+        &self,
+        route: &'static Route,
+        parameter: String,
+        head: request::Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
+        let caller = match route.scope {
+            Some(needed) => Some(self.authorize(&head.headers, needed)?),
+            None => None,
+        };
+        let body = body::collect(body, route.body_limit, patience).await?;
+        match route.operation {
+            Operation::Decide(Decide::ByDocument) => {
+                Query::of(&head.uri).end()?;
+                let asked = Asked::by_document(&head.headers, &body)?;
+                self.route(asked, &head.headers, peer).await
+            }
+            Operation::Decide(Decide::ByQuery) => {
+                let asked = Asked::by_query(&head.uri)?;
+                self.route(asked, &head.headers, peer).await
+            }
+            Operation::Decide(Decide::Batch) => {
+                Query::of(&head.uri).end()?;
+                self.route_batch(&head.headers, &body, peer)
+            }
+            Operation::Control(operation) => {
+                let call = Call { operation, parameter, head, body, caller };
+                self.on_control(|api| async move { api.control(call).await }).await
+            }
+        }
+    }
+
+    /// Does something on the control runtime, whose threads may wait.
+    pub(crate) async fn on_control<F>(
+        &self,
+        work: impl FnOnce(Self) -> F,
+    ) -> Result<Answer, Failure>
+    where
+        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+    {
+        match self.parts.control.spawn(work(self.clone())).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "a request could not be finished");
+                Err(Failure::new(Kind::Internal, "the request could not be finished"))
+            }
+        }
+    }
+
+    fn authorize(&self, headers: &HeaderMap, needed: Scope) -> Result<Caller, Failure> {
+        let Some(header) = headers.get(AUTHORIZATION) else {
+            let detail = "send a token in the header authorization: Bearer TOKEN";
+            return Err(Failure::unauthorized(detail));
+        };
+        let token = header.to_str().ok().and_then(bearer);
+        let caller = token.and_then(|token| self.parts.access.authenticate(token));
+        match caller {
+            Some(caller) if caller.scope >= needed => Ok(caller),
+            Some(_) => Err(Failure::scope(needed)),
+            None => Err(Failure::unauthorized("the token is not valid")),
+        }
+    }
+
+    /// Checks that whoever asks may have an explanation.
+    pub(crate) fn authorize_explanation(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        if self.router.view().table().config().flag(Flag::PublicExplain) {
+            return Ok(());
+        }
+        self.authorize(headers, Scope::Viewer).map(|_caller| ())
+    }
+
+    pub(crate) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
+        self.parts.proxies.client(peer.ip(), headers)
+    }
+}
+
+/// Takes the token out of an `Authorization` header (RFC 6750, section 2.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+}
+
+/// A method as a label: a client could invent any number of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Label {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Other,
+}
+
+impl Label {
+    fn of(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::Get,
+            Method::HEAD => Self::Head,
+            Method::POST => Self::Post,
+            Method::PUT => Self::Put,
+            Method::DELETE => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Other => "other",
+        }
+    }
+
+    /// Records how long a request took.
+    ///
+    /// A histogram is looked up by its labels once per thread and combination, and then kept.
+    fn record(self, endpoint: &'static str, status: StatusCode, took: Duration) {
+        thread_local! {
+            static HISTOGRAMS: RefCell<HashMap<(Label, &'static str, StatusCode), Histogram>> =
+                RefCell::default();
+        }
+        HISTOGRAMS.with_borrow_mut(|histograms| {
+            let histogram = histograms.entry((self, endpoint, status)).or_insert_with(|| {
+                metrics::histogram!(
+                    "http_request_duration_seconds",
+                    "method" => self.as_str(),
+                    "endpoint" => endpoint,
+                    "status" => status.as_str().to_owned(),
+                )
+            });
+            histogram.record(took.as_secs_f64());
+        });
+    }
+}

@@ -1,0 +1,162 @@
+//! Bodies: how they are taken in, read, and given out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use geostream_api::FieldErrors;
+use geostream_domain::Revision;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+
+use crate::problem::{Answer, Failure, Kind};
+use crate::strict::Strict;
+
+/// Takes in a body, as far as its limits allow.
+pub(crate) async fn collect(
+    body: Incoming,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Failure> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let too_large = || {
+        let detail = match limit {
+            0 => "this request takes no body".to_owned(),
+            limit => format!("the body of this request may have {limit} bytes at the most"),
+        };
+        Failure::new(Kind::PayloadTooLarge, detail)
+    };
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            Err(Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}")))
+        }
+        Err(_) => {
+            let seconds = patience.as_secs();
+            let detail = format!("the body did not arrive within {seconds} seconds");
+            Err(Failure::new(Kind::RequestTimeout, detail))
+        }
+    }
+}
+
+/// Reads a JSON document.
+pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Failure> {
+    if !is_json(headers) {
+        let detail = "send the header content-type: application/json";
+        return Err(Failure::new(Kind::UnsupportedMediaType, detail));
+    }
+    // The quick way tells that something is wrong; the slow one, where.
+    let mut quick = serde_json::Deserializer::from_slice(body);
+    if let Ok(read) = T::deserialize(Strict(&mut quick))
+        && quick.end().is_ok()
+    {
+        return Ok(read);
+    }
+    let mut slow = serde_json::Deserializer::from_slice(body);
+    let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
+        let detail = error.inner().to_string();
+        FieldErrors::one(pointer(error.path()), detail)
+    })?;
+    slow.end().map_err(|error| FieldErrors::one("", error))?;
+    Ok(read)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let essence = kind.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Writes the way to a field as a JSON pointer.
+fn pointer(path: &Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// Answers with a JSON document.
+pub(crate) fn json(document: &impl Serialize) -> Result<Answer, Failure> {
+    let mut body = Vec::with_capacity(512);
+    serde_json::to_writer(&mut body, document).map_err(|error| {
+        tracing::error!(%error, "a response cannot be written");
+        Failure::new(Kind::Internal, "the response cannot be written")
+    })?;
+    Ok(answer(body, HeaderValue::from_static("application/json")))
+}
+
+/// Answers with a part of the configuration at a revision.
+pub(crate) fn json_at(revision: Revision, document: &impl Serialize) -> Result<Answer, Failure> {
+    let mut answer = json(document)?;
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    Ok(answer)
+}
+
+/// Answers with bytes of this type.
+pub(crate) fn answer(body: impl Into<Bytes>, content_type: HeaderValue) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use geostream_api::RouteRequest;
+
+    fn problem(body: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        let failure = read::<geostream_api::BatchRequest>(&headers, body.as_bytes()).unwrap_err();
+        let error = failure.to_problem().errors.remove(0);
+        format!("{} {}", error.pointer, error.detail)
+    }
+
+    #[test]
+    fn a_bad_document_is_pointed_into() {
+        for (body, expected) in [
+            ("", " EOF while parsing"),
+            ("{", " EOF while parsing"),
+            ("[]", " invalid type: sequence"),
+            (r#"{"requests": [["8.8.8.8"]]}"#, "/requests/0 invalid type: sequence"),
+            (r#"{"requests": [{"location": [1, 2]}]}"#, "/requests/0/location invalid type"),
+            ("{}", " missing field `requests`"),
+            (r#"{"requests": 7}"#, "/requests invalid type: integer `7`, expected a sequence"),
+            (r#"{"requests": [{}, {"service": 7}]}"#, "/requests/1/service invalid type"),
+            (r#"{"requests": [{"servce": "a"}]}"#, "/requests/0/servce unknown field `servce`"),
+            (r#"{"requests": []} x"#, " trailing characters"),
+            (r#"{"requests": [{"location": {"latitude": 1e999}}]}"#, "/requests/0/location"),
+        ] {
+            let problem = problem(body);
+            assert!(problem.starts_with(expected), "{body}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_refused() {
+        let failure = read::<RouteRequest>(&HeaderMap::new(), b"{}").unwrap_err();
+        assert_eq!(failure.to_problem().status, 415);
+    }
+}

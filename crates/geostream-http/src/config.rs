@@ -1,0 +1,326 @@
+//! Reading and writing the configuration, as a whole and in parts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use geostream_api::{
+    Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
+    Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle,
+};
+use geostream_app::Written;
+use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::api::{Api, Call};
+use crate::body;
+use crate::control::{Intent, YEAR};
+use crate::problem::{Answer, Failure, Kind};
+use crate::query::Query;
+
+/// The commits on a page of the history, unless fewer are asked for.
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: ConfigStore + TokenStore,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    // === The whole ===
+
+    pub(crate) fn get_config(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| Ok(Config::from(config)))
+    }
+
+    pub(crate) async fn put_config(&self, call: &Call) -> Result<Answer, Failure> {
+        let mut query = Query::of(&call.head.uri);
+        let dry_run = query.parsed("dry_run")?.unwrap_or(false);
+        let intent = Intent::of(call, &mut query, "declare the configuration")?;
+        query.end()?;
+        let document: Config = body::read(&call.head.headers, &call.body)?;
+        let current = self.parts.configuration.current();
+        let target = document.to_domain(&current.config)?;
+        if dry_run {
+            return propose_only(&intent, &current, &target);
+        }
+        let Intent { expected, author, reason } = intent;
+        let configuration = &self.parts.configuration;
+        written(&configuration.replace(expected, &target, author, reason).await?, StatusCode::OK)
+    }
+
+    pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
+        let mut query = Query::of(&call.head.uri);
+        let below = query.parsed("below")?.map(Revision::new);
+        let limit = query.parsed("limit")?.unwrap_or(PAGE);
+        query.end()?;
+        if !(1..=LARGEST_PAGE).contains(&limit) {
+            return Err(Failure::field("?limit", format!("1 to {LARGEST_PAGE} are expected")));
+        }
+        let commits = self.parts.configuration.history(below, limit).await?;
+        let last = commits.last().filter(|_| commits.len() == limit);
+        let next_below = last.map(|commit| commit.revision.get()).filter(|&last| last > 1);
+        let commits = commits.iter().map(history_entry).collect();
+        body::json(&HistoryPage { commits, next_below })
+    }
+
+    pub(crate) async fn get_history(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let revision: u64 = call.parameter()?;
+        match revision.checked_sub(1) {
+            Some(before) => self.diff(before, revision).await,
+            None => Err(Failure::new(Kind::NotFound, "revision 0 is the empty configuration")),
+        }
+    }
+
+    pub(crate) async fn get_diff(&self, call: &Call) -> Result<Answer, Failure> {
+        let mut query = Query::of(&call.head.uri);
+        let needed = |name: &str, given: Option<u64>| {
+            given.ok_or_else(|| Failure::field(format!("?{name}"), "a revision is needed"))
+        };
+        let from = needed("from", query.parsed("from")?)?;
+        let to = needed("to", query.parsed("to")?)?;
+        query.end()?;
+        self.diff(from, to).await
+    }
+
+    async fn diff(&self, from: u64, to: u64) -> Result<Answer, Failure> {
+        let (old, new) = (self.config_at(from).await?, self.config_at(to).await?);
+        body::json(&Diff { from, to, changes: Difference::between(&old, &new) })
+    }
+
+    async fn config_at(&self, revision: u64) -> Result<Arc<domain::Config>, Failure> {
+        let config = self.parts.configuration.at(Revision::new(revision)).await?;
+        config.ok_or_else(|| {
+            let detail = format!("revision {revision} was never committed, or is no longer kept");
+            Failure::new(Kind::NotFound, detail)
+        })
+    }
+
+    pub(crate) async fn roll_back(&self, call: &Call) -> Result<Answer, Failure> {
+        let request: RollbackRequest = body::read(&call.head.headers, &call.body)?;
+        let deed = format!("roll back to revision {}", request.revision);
+        let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
+        let to = Revision::new(request.revision);
+        let configuration = &self.parts.configuration;
+        written(&configuration.roll_back(expected, to, author, reason).await?, StatusCode::OK)
+    }
+
+    // === Regions and services ===
+
+    pub(crate) fn list_regions(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| {
+            let regions = config.regions().iter();
+            let regions: BTreeMap<_, _> =
+                regions.map(|(id, region)| (id.to_string(), Region::from(&**region))).collect();
+            Ok(BTreeMap::from([("regions", regions)]))
+        })
+    }
+
+    pub(crate) fn get_region(&self, call: &Call) -> Result<Answer, Failure> {
+        let id: RegionId = call.parameter()?;
+        self.show(call, |config| {
+            let region = config.regions().get(&id);
+            region.map(|region| Region::from(&**region)).ok_or_else(|| no_region(&id))
+        })
+    }
+
+    pub(crate) async fn put_region(&self, call: &Call) -> Result<Answer, Failure> {
+        let document: Region = body::read(&call.head.headers, &call.body)?;
+        let id: RegionId = call.parameter()?;
+        let region = document.to_domain(id.as_str())?;
+        self.commit(call, &format!("put region {id}"), vec![Change::PutRegion(region)]).await
+    }
+
+    pub(crate) async fn delete_region(&self, call: &Call) -> Result<Answer, Failure> {
+        let id: RegionId = call.parameter()?;
+        self.commit(call, &format!("remove region {id}"), vec![Change::RemoveRegion(id)]).await
+    }
+
+    pub(crate) fn list_services(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| {
+            let services = config.services().iter();
+            let services: BTreeMap<_, _> =
+                services.map(|(id, service)| (id.to_string(), Service::from(&**service))).collect();
+            Ok(BTreeMap::from([("services", services)]))
+        })
+    }
+
+    pub(crate) fn get_service(&self, call: &Call) -> Result<Answer, Failure> {
+        let id: ServiceId = call.parameter()?;
+        self.show(call, |config| {
+            let service = config.services().get(&id);
+            let missing = || Failure::new(Kind::NotFound, format!("there is no service {id}"));
+            service.map(|service| Service::from(&**service)).ok_or_else(missing)
+        })
+    }
+
+    pub(crate) async fn put_service(&self, call: &Call) -> Result<Answer, Failure> {
+        let document: Service = body::read(&call.head.headers, &call.body)?;
+        let id: ServiceId = call.parameter()?;
+        let service = document.to_domain(id.as_str())?;
+        self.commit(call, &format!("put service {id}"), vec![Change::PutService(service)]).await
+    }
+
+    pub(crate) async fn delete_service(&self, call: &Call) -> Result<Answer, Failure> {
+        let id: ServiceId = call.parameter()?;
+        let deed = format!("remove service {id}");
+        let removed = self.commit(call, &deed, vec![Change::RemoveService(id)]).await;
+        // Here a service that is not there is what was asked for, not a reference to it.
+        removed.map_err(Failure::about_the_path)
+    }
+
+    // === Overrides, flags and settings ===
+
+    pub(crate) fn list_overrides(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| {
+            let overrides = config.overrides().iter();
+            let overrides: BTreeMap<_, _> =
+                overrides.map(|(id, wish)| (id.to_string(), Override::from(wish))).collect();
+            Ok(BTreeMap::from([("overrides", overrides)]))
+        })
+    }
+
+    pub(crate) async fn put_override(&self, call: &Call) -> Result<Answer, Failure> {
+        let request: OverrideRequest = body::read(&call.head.headers, &call.body)?;
+        let region: RegionId = call.parameter()?;
+        let caller = call.caller.as_ref().map(|caller| caller.name.clone());
+        let wish = read_override(&request, region, caller, self.parts.clock.wall())?;
+        let (action, region) = (wish.action.as_str(), wish.region.clone());
+        let deed = format!("override region {region}: {action}");
+        self.commit(call, &deed, vec![Change::SetOverride(wish)]).await
+    }
+
+    pub(crate) async fn delete_override(&self, call: &Call) -> Result<Answer, Failure> {
+        let region: RegionId = call.parameter()?;
+        let deed = format!("clear override of region {region}");
+        self.commit(call, &deed, vec![Change::ClearOverride(region)]).await
+    }
+
+    pub(crate) fn list_flags(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| {
+            let flags = domain::Flag::ALL.map(|flag| Flag {
+                name: flag.to_string(),
+                on: config.flag(flag),
+                default: flag.default_state(),
+                description: flag.description().to_owned(),
+            });
+            Ok(BTreeMap::from([("flags", flags)]))
+        })
+    }
+
+    pub(crate) async fn put_flag(&self, call: &Call) -> Result<Answer, Failure> {
+        let Toggle { on } = body::read(&call.head.headers, &call.body)?;
+        let flag: domain::Flag = call.parameter()?;
+        let deed = format!("switch flag {flag} {}", if on { "on" } else { "off" });
+        self.commit(call, &deed, vec![Change::SetFlag(flag, on)]).await
+    }
+
+    pub(crate) fn get_settings(&self, call: &Call) -> Result<Answer, Failure> {
+        self.show(call, |config| Ok(Settings::from(config.settings())))
+    }
+
+    pub(crate) async fn put_settings(&self, call: &Call) -> Result<Answer, Failure> {
+        let document: Settings = body::read(&call.head.headers, &call.body)?;
+        let changes = document.to_domain()?.into_iter().map(Change::SetSetting).collect();
+        let put = self.commit(call, "set the settings", changes).await;
+        put.map_err(|failure| failure.at("/default_service"))
+    }
+
+    // === Common ===
+
+    /// Answers with a part of the configuration in use.
+    fn show<T: Serialize>(
+        &self,
+        call: &Call,
+        part: impl FnOnce(&domain::Config) -> Result<T, Failure>,
+    ) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let current = self.parts.configuration.current();
+        body::json_at(current.revision, &part(&current.config)?)
+    }
+
+    /// Commits changes as the request says, and answers with what changed.
+    async fn commit(
+        &self,
+        call: &Call,
+        deed: &str,
+        changes: Vec<Change>,
+    ) -> Result<Answer, Failure> {
+        let Intent { expected, author, reason } = Intent::alone(call, deed)?;
+        let configuration = &self.parts.configuration;
+        written(&configuration.write(expected, changes, author, reason).await?, StatusCode::OK)
+    }
+}
+
+fn written(written: &Written, status: StatusCode) -> Result<Answer, Failure> {
+    let revision = written.after.revision;
+    let changes = Difference::between(&written.before, &written.after.config);
+    let mut answer = body::json_at(revision, &Proposed { revision: revision.get(), changes })?;
+    *answer.status_mut() = status;
+    Ok(answer)
+}
+
+/// Answers what a declaration would change.
+fn propose_only(
+    intent: &Intent,
+    current: &domain::Snapshot,
+    target: &domain::Config,
+) -> Result<Answer, Failure> {
+    if intent.expected != current.revision {
+        let (expected, current) = (intent.expected, current.revision);
+        return Err(geostream_app::WriteError::Conflict { expected, current }.into());
+    }
+    let changes = Difference::between(&current.config, target);
+    body::json_at(current.revision, &Proposed { revision: current.revision.get(), changes })
+}
+
+fn history_entry(commit: &geostream_ports::Commit) -> HistoryEntry {
+    let told = commit.changes.iter().take(HistoryEntry::SUMMARY);
+    HistoryEntry {
+        revision: commit.revision.get(),
+        at: Time(commit.at),
+        author: commit.author.to_string(),
+        reason: commit.reason.to_string(),
+        changes: commit.changes.len(),
+        summary: told.map(HistoryEntry::in_words).collect(),
+    }
+}
+
+fn read_override(
+    request: &OverrideRequest,
+    region: RegionId,
+    caller: Option<Line>,
+    now: Timestamp,
+) -> Result<domain::Override, Failure> {
+    let mut fields = Fields::default();
+    let reason = fields.check("/reason", request.reason.parse());
+    let owner = match &request.owner {
+        Some(owner) => fields.check("/owner", owner.parse()),
+        None => caller,
+    };
+    let longest = YEAR.as_secs();
+    let duration = request.duration_seconds.map(u64::from);
+    if duration.is_some_and(|seconds| !(1..=longest).contains(&seconds)) {
+        fields.note("/duration_seconds", format_args!("1 to {longest} are expected"));
+    }
+    let expires = duration.map(|seconds| {
+        Timestamp::from_unix_millis(now.unix_millis().saturating_add(seconds * 1000))
+    });
+    let action = request.action.into();
+    let wish = owner.zip(reason).map(|(owner, reason)| domain::Override {
+        region,
+        action,
+        owner,
+        reason,
+        since: now,
+        expires,
+    });
+    Ok(fields.finish(wish)?)
+}
+
+fn no_region(id: &RegionId) -> Failure {
+    Failure::new(Kind::NotFound, format!("there is no region {id}"))
+}

@@ -1,0 +1,149 @@
+//! Control requests: what needs a token, or may wait for the store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use geostream_api::{NewToken, Time, Token, TokenRequest};
+use geostream_domain::{Line, Revision};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenRecord, TokenStore};
+use http::header::IF_MATCH;
+use http::{HeaderMap, StatusCode};
+
+use crate::api::{Api, Call};
+use crate::body;
+use crate::problem::{Answer, Failure, Kind};
+use crate::query::Query;
+use crate::routes::Control;
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: ConfigStore + TokenStore,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    /// Does what the route says.
+    pub(crate) async fn control(&self, call: Call) -> Result<Answer, Failure> {
+        use Control as O;
+        match call.operation {
+            O::GetHealth => call.no_query().and_then(|()| self.health()),
+            O::GetReadiness => call.no_query().and_then(|()| self.readiness()),
+            O::GetMetrics => call.no_query().map(|()| self.metrics()),
+            O::GetOpenapi => call.no_query().map(|()| self.openapi()),
+            O::GetStatus => call.no_query().and_then(|()| self.status()),
+            O::GetConfig => self.get_config(&call),
+            O::PutConfig => self.put_config(&call).await,
+            O::ListHistory => self.list_history(&call).await,
+            O::GetHistory => self.get_history(&call).await,
+            O::GetDiff => self.get_diff(&call).await,
+            O::RollBack => self.roll_back(&call).await,
+            O::ListRegions => self.list_regions(&call),
+            O::GetRegion => self.get_region(&call),
+            O::PutRegion => self.put_region(&call).await,
+            O::DeleteRegion => self.delete_region(&call).await,
+            O::ListServices => self.list_services(&call),
+            O::GetService => self.get_service(&call),
+            O::PutService => self.put_service(&call).await,
+            O::DeleteService => self.delete_service(&call).await,
+            O::ListOverrides => self.list_overrides(&call),
+            O::PutOverride => self.put_override(&call).await,
+            O::DeleteOverride => self.delete_override(&call).await,
+            O::ListFlags => self.list_flags(&call),
+            O::PutFlag => self.put_flag(&call).await,
+            O::GetSettings => self.get_settings(&call),
+            O::PutSettings => self.put_settings(&call).await,
+            O::ListTokens => call.no_query().and_then(|()| self.list_tokens()),
+            O::CreateToken => self.create_token(&call).await,
+            O::DeleteToken => self.delete_token(&call).await,
+        }
+    }
+
+    fn list_tokens(&self) -> Result<Answer, Failure> {
+        let tokens: Vec<Token> = self.parts.access.list().iter().map(token).collect();
+        body::json(&BTreeMap::from([("tokens", tokens)]))
+    }
+
+    async fn create_token(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let request: TokenRequest = body::read(&call.head.headers, &call.body)?;
+        let name: Line = request.name.parse().map_err(|error| Failure::field("/name", error))?;
+        let scope = request.scope.parse().map_err(|error| Failure::field("/scope", error))?;
+        let made = self.parts.access.create(name, scope).await?;
+        let text = made.text().to_owned();
+        let mut answer = body::json(&NewToken { token: text, record: token(&made.record) })?;
+        *answer.status_mut() = StatusCode::CREATED;
+        Ok(answer)
+    }
+
+    async fn delete_token(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        self.parts.access.revoke(call.parameter()?).await?;
+        Ok(no_content())
+    }
+}
+
+fn token(record: &TokenRecord) -> Token {
+    Token {
+        id: record.id.to_string(),
+        name: record.name.to_string(),
+        scope: record.scope.to_string(),
+        created: Time(record.created),
+    }
+}
+
+pub(crate) fn no_content() -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+/// What every write says of itself.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    /// The revision that it was thought out on.
+    pub(crate) expected: Revision,
+    pub(crate) author: Line,
+    pub(crate) reason: Line,
+}
+
+impl Intent {
+    /// Reads the `If-Match` header and the query parameter `reason`; without one, the operation
+    /// speaks for itself.
+    pub(crate) fn of(call: &Call, query: &mut Query<'_>, deed: &str) -> Result<Self, Failure> {
+        let expected = expected_revision(&call.head.headers)?;
+        let reason = match query.parsed::<Line>("reason")? {
+            Some(reason) => reason,
+            None => deed.parse().map_err(|error| Failure::field("?reason", error))?,
+        };
+        let author = call.caller.as_ref().map(|caller| caller.name.clone());
+        let author = author.ok_or_else(|| Failure::unauthorized("a write needs a token"))?;
+        Ok(Self { expected, author, reason })
+    }
+
+    /// Does the same for operations that take no other parameter.
+    pub(crate) fn alone(call: &Call, deed: &str) -> Result<Self, Failure> {
+        let mut query = Query::of(&call.head.uri);
+        let intent = Self::of(call, &mut query, deed)?;
+        query.end()?;
+        Ok(intent)
+    }
+}
+
+/// Reads the revision that a write expects (RFC 9110, section 13.1.1).
+fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
+    let Some(header) = headers.get(IF_MATCH) else {
+        let detail = "send the header if-match: \"REVISION\" with the revision that you read, as \
+                      the etag of every part of the configuration tells it";
+        return Err(Failure::new(Kind::RevisionRequired, detail));
+    };
+    let tag = header.to_str().ok().and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
+    match tag.and_then(|tag| tag.parse().ok()) {
+        Some(number) => Ok(Revision::new(number)),
+        None => {
+            let detail = "if-match is no revision such as \"17\"";
+            Err(Failure::field("if-match", detail))
+        }
+    }
+}
+
+/// The longest that an override may hold by itself.
+pub(crate) const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,0 +1,32 @@
+//! GeoStream over HTTP.
+//!
+//! [`ROUTES`] is the one table of what the server answers: method, pattern, operation, scope, and
+//! limits. [`Api`] answers a request by it. [`serve`] accepts connections, HTTP/1.1 and HTTP/2 on
+//! one port, with limits on everything that a client can make grow or wait.
+//!
+//! The answers to clients are made on the thread that has the connection; whatever may wait for a
+//! store, or takes long, is handed to the control runtime.
+
+mod api;
+mod body;
+mod client;
+mod config;
+mod control;
+mod first_bytes;
+mod node;
+mod problem;
+mod query;
+mod route;
+mod routes;
+mod serve;
+mod strict;
+mod tls;
+
+pub use api::{Api, Parts};
+pub use client::TrustedProxies;
+pub use routes::{Control, Decide, Operation, ROUTES, Route};
+pub use serve::{Limits, listen, serve};
+pub use tls::{TlsError, TlsIdentity};
+
+/// The description of the API, as it is served.
+pub const OPENAPI: &str = include_str!("../../../docs/openapi.yaml");

@@ -1,0 +1,119 @@
+//! How the node is: alive, ready, and in numbers.
+
+use std::time::Duration;
+
+use geostream_api::{GeoDatabase, Override, Status, Time};
+use geostream_app::StoreState;
+use geostream_ports::{Clock, ConfigStore, Families, GeoLocator, TokenStore};
+use http::header::HeaderValue;
+use serde::Serialize;
+
+use crate::OPENAPI;
+use crate::api::Api;
+use crate::body;
+use crate::problem::{Answer, Failure, Kind};
+
+/// A short answer for programs that watch.
+#[derive(Serialize)]
+struct Well {
+    status: &'static str,
+}
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: ConfigStore + TokenStore,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    pub(crate) fn health(&self) -> Result<Answer, Failure> {
+        body::json(&Well { status: "alive" })
+    }
+
+    /// Tells whether the node has a table, a configuration and its GeoIP data.
+    pub(crate) fn readiness(&self) -> Result<Answer, Failure> {
+        let not_ready = |detail: &str| Err(Failure::new(Kind::NotReady, detail));
+        if (self.parts.stopping)() {
+            return not_ready("the server is about to stop");
+        }
+        match self.router.view().store() {
+            StoreState::Unread => return not_ready("the configuration has not been read yet"),
+            StoreState::Nothing { error } => {
+                return not_ready(&format!("the configuration cannot be read: {error}"));
+            }
+            StoreState::Current | StoreState::LastGood { .. } => {}
+        }
+        if !self.router.geo().is_complete() {
+            return not_ready("a GeoIP file is missing or damaged; the log says which");
+        }
+        body::json(&Well { status: "ready" })
+    }
+
+    pub(crate) fn metrics(&self) -> Answer {
+        let now = self.parts.clock.wall();
+        let compiled = self.router.view().table().compiled_at();
+        metrics::gauge!("routing_table_age_seconds").set(now.since(compiled).as_secs_f64());
+        let oldest = self.router.geo().databases().iter().map(|data| data.built).min();
+        if let Some(oldest) = oldest {
+            metrics::gauge!("geoip_build_age_seconds").set(now.since(oldest).as_secs_f64());
+        }
+        let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        body::answer((self.parts.metrics)(), content_type)
+    }
+
+    pub(crate) fn openapi(&self) -> Answer {
+        body::answer(OPENAPI, HeaderValue::from_static("application/yaml"))
+    }
+
+    pub(crate) fn status(&self) -> Result<Answer, Failure> {
+        let view = self.router.view();
+        let (table, config) = (view.table(), view.table().config());
+        let now = self.parts.clock.wall();
+        let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
+        body::json(&Status {
+            version: self.parts.version.to_owned(),
+            started: Time(self.parts.started),
+            revision: table.revision().get(),
+            table_compiled: Time(table.compiled_at()),
+            store_error: match view.store() {
+                StoreState::Unread | StoreState::Current => None,
+                StoreState::LastGood { saved, error } => {
+                    let age = age_in_words(now.since(*saved));
+                    Some(format!("{error}; the configuration in use was saved {age} ago"))
+                }
+                StoreState::Nothing { error } => Some(error.clone()),
+            },
+            regions: config.regions().len(),
+            services: config.services().len(),
+            overrides: overrides
+                .map(|wish| (wish.region.to_string(), Override::from(wish)))
+                .collect(),
+            geo: self.router.geo().databases().into_iter().map(describe).collect(),
+        })
+    }
+}
+
+fn describe(data: geostream_ports::GeoDatabase) -> GeoDatabase {
+    GeoDatabase {
+        kind: data.kind,
+        path: data.path,
+        built: Time(data.built),
+        bytes: data.bytes,
+        families: match data.families {
+            Families::V4 => "ipv4",
+            Families::V6 => "ipv6",
+            Families::Both => "both",
+        }
+        .to_owned(),
+        attribution: data.attribution.map(str::to_owned),
+        refused: data.refused,
+    }
+}
+
+fn age_in_words(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}

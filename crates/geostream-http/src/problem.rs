@@ -1,0 +1,320 @@
+//! Errors as answers.
+
+use bytes::Bytes;
+use geostream_api::{FieldError, FieldErrors, Problem, pointer_in_service};
+use geostream_app::{AccessError, RouteError, WriteError};
+use geostream_domain::{ConfigError, NoRegion};
+use geostream_ports::{Chain, Scope, Unavailable};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+/// What every response is made of.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    /// The methods of the path, if the request's is not one of them.
+    allow: Option<Box<str>>,
+}
+
+/// The kinds of problem: each has a stable `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidRequest,
+    Unauthorized,
+    Forbidden,
+    Geofenced,
+    NotFound,
+    UnknownService,
+    MethodNotAllowed,
+    RequestTimeout,
+    InUse,
+    RevisionConflict,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    InvalidConfiguration,
+    RevisionRequired,
+    NoRegion,
+    NotReady,
+    StoreUnavailable,
+    Internal,
+}
+
+impl Kind {
+    /// Every kind.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 18] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Geofenced,
+        Self::NotFound,
+        Self::UnknownService,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::InUse,
+        Self::RevisionConflict,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidConfiguration,
+        Self::RevisionRequired,
+        Self::NoRegion,
+        Self::NotReady,
+        Self::StoreUnavailable,
+        Self::Internal,
+    ];
+
+    fn described(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::InvalidRequest => (S::BAD_REQUEST, "invalid-request", "The request is invalid"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid token is needed"),
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", "The request is not permitted"),
+            Self::Geofenced => {
+                (S::FORBIDDEN, "geofenced", "The geofence permits no region to this client")
+            }
+            Self::NotFound => (S::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::UnknownService => (S::NOT_FOUND, "unknown-service", "There is no such service"),
+            Self::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
+            }
+            Self::RequestTimeout => {
+                (S::REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive")
+            }
+            Self::InUse => (S::CONFLICT, "in-use", "Something else still needs it"),
+            Self::RevisionConflict => {
+                (S::PRECONDITION_FAILED, "revision-conflict", "Somebody else has written since")
+            }
+            Self::PayloadTooLarge => {
+                (S::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large")
+            }
+            Self::UnsupportedMediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
+            }
+            Self::InvalidConfiguration => (
+                S::UNPROCESSABLE_ENTITY,
+                "invalid-configuration",
+                "The result would not be a valid configuration",
+            ),
+            Self::RevisionRequired => (
+                S::PRECONDITION_REQUIRED,
+                "revision-required",
+                "A write names the revision that it was thought out on",
+            ),
+            Self::NoRegion => {
+                (S::SERVICE_UNAVAILABLE, "no-region", "No region can serve this client")
+            }
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The node is not ready"),
+            Self::StoreUnavailable => {
+                (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be used")
+            }
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake"),
+        }
+    }
+
+    /// Returns the problem's `type`.
+    pub(crate) fn uri(self) -> String {
+        format!("urn:geostream:problem:{}", self.described().1)
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), allow: None }
+    }
+
+    /// One field is wrong.
+    pub(crate) fn field(pointer: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        FieldErrors::one(pointer, detail).into()
+    }
+
+    pub(crate) fn unauthorized(detail: &str) -> Self {
+        Self::new(Kind::Unauthorized, detail)
+    }
+
+    pub(crate) fn scope(needed: Scope) -> Self {
+        Self::new(Kind::Forbidden, format!("a token of scope {needed} or above is needed"))
+    }
+
+    pub(crate) fn method(allowed: &str) -> Self {
+        let detail = format!("the methods of this path are {allowed}");
+        Self { allow: Some(allowed.into()), ..Self::new(Kind::MethodNotAllowed, detail) }
+    }
+
+    /// Says that what the path names is missing, where the rules speak of a reference to it.
+    pub(crate) fn about_the_path(self) -> Self {
+        if self.kind == Kind::InvalidConfiguration {
+            Self::new(Kind::NotFound, self.detail)
+        } else {
+            self
+        }
+    }
+
+    /// Points at a field, where the rules know of none.
+    pub(crate) fn at(mut self, pointer: &str) -> Self {
+        for error in self.errors.iter_mut().filter(|error| error.pointer.is_empty()) {
+            pointer.clone_into(&mut error.pointer);
+        }
+        self
+    }
+
+    /// Points at parameters of the query, where the rules speak of a document's fields.
+    pub(crate) fn in_query(mut self) -> Self {
+        for error in &mut self.errors {
+            let name = error.pointer.rsplit('/').next().unwrap_or_default();
+            error.pointer = format!("?{name}");
+        }
+        self
+    }
+
+    pub(crate) fn to_problem(&self) -> Problem {
+        let (status, _, title) = self.kind.described();
+        Problem {
+            kind: self.kind.uri(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    pub(crate) fn into_answer(self) -> Answer {
+        let body = serde_json::to_vec(&self.to_problem()).unwrap_or_default();
+        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        *answer.status_mut() = self.kind.described().0;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.kind == Kind::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(methods) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
+            headers.insert(ALLOW, methods);
+        }
+        answer
+    }
+}
+
+impl From<FieldErrors> for Failure {
+    fn from(FieldErrors(errors): FieldErrors) -> Self {
+        let detail = match &errors[..] {
+            [one] => one.detail.clone(),
+            many => format!("{} fields are wrong", many.len()),
+        };
+        Self { errors, ..Self::new(Kind::InvalidRequest, detail) }
+    }
+}
+
+impl From<RouteError> for Failure {
+    fn from(error: RouteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RouteError::NotReady => Self::new(Kind::NotReady, detail),
+            RouteError::UnknownService(_) => Self {
+                errors: vec![FieldError { pointer: "/service".to_owned(), detail: detail.clone() }],
+                ..Self::new(Kind::UnknownService, detail)
+            },
+            RouteError::NoDefaultService => Self::field("/service", detail),
+            RouteError::ClaimRefused => Self {
+                errors: vec![FieldError {
+                    pointer: "/location".to_owned(),
+                    detail: detail.clone(),
+                }],
+                ..Self::new(Kind::Forbidden, detail)
+            },
+            RouteError::NoRegion { why, .. } => {
+                let kind = match why {
+                    NoRegion::Fenced => Kind::Geofenced,
+                    NoRegion::Drained | NoRegion::Closed => Kind::NoRegion,
+                };
+                Self::new(kind, format!("{detail}: {why}"))
+            }
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict { .. } => {
+                let detail = format!("{error}; read it again and repeat the write");
+                Self::new(Kind::RevisionConflict, detail)
+            }
+            WriteError::Invalid(error) => error.source.into(),
+            WriteError::NotKept(_) => Self::field("/revision", error),
+            WriteError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        use ConfigError as E;
+        let detail = error.to_string();
+        match &error {
+            E::UnknownRegion(_) | E::NoOverride(_) => Self::new(Kind::NotFound, detail),
+            E::RegionInUse { .. } | E::ServiceIsDefault(_) => Self::new(Kind::InUse, detail),
+            E::UnknownService(_)
+            | E::NoMembers(_)
+            | E::UnknownMember { .. }
+            | E::UnknownStatic { .. }
+            | E::BadOrder { .. }
+            | E::FenceTooLong(_)
+            | E::FenceTooComplex(_)
+            | E::TooManyRegions
+            | E::TooManyServices => {
+                let pointer = pointer_in_service(&error).to_owned();
+                Self {
+                    errors: vec![FieldError { pointer, detail: detail.clone() }],
+                    ..Self::new(Kind::InvalidConfiguration, detail)
+                }
+            }
+        }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::TooMany | AccessError::LastAdmin => {
+                Self::new(Kind::InUse, error.to_string())
+            }
+            AccessError::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
+            AccessError::NoRandomness(_) => {
+                tracing::error!(error = %Chain(&error), "a token cannot be made");
+                Self::new(Kind::Internal, error.to_string())
+            }
+            AccessError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(error: Unavailable) -> Self {
+        tracing::error!(error = %Chain(&error), "a control request failed");
+        let detail = format!("{error}; decisions go on, and the write can be repeated later");
+        Self::new(Kind::StoreUnavailable, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_described_once_and_in_the_reference() {
+        let reference = include_str!("../../../docs/API_Reference.md");
+        let mut uris: Vec<_> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+        for uri in &uris {
+            assert!(reference.contains(&format!("`{uri}`")), "{uri}");
+        }
+        uris.sort();
+        uris.dedup();
+        assert_eq!(uris.len(), Kind::ALL.len());
+    }
+}

@@ -1,0 +1,290 @@
+//! The route table: everything that the server answers.
+
+use geostream_ports::Scope;
+use http::Method;
+use matchit::Router;
+
+/// One line of the route table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// The path, with `{parameters}`.
+    pub pattern: &'static str,
+    /// What is done; its name is the `operationId` in the API's description.
+    pub operation: Operation,
+    /// What a token must be good for; `None` where anybody may ask.
+    pub scope: Option<Scope>,
+    /// The most bytes that a body may have.
+    pub body_limit: usize,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Answers clients, on the thread that has the connection.
+    Decide(Decide),
+    /// Anything else, on the control runtime.
+    Control(Control),
+}
+
+/// The ways to ask for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decide {
+    /// Decides for one client, asked by a document.
+    ByDocument,
+    /// Decides for one client, asked by a query.
+    ByQuery,
+    /// Decides for many clients.
+    Batch,
+}
+
+/// Everything that is no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Tells that the process is alive.
+    GetHealth,
+    /// Tells whether the node has all that it decides by.
+    GetReadiness,
+    /// Shows the metrics.
+    GetMetrics,
+    /// Shows the API's description.
+    GetOpenapi,
+    /// Tells how the node is.
+    GetStatus,
+    /// Shows the declared configuration.
+    GetConfig,
+    /// Declares the configuration.
+    PutConfig,
+    /// Lists the commits.
+    ListHistory,
+    /// Shows what one commit changed.
+    GetHistory,
+    /// Shows what differs between two revisions.
+    GetDiff,
+    /// Goes back to an earlier revision.
+    RollBack,
+    /// Lists the regions.
+    ListRegions,
+    /// Shows a region.
+    GetRegion,
+    /// Adds or replaces a region.
+    PutRegion,
+    /// Removes a region.
+    DeleteRegion,
+    /// Lists the services.
+    ListServices,
+    /// Shows a service.
+    GetService,
+    /// Adds or replaces a service.
+    PutService,
+    /// Removes a service.
+    DeleteService,
+    /// Lists the overrides.
+    ListOverrides,
+    /// Sets a region's override.
+    PutOverride,
+    /// Clears a region's override.
+    DeleteOverride,
+    /// Lists the flags.
+    ListFlags,
+    /// Switches a flag.
+    PutFlag,
+    /// Shows the settings.
+    GetSettings,
+    /// Sets the settings.
+    PutSettings,
+    /// Lists the tokens.
+    ListTokens,
+    /// Makes a token.
+    CreateToken,
+    /// Revokes a token.
+    DeleteToken,
+}
+
+impl Operation {
+    /// Returns the `operationId` in the API's description.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Decide(Decide::ByDocument) => "routeClient",
+            Self::Decide(Decide::ByQuery) => "routeClientByQuery",
+            Self::Decide(Decide::Batch) => "routeBatch",
+            Self::Control(operation) => operation.id(),
+        }
+    }
+}
+
+impl Control {
+    fn id(self) -> &'static str {
+        match self {
+            Self::GetHealth => "getHealth",
+            Self::GetReadiness => "getReadiness",
+            Self::GetMetrics => "getMetrics",
+            Self::GetOpenapi => "getOpenapi",
+            Self::GetStatus => "getStatus",
+            Self::GetConfig => "getConfig",
+            Self::PutConfig => "putConfig",
+            Self::ListHistory => "listHistory",
+            Self::GetHistory => "getHistory",
+            Self::GetDiff => "getDiff",
+            Self::RollBack => "rollBack",
+            Self::ListRegions => "listRegions",
+            Self::GetRegion => "getRegion",
+            Self::PutRegion => "putRegion",
+            Self::DeleteRegion => "deleteRegion",
+            Self::ListServices => "listServices",
+            Self::GetService => "getService",
+            Self::PutService => "putService",
+            Self::DeleteService => "deleteService",
+            Self::ListOverrides => "listOverrides",
+            Self::PutOverride => "putOverride",
+            Self::DeleteOverride => "deleteOverride",
+            Self::ListFlags => "listFlags",
+            Self::PutFlag => "putFlag",
+            Self::GetSettings => "getSettings",
+            Self::PutSettings => "putSettings",
+            Self::ListTokens => "listTokens",
+            Self::CreateToken => "createToken",
+            Self::DeleteToken => "deleteToken",
+        }
+    }
+}
+
+const NONE: usize = 0;
+const SMALL: usize = 16 << 10;
+const BATCH: usize = 512 << 10;
+const SERVICE: usize = 4 << 20;
+/// Room for 20,000 regions with everything that can be said of each, as people write it.
+const CONFIG: usize = 32 << 20;
+
+/// Everything that the server answers.
+pub static ROUTES: &[Route] = {
+    use Control as C;
+    use Decide as D;
+    use Operation::{Control as Do, Decide as Ask};
+    use Scope::{Admin, Operator, Viewer};
+    const GET: Method = Method::GET;
+    const PUT: Method = Method::PUT;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    &[
+        route(POST, "/api/v1/route", Ask(D::ByDocument), None, SMALL),
+        route(GET, "/api/v1/route", Ask(D::ByQuery), None, NONE),
+        route(POST, "/api/v1/route/batch", Ask(D::Batch), None, BATCH),
+        route(GET, "/health", Do(C::GetHealth), None, NONE),
+        route(GET, "/ready", Do(C::GetReadiness), None, NONE),
+        route(GET, "/metrics", Do(C::GetMetrics), None, NONE),
+        route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
+        route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
+        route(GET, "/api/v1/config", Do(C::GetConfig), Some(Viewer), NONE),
+        route(PUT, "/api/v1/config", Do(C::PutConfig), Some(Admin), CONFIG),
+        route(GET, "/api/v1/config/history", Do(C::ListHistory), Some(Viewer), NONE),
+        route(GET, "/api/v1/config/history/{revision}", Do(C::GetHistory), Some(Viewer), NONE),
+        route(GET, "/api/v1/config/diff", Do(C::GetDiff), Some(Viewer), NONE),
+        route(POST, "/api/v1/config/rollback", Do(C::RollBack), Some(Admin), SMALL),
+        route(GET, "/api/v1/regions", Do(C::ListRegions), Some(Viewer), NONE),
+        route(GET, "/api/v1/regions/{region}", Do(C::GetRegion), Some(Viewer), NONE),
+        route(PUT, "/api/v1/regions/{region}", Do(C::PutRegion), Some(Admin), SMALL),
+        route(DELETE, "/api/v1/regions/{region}", Do(C::DeleteRegion), Some(Admin), NONE),
+        route(GET, "/api/v1/services", Do(C::ListServices), Some(Viewer), NONE),
+        route(GET, "/api/v1/services/{service}", Do(C::GetService), Some(Viewer), NONE),
+        route(PUT, "/api/v1/services/{service}", Do(C::PutService), Some(Admin), SERVICE),
+        route(DELETE, "/api/v1/services/{service}", Do(C::DeleteService), Some(Admin), NONE),
+        route(GET, "/api/v1/overrides", Do(C::ListOverrides), Some(Viewer), NONE),
+        route(PUT, "/api/v1/overrides/{region}", Do(C::PutOverride), Some(Operator), SMALL),
+        route(DELETE, "/api/v1/overrides/{region}", Do(C::DeleteOverride), Some(Operator), NONE),
+        route(GET, "/api/v1/flags", Do(C::ListFlags), Some(Viewer), NONE),
+        route(PUT, "/api/v1/flags/{flag}", Do(C::PutFlag), Some(Admin), SMALL),
+        route(GET, "/api/v1/settings", Do(C::GetSettings), Some(Viewer), NONE),
+        route(PUT, "/api/v1/settings", Do(C::PutSettings), Some(Admin), SMALL),
+        route(GET, "/api/v1/tokens", Do(C::ListTokens), Some(Admin), NONE),
+        route(POST, "/api/v1/tokens", Do(C::CreateToken), Some(Admin), SMALL),
+        route(DELETE, "/api/v1/tokens/{token}", Do(C::DeleteToken), Some(Admin), NONE),
+    ]
+};
+
+const fn route(
+    method: Method,
+    pattern: &'static str,
+    operation: Operation,
+    scope: Option<Scope>,
+    body_limit: usize,
+) -> Route {
+    Route { method, pattern, operation, scope, body_limit }
+}
+
+/// Finds the route of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteFinder {
+    by_path: Router<Vec<usize>>,
+}
+
+/// What was found for a method and a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// The route by its position in the table, and the path's parameter.
+    Route(usize, Option<&'a str>),
+    /// The path is there, and these are its methods.
+    Methods(String),
+    /// There is no such path.
+    Nothing,
+}
+
+impl RouteFinder {
+    pub(crate) fn new() -> Self {
+        let mut patterns: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (position, route) in ROUTES.iter().enumerate() {
+            match patterns.iter_mut().find(|(pattern, _)| *pattern == route.pattern) {
+                Some((_, positions)) => positions.push(position),
+                None => patterns.push((route.pattern, vec![position])),
+            }
+        }
+        let mut by_path = Router::new();
+        for (pattern, positions) in patterns {
+            by_path.insert(pattern, positions).expect("the patterns of the table do not clash");
+        }
+        Self { by_path }
+    }
+
+    pub(crate) fn find<'a>(&'a self, method: &Method, path: &'a str) -> Found<'a> {
+        let Ok(matched) = self.by_path.at(path) else { return Found::Nothing };
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let mut positions = matched.value.iter();
+        if let Some(&position) = positions.find(|&&position| ROUTES[position].method == *method) {
+            return Found::Route(position, matched.params.iter().next().map(|(_, value)| value));
+        }
+        let mut methods: Vec<&str> =
+            matched.value.iter().map(|&position| ROUTES[position].method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        Found::Methods(methods.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_find_their_routes() {
+        let finder = RouteFinder::new();
+        let operation = |method, path| match finder.find(&method, path) {
+            Found::Route(position, parameter) => {
+                (ROUTES[position].operation.id(), parameter.map(str::to_owned))
+            }
+            other @ (Found::Methods(_) | Found::Nothing) => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(operation(Method::POST, "/api/v1/route"), ("routeClient", None));
+        assert_eq!(operation(Method::GET, "/api/v1/route"), ("routeClientByQuery", None));
+        assert_eq!(operation(Method::HEAD, "/health"), ("getHealth", None));
+        let region = Some("us-west-2".to_owned());
+        assert_eq!(operation(Method::PUT, "/api/v1/regions/us-west-2"), ("putRegion", region));
+        assert_eq!(finder.find(&Method::GET, "/api/v1/regions/"), Found::Nothing);
+        assert_eq!(
+            finder.find(&Method::DELETE, "/api/v1/route"),
+            Found::Methods("POST, GET, HEAD".to_owned())
+        );
+    }
+}
