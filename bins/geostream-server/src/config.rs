@@ -276,7 +276,7 @@ fn read_bootstrap(path: &Path) -> anyhow::Result<domain::Config> {
     } else {
         toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
     };
-    let config = document.to_domain(&domain::Config::default());
+    let config = document.to_domain();
     config.with_context(|| format!("in {}", path.display()))
 }
 

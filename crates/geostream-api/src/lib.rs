@@ -27,7 +27,7 @@ pub use control::{
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use problem::Problem;
-pub use read::pointer_in_service;
+pub use read::{pointer_in_config, pointer_in_service};
 pub use route::{
     Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, Explained, Explanation,
     LocationClaim, Observed, RouteAnswer, RouteRequest, Terms,

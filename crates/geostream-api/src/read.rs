@@ -13,12 +13,22 @@ use crate::config::{
 use crate::fields::{FieldErrors, Fields, step};
 
 impl Config {
-    /// Turns the document into a configuration with the overrides of another.
+    /// Turns the document into a configuration without overrides.
     ///
     /// # Errors
     ///
     /// Every bad field; or, once all can be read, the first part that does not fit the others.
-    pub fn to_domain(&self, current: &domain::Config) -> Result<domain::Config, FieldErrors> {
+    pub fn to_domain(&self) -> Result<domain::Config, FieldErrors> {
+        let config = domain::Config::default().after(self.to_changes()?);
+        config.map_err(|error| FieldErrors::one(pointer_in_config(&error.source), error.source))
+    }
+
+    /// Turns the document into the changes that lead to it from the empty configuration.
+    ///
+    /// # Errors
+    ///
+    /// Every bad field.
+    pub fn to_changes(&self) -> Result<Vec<domain::Change>, FieldErrors> {
         let mut fields = Fields::default();
         let mut changes = Vec::new();
         for (id, region) in &self.regions {
@@ -35,16 +45,13 @@ impl Config {
         }
         let settings = fields.part("/settings", self.settings.to_domain());
         changes.extend(settings.unwrap_or_default().into_iter().map(domain::Change::SetSetting));
-        let changes = fields.finish(Some(changes))?;
-        let config = domain::Config::default()
-            .after(changes)
-            .map_err(|error| FieldErrors::one(pointer_in_config(&error.source), error.source))?;
-        Ok(config.with_overrides_of(current))
+        fields.finish(Some(changes))
     }
 }
 
-/// Returns where in a declared configuration a rule is broken.
-fn pointer_in_config(error: &domain::ConfigError) -> String {
+/// Returns where in a declared configuration a rule that spans several parts is broken.
+#[must_use]
+pub fn pointer_in_config(error: &domain::ConfigError) -> String {
     use domain::ConfigError as E;
     match error {
         E::UnknownRegion(region) | E::NoOverride(region) | E::RegionInUse { region, .. } => {

@@ -13,15 +13,15 @@ pub enum NameError {
     /// Nothing was given.
     #[error("a name is missing: 1 to {max} characters are expected")]
     Empty {
-        /// How long the name may be, in bytes.
+        /// How many characters the name may have.
         max: usize,
     },
     /// The text is longer than the name may be.
     #[error("the name has {length} characters, of at most {max}")]
     TooLong {
-        /// How long the text is, in bytes.
+        /// How many characters the text has.
         length: usize,
-        /// How long the name may be, in bytes.
+        /// How many characters the name may have.
         max: usize,
     },
     /// A character is not of the name's alphabet, or not at that place.
@@ -44,7 +44,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The most bytes that such a name may have.
+            /// The most characters that such a name may have.
             pub const MAX_LENGTH: usize = $max;
 
             /// Returns the name as text.
@@ -116,12 +116,15 @@ name! {
 }
 
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {
-    match text.len() {
+    match text.chars().take(TOO_LONG).count() {
         0 => Err(NameError::Empty { max }),
         length if length > max => Err(NameError::TooLong { length, max }),
         _ => Ok(()),
     }
 }
+
+/// What is longer than this is not counted to its end.
+const TOO_LONG: usize = 10_000;
 
 fn check_dns_label(text: &str) -> Result<(), NameError> {
     let last = text.len() - 1;

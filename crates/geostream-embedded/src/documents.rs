@@ -26,7 +26,7 @@ impl From<&Config> for ConfigDocument {
 
 impl ConfigDocument {
     pub(crate) fn to_domain(&self) -> Result<Config, FieldErrors> {
-        let config = self.config.to_domain(&Config::default())?;
+        let config = self.config.to_domain()?;
         let overrides = self.overrides.iter().map(|(region, wish)| {
             api::Change::SetOverride { region: region.clone(), wish: wish.clone() }.to_domain()
         });

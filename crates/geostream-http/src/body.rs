@@ -55,6 +55,11 @@ pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
         let detail = "send the header content-type: application/json";
         return Err(Failure::new(Kind::UnsupportedMediaType, detail));
     }
+    parse(body)
+}
+
+/// Reads a JSON document whose type is known to be right.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     // The quick way tells that something is wrong; the slow one, where.
     let mut quick = serde_json::Deserializer::from_slice(body);
     if let Ok(read) = T::deserialize(Strict(&mut quick))

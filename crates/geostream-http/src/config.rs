@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use geostream_api::{
     Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
-    Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle,
+    Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle, pointer_in_config,
 };
 use geostream_app::Written;
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::api::{Api, Call};
 use crate::body;
-use crate::control::{Intent, YEAR};
+use crate::control::{Intent, RevisionNumber, YEAR};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 
@@ -42,7 +42,10 @@ where
         query.end()?;
         let document: Config = body::read(&call.head.headers, &call.body)?;
         let current = self.parts.configuration.current();
-        let target = document.to_domain(&current.config)?;
+        let target = domain::Config::default().after(document.to_changes()?);
+        let target = target.map_err(|error| {
+            Failure::unfit(pointer_in_config(&error.source), error.source.to_string())
+        })?;
         if dry_run {
             return propose_only(&intent, &current, &target);
         }
@@ -53,7 +56,7 @@ where
 
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
         let mut query = Query::of(&call.head.uri);
-        let below = query.parsed("below")?.map(Revision::new);
+        let below = query.parsed("below")?.map(|RevisionNumber(revision)| revision);
         let limit = query.parsed("limit")?.unwrap_or(PAGE);
         query.end()?;
         if !(1..=LARGEST_PAGE).contains(&limit) {
@@ -68,17 +71,18 @@ where
 
     pub(crate) async fn get_history(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
-        let revision: u64 = call.parameter()?;
-        match revision.checked_sub(1) {
-            Some(before) => self.diff(before, revision).await,
+        let RevisionNumber(revision) = call.parameter()?;
+        match revision.get().checked_sub(1) {
+            Some(before) => self.diff(Revision::new(before), revision).await,
             None => Err(Failure::new(Kind::NotFound, "revision 0 is the empty configuration")),
         }
     }
 
     pub(crate) async fn get_diff(&self, call: &Call) -> Result<Answer, Failure> {
         let mut query = Query::of(&call.head.uri);
-        let needed = |name: &str, given: Option<u64>| {
-            given.ok_or_else(|| Failure::field(format!("?{name}"), "a revision is needed"))
+        let needed = |name: &str, given: Option<RevisionNumber>| match given {
+            Some(RevisionNumber(revision)) => Ok(revision),
+            None => Err(Failure::field(format!("?{name}"), "a revision is needed")),
         };
         let from = needed("from", query.parsed("from")?)?;
         let to = needed("to", query.parsed("to")?)?;
@@ -86,13 +90,14 @@ where
         self.diff(from, to).await
     }
 
-    async fn diff(&self, from: u64, to: u64) -> Result<Answer, Failure> {
+    async fn diff(&self, from: Revision, to: Revision) -> Result<Answer, Failure> {
         let (old, new) = (self.config_at(from).await?, self.config_at(to).await?);
-        body::json(&Diff { from, to, changes: Difference::between(&old, &new) })
+        let changes = Difference::between(&old, &new);
+        body::json(&Diff { from: from.get(), to: to.get(), changes })
     }
 
-    async fn config_at(&self, revision: u64) -> Result<Arc<domain::Config>, Failure> {
-        let config = self.parts.configuration.at(Revision::new(revision)).await?;
+    async fn config_at(&self, revision: Revision) -> Result<Arc<domain::Config>, Failure> {
+        let config = self.parts.configuration.at(revision).await?;
         config.ok_or_else(|| {
             let detail = format!("revision {revision} was never committed, or is no longer kept");
             Failure::new(Kind::NotFound, detail)
@@ -101,9 +106,10 @@ where
 
     pub(crate) async fn roll_back(&self, call: &Call) -> Result<Answer, Failure> {
         let request: RollbackRequest = body::read(&call.head.headers, &call.body)?;
-        let deed = format!("roll back to revision {}", request.revision);
+        let to = RevisionNumber::new(request.revision);
+        let RevisionNumber(to) = to.map_err(|error| Failure::field("/revision", error))?;
+        let deed = format!("roll back to revision {to}");
         let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
-        let to = Revision::new(request.revision);
         let configuration = &self.parts.configuration;
         written(&configuration.roll_back(expected, to, author, reason).await?, StatusCode::OK)
     }
@@ -273,7 +279,8 @@ fn propose_only(
         let (expected, current) = (intent.expected, current.revision);
         return Err(geostream_app::WriteError::Conflict { expected, current }.into());
     }
-    let changes = Difference::between(&current.config, target);
+    let target = target.clone().with_overrides_of(&current.config);
+    let changes = Difference::between(&current.config, &target);
     body::json_at(current.revision, &Proposed { revision: current.revision.get(), changes })
 }
 

@@ -128,6 +128,31 @@ impl Intent {
     }
 }
 
+/// A revision as clients write it: a whole number that every JSON reader keeps exactly (RFC 8259,
+/// section 6).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RevisionNumber(pub(crate) Revision);
+
+impl RevisionNumber {
+    const MAX: u64 = (1 << 53) - 1;
+
+    pub(crate) fn new(number: u64) -> Result<Self, String> {
+        if number <= Self::MAX {
+            Ok(Self(Revision::new(number)))
+        } else {
+            Err(format!("a revision is a number from 0 to {}", Self::MAX))
+        }
+    }
+}
+
+impl std::str::FromStr for RevisionNumber {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map_or_else(|_| Self::new(u64::MAX), Self::new)
+    }
+}
+
 /// Reads the revision that a write expects (RFC 9110, section 13.1.1).
 fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
     let Some(header) = headers.get(IF_MATCH) else {
@@ -136,8 +161,8 @@ fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
         return Err(Failure::new(Kind::RevisionRequired, detail));
     };
     let tag = header.to_str().ok().and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
-    match tag.and_then(|tag| tag.parse().ok()) {
-        Some(number) => Ok(Revision::new(number)),
+    match tag.and_then(|tag| tag.parse::<RevisionNumber>().ok()) {
+        Some(RevisionNumber(revision)) => Ok(revision),
         None => {
             let detail = "if-match is no revision such as \"17\"";
             Err(Failure::field("if-match", detail))

@@ -133,6 +133,12 @@ impl Failure {
         FieldErrors::one(pointer, detail).into()
     }
 
+    /// The parts of a configuration do not fit together.
+    pub(crate) fn unfit(pointer: impl Into<String>, detail: String) -> Self {
+        let errors = vec![FieldError { pointer: pointer.into(), detail: detail.clone() }];
+        Self { errors, ..Self::new(Kind::InvalidConfiguration, detail) }
+    }
+
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::new(Kind::Unauthorized, detail)
     }
@@ -215,11 +221,10 @@ impl From<RouteError> for Failure {
         let detail = error.to_string();
         match error {
             RouteError::NotReady => Self::new(Kind::NotReady, detail),
-            RouteError::UnknownService(_) => Self {
+            RouteError::UnknownService(_) | RouteError::NoDefaultService => Self {
                 errors: vec![FieldError { pointer: "/service".to_owned(), detail: detail.clone() }],
                 ..Self::new(Kind::UnknownService, detail)
             },
-            RouteError::NoDefaultService => Self::field("/service", detail),
             RouteError::ClaimRefused => Self {
                 errors: vec![FieldError {
                     pointer: "/location".to_owned(),
@@ -246,7 +251,7 @@ impl From<WriteError> for Failure {
                 Self::new(Kind::RevisionConflict, detail)
             }
             WriteError::Invalid(error) => error.source.into(),
-            WriteError::NotKept(_) => Self::field("/revision", error),
+            WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
         }
     }
@@ -267,13 +272,7 @@ impl From<ConfigError> for Failure {
             | E::FenceTooLong(_)
             | E::FenceTooComplex(_)
             | E::TooManyRegions
-            | E::TooManyServices => {
-                let pointer = pointer_in_service(&error).to_owned();
-                Self {
-                    errors: vec![FieldError { pointer, detail: detail.clone() }],
-                    ..Self::new(Kind::InvalidConfiguration, detail)
-                }
-            }
+            | E::TooManyServices => Self::unfit(pointer_in_service(&error), detail),
         }
     }
 }

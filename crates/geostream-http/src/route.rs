@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use geostream_api::{
-    Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, Explained, Explanation, Fields,
-    LocationClaim, Observed, RouteAnswer, RouteRequest, Terms, Time,
+    Alternative, BatchAnswer, BatchItem, ClientView, Explained, Explanation, Fields, LocationClaim,
+    Observed, RouteAnswer, RouteRequest, Terms, Time,
 };
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
 use geostream_domain::{
@@ -15,6 +15,8 @@ use geostream_domain::{
 };
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
 use http::{HeaderMap, Uri};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::body;
@@ -26,6 +28,13 @@ const BATCH: usize = 1_000;
 
 /// The most characters of a client's key.
 const KEY_LENGTH: usize = 64;
+
+/// A batch whose questions are still to be read: one that cannot be read spoils no other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Batch {
+    requests: Vec<Box<RawValue>>,
+}
 
 /// A question that has been read.
 #[derive(Debug, Default)]
@@ -152,14 +161,15 @@ where
         body: &[u8],
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
-        let BatchRequest { requests } = body::read(headers, body)?;
+        let Batch { requests } = body::read(headers, body)?;
         if !(1..=BATCH).contains(&requests.len()) {
             let detail = format!("1 to {BATCH} are expected, and {} were given", requests.len());
             return Err(Failure::field("/requests", detail));
         }
         let peer = self.client_address(headers, peer);
         let view = self.router.view();
-        let asked: Vec<_> = requests.into_iter().map(Asked::read).collect();
+        let questions = requests.iter().map(|request| body::parse(request.get().as_bytes()));
+        let asked: Vec<_> = questions.map(|question| question.and_then(Asked::read)).collect();
         let answers = asked.iter().map(|asked| match asked {
             Ok(asked) => answer_item(&view, asked, peer),
             Err(failure) => BatchItem::Problem(failure.to_problem()),

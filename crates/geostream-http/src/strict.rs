@@ -1,7 +1,8 @@
-//! JSON in which an object is an object.
+//! JSON as the description has it: an object is an object, and what is left out is not there.
 //!
-//! What serde derives for a struct takes an array of its fields as well, by position. A client that
-//! sends one has made a mistake, and a field that is added later would change its meaning.
+//! What serde derives for a struct takes an array of its fields as well, by position; and it takes
+//! `null` for what may be left out. Neither is described, and a field that is added later would
+//! change what the array means.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// Wraps a deserializer, and whatever it leads to, so that structs are read from objects only.
+/// Wraps a deserializer, and whatever it leads to.
 pub(crate) struct Strict<T>(pub(crate) T);
 
 /// Forwards calls that need nothing but a wrapped visitor.
@@ -21,15 +22,31 @@ macro_rules! forward {
     )*};
 }
 
+/// Forwards calls for whole numbers.
+macro_rules! forward_whole {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.0.$method(Whole(visitor))
+        }
+    )*};
+}
+
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     type Error = D::Error;
 
     forward! {
-        deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32
-        deserialize_i64 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
-        deserialize_bytes deserialize_byte_buf deserialize_option deserialize_unit deserialize_seq
+        deserialize_any deserialize_bool deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
+        deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
         deserialize_map deserialize_identifier deserialize_ignored_any
+    }
+
+    forward_whole! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        visitor.visit_some(self)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -131,6 +148,30 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
         self.0.visit_enum(Strict(variant))
+    }
+}
+
+/// Takes a whole number however it is written: for JSON Schema, 5.0 is an integer.
+struct Whole<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Whole<V> {
+    type Value = V::Value;
+
+    visit! { visit_u64: u64, visit_i64: i64, }
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the number is whole and small enough")]
+    fn visit_f64<E: Error>(self, value: f64) -> Result<V::Value, E> {
+        /// Up to here, an `f64` tells every whole number from the next.
+        const EXACT: f64 = 9_007_199_254_740_991.0;
+        if value.fract() == 0.0 && value.abs() <= EXACT {
+            self.0.visit_i64(value as i64)
+        } else {
+            self.0.visit_f64(value)
+        }
     }
 }
 

@@ -40,7 +40,7 @@ alternatives = 5
 
 fn read(text: &str) -> Result<domain::Config, String> {
     let document: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-    document.to_domain(&domain::Config::default()).map_err(|error| error.to_string())
+    document.to_domain().map_err(|error| error.to_string())
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn everything_that_can_be_said_is_read_and_written_back() {
     let config = read(EVERYTHING).unwrap();
     assert_eq!(config.regions().len(), 2);
     let written = Config::from(&config);
-    assert_eq!(written.to_domain(&domain::Config::default()).unwrap(), config);
+    assert_eq!(written.to_domain().unwrap(), config);
     let json = serde_json::to_string(&written).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), written);
     let toml = toml::to_string(&written).unwrap();
