@@ -17,7 +17,7 @@ use serde::Deserialize;
 /// Every setting can be given in the file, in the environment or as a flag; the later of these
 /// wins.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_override_self = true)]
 pub(crate) struct Arguments {
     /// The configuration file (TOML)
     #[arg(long, env = "GEOSTREAM_CONFIG", value_name = "FILE")]

@@ -50,23 +50,25 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Goes on for ever.
     pub async fn run(self) {
         loop {
+            // What is waited for depends on what is published, so that comes first.
+            let published = self.publish_latest().await;
             tokio::select! {
-                followed = self.follow_store() => {
-                    if let Err(error) = followed {
-                        tracing::warn!(error = %Chain(&error), "the store cannot be followed");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
+                () = self.next_commit(published) => {}
                 () = self.override_ends() => self.publisher.refresh(),
             }
         }
     }
 
-    /// Waits for the next commit and publishes it.
-    async fn follow_store(&self) -> Result<(), Unavailable> {
-        let latest = self.publish_latest().await?;
-        self.store.changed(latest).await?;
-        Ok(())
+    /// Waits for a commit after the published one, or until the store may be asked again.
+    async fn next_commit(&self, published: Result<Revision, Unavailable>) {
+        let followed = match published {
+            Ok(revision) => self.store.changed(revision).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            tracing::warn!(error = %Chain(&error), "the store cannot be followed");
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     async fn publish_latest(&self) -> Result<Revision, Unavailable> {

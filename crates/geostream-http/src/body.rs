@@ -12,39 +12,42 @@ use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
+use tokio::time::timeout;
 
 use crate::problem::{Answer, Failure, Kind};
 use crate::strict::Strict;
 
+/// How much of a body that is too large is read and thrown away: a client that is still sending
+/// when the connection is closed may never see the answer.
+const OVERRUN: usize = 1 << 20;
+
 /// Takes in a body, as far as its limits allow.
 pub(crate) async fn collect(
-    body: Incoming,
+    mut body: Incoming,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes, Failure> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let too_large = || {
-        let detail = match limit {
-            0 => "this request takes no body".to_owned(),
-            limit => format!("the body of this request may have {limit} bytes at the most"),
-        };
-        Failure::new(Kind::PayloadTooLarge, detail)
+    let Ok(collected) = timeout(patience, Limited::new(&mut body, limit).collect()).await else {
+        let seconds = patience.as_secs();
+        let detail = format!("the body did not arrive within {seconds} seconds");
+        return Err(Failure::new(Kind::RequestTimeout, detail));
     };
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(patience, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => {
-            Err(Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}")))
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            // Whatever comes of it, the body is too large.
+            let _rest = timeout(patience, Limited::new(body, OVERRUN).collect()).await;
+            let detail = match limit {
+                0 => "this request takes no body".to_owned(),
+                limit => format!("the body of this request may have {limit} bytes at the most"),
+            };
+            Err(Failure::new(Kind::PayloadTooLarge, detail))
         }
-        Err(_) => {
-            let seconds = patience.as_secs();
-            let detail = format!("the body did not arrive within {seconds} seconds");
-            Err(Failure::new(Kind::RequestTimeout, detail))
+        Err(error) => {
+            Err(Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}")))
         }
     }
 }

@@ -30,6 +30,7 @@ where
             O::GetMetrics => call.no_query().map(|()| self.metrics()),
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
             O::GetStatus => call.no_query().and_then(|()| self.status()),
+            O::LookUpAddress => self.look_up_address(&call),
             O::GetConfig => self.get_config(&call),
             O::PutConfig => self.put_config(&call).await,
             O::ListHistory => self.list_history(&call).await,

@@ -1,17 +1,19 @@
 //! How the node is: alive, ready, and in numbers.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use geostream_api::{GeoDatabase, Override, Status, Time};
-use geostream_app::StoreState;
-use geostream_ports::{Clock, ConfigStore, Families, GeoLocator, TokenStore};
+use geostream_app::{LocationSource, StoreState};
+use geostream_ports::{Clock, ConfigStore, Families, GeoLocator, Place, TokenStore};
 use http::header::HeaderValue;
 use serde::Serialize;
 
 use crate::OPENAPI;
-use crate::api::Api;
+use crate::api::{Api, Call};
 use crate::body;
 use crate::problem::{Answer, Failure, Kind};
+use crate::route;
 
 /// A short answer for programs that watch.
 #[derive(Serialize)]
@@ -62,6 +64,15 @@ where
 
     pub(crate) fn openapi(&self) -> Answer {
         body::answer(OPENAPI, HeaderValue::from_static("application/yaml"))
+    }
+
+    pub(crate) fn look_up_address(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let address: IpAddr = call.parameter()?;
+        let place = self.router.geo().locate(address);
+        let known = place != Place::UNKNOWN;
+        let source = if known { LocationSource::GeoIp } else { LocationSource::None };
+        body::json(&route::client(&place.location, place.network, Some(address), source))
     }
 
     pub(crate) fn status(&self) -> Result<Answer, Failure> {

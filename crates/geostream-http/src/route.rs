@@ -13,7 +13,7 @@ use geostream_domain::{
     CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank, Reach,
     RegionIndex, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
-use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, Network, TokenStore};
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -215,18 +215,24 @@ fn answer<'a>(routed: &Routed<'a>, address: Option<IpAddr>) -> RouteAnswer<'a> {
         alternatives: alternatives.collect(),
         service: Cow::Borrowed(routed.service.service().id.as_str()),
         endpoint: endpoint(decision.region),
-        client: client(routed, address),
+        client: client(&routed.client.location, routed.network, address, routed.source),
         latency_source: Cow::Borrowed(if decision.rtt.is_some() { "distance" } else { "none" }),
         revision: table.revision().get(),
         explanation: None,
     }
 }
 
-fn client<'a>(routed: &Routed<'a>, address: Option<IpAddr>) -> ClientView<'a> {
-    let Location { point, precision, accuracy_km, country, continent } = routed.client.location;
+/// Writes what is known of a client.
+pub(crate) fn client(
+    location: &Location,
+    network: Option<Network>,
+    address: Option<IpAddr>,
+    source: LocationSource,
+) -> ClientView<'static> {
+    let Location { point, precision, accuracy_km, country, continent } = *location;
     ClientView {
         ip: address,
-        network: routed.network.map(|network| network.to_string()),
+        network: network.map(|network| network.to_string()),
         country: country.map(|country| Cow::Owned(country.to_string())),
         continent: continent.map(|continent| Cow::Borrowed(continent.code())),
         latitude: point.map(|point| rounded(point.latitude(), 1e4)),
@@ -237,7 +243,7 @@ fn client<'a>(routed: &Routed<'a>, address: Option<IpAddr>) -> ClientView<'a> {
             Precision::Country => "country",
             Precision::City => "city",
         }),
-        source: Cow::Borrowed(match routed.source {
+        source: Cow::Borrowed(match source {
             LocationSource::GeoIp => "geoip",
             LocationSource::Caller => "caller",
             LocationSource::None => "none",

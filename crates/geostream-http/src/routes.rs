@@ -52,6 +52,8 @@ pub enum Control {
     GetOpenapi,
     /// Tells how the node is.
     GetStatus,
+    /// Finds the place of an address.
+    LookUpAddress,
     /// Shows the declared configuration.
     GetConfig,
     /// Declares the configuration.
@@ -123,6 +125,7 @@ impl Control {
             Self::GetMetrics => "getMetrics",
             Self::GetOpenapi => "getOpenapi",
             Self::GetStatus => "getStatus",
+            Self::LookUpAddress => "lookUpAddress",
             Self::GetConfig => "getConfig",
             Self::PutConfig => "putConfig",
             Self::ListHistory => "listHistory",
@@ -177,6 +180,7 @@ pub static ROUTES: &[Route] = {
         route(GET, "/metrics", Do(C::GetMetrics), None, NONE),
         route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
         route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
+        route(GET, "/api/v1/geoip/{address}", Do(C::LookUpAddress), Some(Viewer), NONE),
         route(GET, "/api/v1/config", Do(C::GetConfig), Some(Viewer), NONE),
         route(PUT, "/api/v1/config", Do(C::PutConfig), Some(Admin), CONFIG),
         route(GET, "/api/v1/config/history", Do(C::ListHistory), Some(Viewer), NONE),

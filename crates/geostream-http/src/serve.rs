@@ -115,13 +115,14 @@ where
 
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
+    // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_patience)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES as usize)
-        .pipeline_flush(true);
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

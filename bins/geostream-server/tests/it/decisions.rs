@@ -1,0 +1,188 @@
+//! What clients are answered.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::server::{Home, Request, Server};
+
+fn region(server: &Server, body: &Value) -> String {
+    let answer = server.route(&body.to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["region"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_address_goes_in_and_the_right_region_comes_out() {
+    let home = Home::new();
+    let server = home.start();
+    let answer = server.route(r#"{"client_ip": "165.100.97.15", "service": "api"}"#);
+    let answer = answer.json();
+    assert_eq!(answer["region"], "ap-northeast-1", "Tokyo");
+    assert_eq!(answer["reason"], "lowest_latency");
+    assert_eq!(answer["endpoint"], "https://ap-northeast-1.api.example.com");
+    assert_eq!(answer["client"]["country"], "JP");
+    assert_eq!(answer["client"]["source"], "geoip");
+    assert_eq!(answer["latency_source"], "distance");
+    assert_eq!(answer["alternatives"].as_array().unwrap().len(), 3);
+    assert_eq!(answer["revision"], 1);
+    let latency = answer["latency_ms"].as_f64().unwrap();
+    assert!((10.0..15.0).contains(&latency), "{latency} ms within a city");
+    let by_query = server.get("/api/v1/route?client_ip=165.100.97.15&service=api").json();
+    assert_eq!(by_query, answer, "a query is answered the same");
+    let mapped = server.route(r#"{"client_ip": "::ffff:165.100.97.15"}"#).json();
+    assert_eq!(mapped["region"], answer["region"], "and without a service, the default one's");
+}
+
+#[test]
+fn private_and_unknown_addresses_follow_the_order_without_a_location() {
+    let home = Home::new();
+    let server = home.start();
+    for address in ["10.0.0.1", "127.0.0.1", "192.0.2.1", "::1", "0.0.0.0", "255.255.255.255"] {
+        let answer = server.route(&json!({ "client_ip": address }).to_string()).json();
+        assert_eq!(answer["region"], "us-east-1", "{address}: the first in the policy's order");
+        assert_eq!(answer["reason"], "priority", "{address}");
+        assert_eq!(answer["latency_ms"], Value::Null, "{address}");
+        assert_eq!(answer["client"]["precision"], "unknown", "{address}");
+    }
+}
+
+#[test]
+fn a_caller_may_say_where_the_client_is() {
+    let home = Home::new();
+    let server = home.start();
+    let paris = json!({ "location": { "latitude": 48.9, "longitude": 2.4, "country": "FR" } });
+    assert_eq!(region(&server, &paris), "eu-central-1");
+    let answer = server.get("/api/v1/route?latitude=-33.9&longitude=18.4").json();
+    assert_eq!(
+        (&answer["region"], &answer["client"]["source"]),
+        (&"af-south-1".into(), &"caller".into())
+    );
+}
+
+#[test]
+fn a_batch_is_answered_in_order_and_a_bad_question_spoils_no_other() {
+    let home = Home::new();
+    let server = home.start();
+    let requests = json!({ "requests": [
+        { "client_ip": "165.100.97.15" },
+        { "client_ip": "nowhere" },
+        { "servce": "api" },
+        7,
+        { "service": "web" },
+        { "explain": true },
+    ] });
+    let batch = Request::new("POST", "/api/v1/route/batch").json(&requests.to_string());
+    let answers = server.send(&batch).json()["answers"].clone();
+    assert_eq!(answers[0]["region"], "ap-northeast-1");
+    for (position, kind, pointer) in [
+        (1, "invalid-request", "/client_ip"),
+        (2, "invalid-request", "/servce"),
+        (3, "invalid-request", ""),
+        (4, "unknown-service", "/service"),
+        (5, "invalid-request", "/explain"),
+    ] {
+        assert_eq!(answers[position]["type"], format!("urn:geostream:problem:{kind}"));
+        assert_eq!(answers[position]["errors"][0]["pointer"], pointer, "{}", answers[position]);
+    }
+    let thousand = json!({ "requests": vec![json!({ "client_ip": "165.100.97.15" }); 1000] });
+    let batch = Request::new("POST", "/api/v1/route/batch").json(&thousand.to_string());
+    assert_eq!(server.send(&batch).json()["answers"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
+fn an_explanation_tells_every_regions_fate() {
+    let home = Home::new();
+    let server = home.start();
+    let answer = server.route(r#"{"client_ip": "165.100.97.15", "explain": true}"#).json();
+    let explanation = &answer["explanation"];
+    assert_eq!(explanation["objective"], "latency");
+    let regions = explanation["regions"].as_array().unwrap();
+    assert_eq!(regions.len(), 10);
+    assert_eq!((&regions[0]["fate"], &regions[0]["region"]), (&"chosen".into(), &answer["region"]));
+    assert!(regions[1..].iter().all(|region| region["fate"] == "outranked"));
+    let bands: Vec<_> = regions.iter().map(|r| r["terms"]["band"].as_u64().unwrap()).collect();
+    assert!(bands.is_sorted(), "{bands:?}");
+}
+
+#[test]
+fn equal_regions_share_clients_and_one_client_stays() {
+    let home = Home::new();
+    let server = home.start();
+    let place = |key: usize| json!({ "location": { "latitude": 51.8, "longitude": 1.2 }, "key": format!("player-{key}") });
+    let mut shares = BTreeMap::new();
+    for key in 0..50 {
+        let first = region(&server, &place(key));
+        assert_eq!(region(&server, &place(key)), first, "one client, one region");
+        *shares.entry(first).or_insert(0) += 1;
+    }
+    assert_eq!(shares.len(), 2, "Dublin and Frankfurt are equally near: {shares:?}");
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_its_clients() {
+    let home = Home::new();
+    let trusting = Server::start(home.command().args(["--trusted-proxy", "127.0.0.0/8"]));
+    let forwarded = Request::new("POST", "/api/v1/route")
+        .header("x-forwarded-for: 6.6.6.6, 165.100.97.15")
+        .json("{}");
+    assert_eq!(trusting.send(&forwarded).json()["client"]["ip"], "165.100.97.15");
+    drop(trusting);
+    let home = Home::new();
+    let wary = home.start();
+    assert_eq!(wary.send(&forwarded).json()["client"]["ip"], "127.0.0.1");
+}
+
+#[test]
+fn http_2_is_spoken_on_the_same_port() {
+    let home = Home::new();
+    let server = home.start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let body = runtime.block_on(async {
+        use http_body_util::BodyExt as _;
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::post(format!("http://{}/api/v1/route", server.address))
+            .header("content-type", "application/json")
+            .body(r#"{"client_ip": "165.100.97.15"}"#.to_owned())
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.version(), hyper::Version::HTTP_2);
+        response.into_body().collect().await.unwrap().to_bytes()
+    });
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["region"], "ap-northeast-1");
+}
+
+#[test]
+fn the_node_shows_how_it_is() {
+    let home = Home::new();
+    let server = home.start();
+    assert_eq!(server.get("/health").json()["status"], "alive");
+    assert_eq!(server.get("/ready").json()["status"], "ready");
+    server.route("{}");
+    let metrics = server.get("/metrics").body;
+    for line in [
+        "route_decisions_total{service=\"api\",region=\"us-east-1\",reason=\"priority\"} 1",
+        "http_request_duration_seconds_count{method=\"POST\",endpoint=\"/api/v1/route\",status=\"200\"} 1",
+        "config_revision 1",
+        "geoip_build_age_seconds ",
+        "routing_table_age_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    let openapi = server.get("/openapi.yaml");
+    assert!(openapi.body.starts_with("openapi: 3.1.0"));
+    let head = server.send(&Request::new("HEAD", "/health"));
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    let status = server.send(&Request::new("GET", "/api/v1/status").token(&home.token())).json();
+    assert_eq!((&status["regions"], &status["store_error"]), (&10.into(), &Value::Null));
+    assert_eq!(status["geo"][0]["attribution"], "IP Geolocation by DB-IP (https://db-ip.com)");
+}

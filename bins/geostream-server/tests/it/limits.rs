@@ -1,0 +1,101 @@
+//! Clients that send too much, or too slowly, or stop in the middle.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::server::{Answer, Home, Request, Server};
+
+/// A server that has a second's patience.
+fn impatient(home: &Home) -> Server {
+    let config = home.path("geostream.toml");
+    let text = "[http]\nheader_timeout_seconds = 1\nbody_timeout_seconds = 1\n";
+    std::fs::write(&config, text).unwrap();
+    Server::start(home.command().arg("--config").arg(config))
+}
+
+/// Waits until the server closes a connection, and returns what it said before.
+fn until_closed(mut stream: TcpStream) -> String {
+    let mut said = Vec::new();
+    // A reset closes as well as an end; a server that goes on waiting runs into the read timeout.
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let home = Home::new();
+    let server = impatient(&home);
+    for begin in [
+        "",
+        "P",
+        "PRI * HT",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "POST /api/v1/route HTTP/1.1\r\n",
+        "POST /api/v1/route HTTP/1.1\r\nhost: x\r\nx-slow: ",
+        "GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(begin.as_bytes()).unwrap();
+        until_closed(stream);
+    }
+    let mut stream = server.connect();
+    let head = "POST /api/v1/route HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    stream.write_all(format!("{head}content-length: 10\r\n\r\n{{").as_bytes()).unwrap();
+    Answer::read(&mut stream).expect_problem(408, "request-timeout", "");
+    assert_eq!(server.route("{}").status, 200, "the server still answers");
+}
+
+#[test]
+fn bodies_and_headers_have_their_limits() {
+    let home = Home::new();
+    let server = home.start();
+    let huge = format!(r#"{{"key": "{}"}}"#, "x".repeat(1 << 20));
+    server.route(&huge).expect_problem(413, "payload-too-large", "");
+    // A body of unknown length is not waited for to its end.
+    let mut stream = server.connect();
+    let head = "POST /api/v1/route HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    stream.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes()).unwrap();
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    for _ in 0..8 {
+        stream.write_all(chunk.as_bytes()).unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    Answer::read(&mut stream).expect_problem(413, "payload-too-large", "");
+
+    let mut many = Request::new("GET", "/health");
+    for number in 0..100 {
+        many = many.header(&format!("x-{number}: 1"));
+    }
+    assert_eq!(server.send(&many).status, 431);
+    let long = Request::new("GET", "/health").header(&format!("x: {}", "x".repeat(64 << 10)));
+    assert_eq!(server.send(&long).status, 431);
+    let body = Request::new("GET", "/health").json("{}");
+    server.send(&body).expect_problem(413, "payload-too-large", "");
+    assert_eq!(server.route("{}").status, 200, "the server still answers");
+}
+
+#[test]
+fn what_is_under_way_is_finished_before_the_server_stops() {
+    let home = Home::new();
+    let server = home.start();
+    let mut idle = server.connect();
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut first = [0; 16];
+    idle.read_exact(&mut first).unwrap();
+    let mut begun = server.connect();
+    let head = "POST /api/v1/route HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                expect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    begun.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    begun.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"), "its headers have been read");
+    server.signal("TERM");
+    until_closed(idle);
+    begun.write_all(b"{}").unwrap();
+    assert_eq!(Answer::read(&mut begun).status, 200);
+    let (status, log) = server.wait();
+    assert!(status.success(), "{log}");
+}

@@ -1,0 +1,11 @@
+//! The built server, over its sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod bad_input;
+mod control;
+mod decisions;
+mod limits;
+mod server;
+mod survival;
+mod tls;

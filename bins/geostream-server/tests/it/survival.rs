@@ -1,0 +1,175 @@
+//! Crashes, full disks, damaged files, and configuration that is wrong.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::server::{Home, Request, Server};
+
+fn put_region(server: &Server, token: &str, revision: u64) -> crate::server::Answer {
+    let body = json!({ "latitude": 1, "longitude": 2, "name": "x".repeat(150) }).to_string();
+    let path = format!("/api/v1/regions/r{revision}");
+    server.send(&Request::new("PUT", &path).token(token).revision(revision).json(&body))
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9() {
+    let home = Home::new();
+    let mut acknowledged = 1;
+    for round in 0..10 {
+        let server = home.start();
+        let token = home.token();
+        for _ in 0..round {
+            let answer = put_region(&server, &token, acknowledged);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            acknowledged += 1;
+        }
+        let status = server.send(&Request::new("GET", "/api/v1/status").token(&token)).json();
+        assert_eq!(status["revision"], acknowledged, "{status}");
+        server.kill();
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_nothing_is_lost() {
+    let home = Home::new();
+    home.start().kill();
+    // A limit on the size of files stands for a full disk: writes fail in the same place.
+    let script = "trap '' XFSZ; ulimit -f 2200; exec \"$@\"";
+    let mut limited = Command::new("bash");
+    limited.args(["-c", script, "bash", env!("CARGO_BIN_EXE_geostream-server")]);
+    let server = Server::start(limited.args(home.arguments()));
+    let token = home.token();
+    let mut revision = 1;
+    let refused = loop {
+        let answer = put_region(&server, &token, revision);
+        if answer.status != 200 {
+            break answer;
+        }
+        revision += 1;
+        assert!(revision < 5_000, "the disk is never full");
+    };
+    refused.expect_problem(503, "store-unavailable", "");
+    assert_eq!(server.route("{}").status, 200, "decisions go on");
+    drop(server);
+
+    let server = home.start();
+    let status = server.send(&Request::new("GET", "/api/v1/status").token(&token)).json();
+    assert_eq!(status["revision"], revision, "what was acknowledged, and nothing else");
+    assert_eq!(put_region(&server, &token, revision).status, 200, "and writes work again");
+}
+
+#[test]
+fn a_damaged_store_leaves_the_last_good_table() {
+    let home = Home::new();
+    let server = home.start();
+    assert_eq!(put_region(&server, &home.token(), 1).status, 200);
+    server.signal("TERM");
+    server.wait();
+    fs::write(home.path("config.redb"), "this is no database").unwrap();
+
+    let server = home.start();
+    let answer = server.route(r#"{"client_ip": "165.100.97.15"}"#).json();
+    assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &2.into()));
+    assert_eq!(server.get("/ready").status, 200);
+    let refused = put_region(&server, &home.token(), 2);
+    refused.expect_problem(401, "unauthorized", "");
+    let database = fs::read_to_string(home.path("config.redb")).unwrap();
+    assert_eq!(database, "this is no database", "a damaged file is left for whoever mends it");
+}
+
+#[test]
+fn without_any_configuration_the_node_is_not_ready() {
+    let home = Home::new();
+    fs::write(home.path("config.redb"), "this is no database").unwrap();
+    let server = home.start();
+    assert_eq!(server.get("/health").status, 200);
+    server.get("/ready").expect_problem(503, "not-ready", "");
+    server.route("{}").expect_problem(503, "not-ready", "");
+}
+
+#[test]
+fn a_damaged_geoip_file_is_said_and_mended_on_the_fly() {
+    let home = Home::new();
+    let file = home.path("geoip/dbip-sample.mmdb");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let server = home.start();
+    server.get("/ready").expect_problem(503, "not-ready", "");
+    let tokyo = || server.route(r#"{"client_ip": "165.100.97.15"}"#).json()["region"].clone();
+    assert_eq!(tokyo(), "us-east-1", "an unknown place");
+    let new = home.path("new.mmdb");
+    fs::write(&new, &whole).unwrap();
+    fs::rename(new, &file).unwrap();
+    server.signal("HUP");
+    while tokyo() != "ap-northeast-1" {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.get("/ready").status, 200);
+}
+
+#[test]
+fn a_second_server_is_kept_away() {
+    let home = Home::new();
+    let server = home.start();
+    let fails = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let same_data = fails(&mut home.command());
+    assert!(same_data.contains("is in use"), "{same_data}");
+    let other = Home::new();
+    let same_port = fails(other.command().args(["--listen", &server.address.to_string()]));
+    assert!(same_port.contains("listening on"), "{same_port}");
+    assert!(!other.path("config.redb").exists(), "it fails before it touches anything");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_before_anything_starts() {
+    let home = Home::new();
+    let sample = fs::read_to_string(home.arguments()[3].clone()).unwrap();
+    for (file, content, option, expected) in [
+        ("half.toml", &sample[..sample.len() / 2], "--bootstrap", "half.toml"),
+        (
+            "nan.toml",
+            "[regions.a]\nlatitude = nan\nlongitude = 1.0",
+            "--bootstrap",
+            "/regions/a/latitude",
+        ),
+        ("bad.toml", "listen = \"127.0.0.1:1\"\nport = 8080", "--config", "line 2"),
+        ("log.toml", "[log]\nfilter = \"=====\"", "--config", "no level"),
+    ] {
+        fs::write(home.path(file), content).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-server"));
+        command.args(["--data-dir", home.path("data").to_str().unwrap(), option]);
+        let output = command.arg(home.path(file)).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(expected), "{file}: {error}");
+    }
+    let checked = home.command().arg("--check-config").output().unwrap();
+    assert!(checked.status.success());
+}
+
+#[test]
+fn secrets_do_not_get_into_logs() {
+    let home = Home::new();
+    let server = Server::start(home.command().args(["--log", "trace"]));
+    let token = home.token();
+    server.send(&Request::new("GET", "/api/v1/regions").token(&token));
+    server.send(&Request::new("GET", "/api/v1/regions").token(&format!("{token}x")));
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(!log.contains(secret));
+}
+
+#[test]
+fn the_token_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::new();
+    let _server = home.start();
+    let mode = fs::metadata(home.path("admin.token")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
