@@ -25,6 +25,8 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // It would be reported by a panic, in the middle of a request, when nobody reads the log.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match log.format {
         LogFormat::Pretty => subscriber.init(),

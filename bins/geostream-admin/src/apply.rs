@@ -1,0 +1,130 @@
+//! `apply` and `diff`
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use geostream_api::{Config, Diff, Proposed};
+
+use crate::End;
+use crate::client::{Client, Versioned};
+use crate::output::{Output, confirm, say, show_differences};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The file, TOML or JSON by its ending; - reads TOML from standard input
+    #[arg(short, long)]
+    file: PathBuf,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
+    /// Only tell what would change
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// The revision that is compared
+    #[arg(required_unless_present = "file")]
+    from: Option<u64>,
+
+    /// The revision that it is compared with; without it, the latest
+    to: Option<u64>,
+
+    /// A file that the server is compared with
+    #[arg(short, long, conflicts_with = "from")]
+    file: Option<PathBuf>,
+
+    /// End with 6 if there are differences
+    #[arg(long)]
+    exit_code: bool,
+}
+
+pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> anyhow::Result<End> {
+    let (config, tried) = try_file(client, &arguments.file)?;
+    if arguments.dry_run || tried.changes.is_empty() {
+        return show(output, &tried);
+    }
+    if output == Output::Table && !arguments.yes {
+        show_differences(&tried.changes);
+    }
+    let question = format!("Make these {} changes?", tried.changes.len());
+    if !confirm(&question, arguments.yes)? {
+        say("nothing was changed");
+        return Ok(End::Well);
+    }
+    let reason = arguments.reason.as_deref();
+    output.wrote(&client.put("/api/v1/config", tried.revision, reason, &config)?)
+}
+
+pub(crate) fn diff(
+    client: &Client,
+    output: Output,
+    arguments: &DiffArguments,
+) -> anyhow::Result<End> {
+    let differs = match (&arguments.file, arguments.from) {
+        (Some(file), _) => {
+            let (_, tried) = try_file(client, file)?;
+            show(output, &tried)?;
+            !tried.changes.is_empty()
+        }
+        (None, from) => {
+            let from = from.context("a revision or a file is needed")?;
+            let to = match arguments.to {
+                Some(to) => to,
+                None => client.get::<geostream_api::Status>("/api/v1/status")?.revision,
+            };
+            let diff: Diff = client.get(&format!("/api/v1/config/diff?from={from}&to={to}"))?;
+            output.show(&diff, || show_differences(&diff.changes))?;
+            !diff.changes.is_empty()
+        }
+    };
+    Ok(if differs && arguments.exit_code { End::Different } else { End::Well })
+}
+
+fn show(output: Output, tried: &Proposed) -> anyhow::Result<End> {
+    output.show(tried, || {
+        if tried.changes.is_empty() {
+            say(&format!("nothing to change: revision {} says the same", tried.revision));
+        } else {
+            show_differences(&tried.changes);
+        }
+    })
+}
+
+/// Reads a file, and asks the server what it would change.
+fn try_file(client: &Client, file: &Path) -> anyhow::Result<(Config, Proposed)> {
+    let config = read(file)?;
+    ensure!(
+        !config.is_empty(),
+        "{} declares no region and no service: applying it would remove everything",
+        file.display()
+    );
+    let Versioned { revision, .. } = client.get_versioned::<Config>("/api/v1/config")?;
+    let tried = client.put("/api/v1/config?dry_run=true", revision, None, &config)?;
+    Ok((config, tried))
+}
+
+fn read(file: &Path) -> anyhow::Result<Config> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
+        text
+    } else {
+        fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
+    };
+    if file.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))
+    } else {
+        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
+    }
+}

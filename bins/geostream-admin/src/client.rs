@@ -1,0 +1,267 @@
+//! Talking to the server.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use geostream_api::{Problem, Proposed};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use ureq::Agent;
+use ureq::http::{Request, Response};
+
+/// Where the server is and who asks.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The server
+    #[arg(long, global = true, env = "GEOSTREAM_SERVER", default_value = "http://127.0.0.1:8080")]
+    server: String,
+
+    /// A file with the token
+    #[arg(long, global = true, env = "GEOSTREAM_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// The data directory of a server on this machine, for its admin token
+    #[arg(long, global = true, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+
+    /// The token, by the environment only: arguments are seen by everybody on the machine
+    #[arg(long, env = "GEOSTREAM_TOKEN", hide = true, hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// Asks the server, with a token where there is one.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    connection: Connection,
+}
+
+/// Why the server did not do what was asked.
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    /// There is no server, or no way to it.
+    #[error("the server {server} cannot be reached")]
+    Unreachable {
+        server: String,
+        #[source]
+        source: ureq::Error,
+    },
+    /// The server says why.
+    #[error("{}", describe(.0))]
+    Problem(Problem),
+    /// The server, or something before it, says something else.
+    #[error("{url} answers with status {status}, which GeoStream does not: is it another program?")]
+    Answer { url: String, status: u16 },
+    /// No token was found.
+    #[error(
+        "there is no token: run this on the server's machine, or set GEOSTREAM_TOKEN or --token-file"
+    )]
+    NoToken,
+}
+
+/// Something that the server showed, and the revision that it was shown at.
+#[derive(Debug)]
+pub(crate) struct Versioned<T> {
+    pub(crate) value: T,
+    pub(crate) revision: u64,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read: an explanation of 20,000 regions has a few megabytes.
+const LARGEST_ANSWER: u64 = 64 << 20;
+
+impl Client {
+    pub(crate) fn new(connection: Connection) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .user_agent(concat!("geostream-admin/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.into(), connection }
+    }
+
+    /// Reads something that anybody may read.
+    pub(crate) fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let token = self.token().ok();
+        Ok(self.send("POST", path, token, None, Some(question))?.value)
+    }
+
+    /// Reads a part of the server.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        Ok(self.get_versioned(path)?.value)
+    }
+
+    /// Reads a part of the configuration and its revision.
+    pub(crate) fn get_versioned<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<Versioned<T>> {
+        self.send("GET", path, Some(self.token()?), None, None::<&()>)
+    }
+
+    /// Writes a part of the configuration that was read at this revision.
+    pub(crate) fn put(
+        &self,
+        path: &str,
+        revision: u64,
+        reason: Option<&str>,
+        value: &impl Serialize,
+    ) -> anyhow::Result<Proposed> {
+        self.write("PUT", path, revision, reason, Some(value))
+    }
+
+    /// Removes a part of the configuration that was read at this revision.
+    pub(crate) fn delete(
+        &self,
+        path: &str,
+        revision: u64,
+        reason: Option<&str>,
+    ) -> anyhow::Result<Proposed> {
+        self.write("DELETE", path, revision, reason, None::<&()>)
+    }
+
+    pub(crate) fn write(
+        &self,
+        method: &str,
+        path: &str,
+        revision: u64,
+        reason: Option<&str>,
+        value: Option<&impl Serialize>,
+    ) -> anyhow::Result<Proposed> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = match reason {
+            Some(reason) => format!("{path}{separator}reason={}", percent_encoded(reason)),
+            None => path.to_owned(),
+        };
+        Ok(self.send(method, &path, Some(self.token()?), Some(revision), value)?.value)
+    }
+
+    /// Makes something that is no part of the configuration.
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        Ok(self.send("POST", path, Some(self.token()?), None, Some(value))?.value)
+    }
+
+    /// Removes something that is no part of the configuration.
+    pub(crate) fn remove(&self, path: &str) -> anyhow::Result<()> {
+        self.answer("DELETE", path, Some(self.token()?), None, None::<&()>).map(|_answer| ())
+    }
+
+    fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<String>,
+        revision: Option<u64>,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<Versioned<T>> {
+        let answer = self.answer(method, path, token, revision, body)?;
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
+        let revision = tag.and_then(|tag| tag.trim_matches('"').parse().ok()).unwrap_or_default();
+        let value = serde_json::from_str(answer.body());
+        let value = value.with_context(|| format!("reading the answer to {method} {path}"))?;
+        Ok(Versioned { value, revision })
+    }
+
+    fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<String>,
+        revision: Option<u64>,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<Response<String>> {
+        let server = self.connection.server.trim_end_matches('/');
+        let url = format!("{server}{path}");
+        let mut request = Request::builder().method(method).uri(&url);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(revision) = revision {
+            request = request.header("if-match", format!("\"{revision}\""));
+        }
+        let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
+        let sent = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(serde_json::to_string(body)?)?)
+            }
+            None => self.agent.run(request.body(())?),
+        };
+        let (head, mut body) = sent.map_err(unreachable)?.into_parts();
+        let text = body.with_config().limit(LARGEST_ANSWER).read_to_string();
+        let answer = Response::from_parts(head, text.map_err(unreachable)?);
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let error = match serde_json::from_str(answer.body()) {
+            Ok(problem) => ClientError::Problem(problem),
+            Err(_) => ClientError::Answer { url, status: answer.status().as_u16() },
+        };
+        Err(error.into())
+    }
+
+    fn token(&self) -> anyhow::Result<String> {
+        let Connection { token_file, data_dir, token, .. } = &self.connection;
+        if let Some(token) = token {
+            return Ok(token.trim().to_owned());
+        }
+        let read = |path: &PathBuf| {
+            let text = fs::read_to_string(path);
+            text.with_context(|| format!("reading the token in {}", path.display()))
+        };
+        if let Some(path) = token_file {
+            return Ok(read(path)?.trim().to_owned());
+        }
+        let home = std::env::home_dir().map(|home| home.join(".local/share/geostream"));
+        let directories = match data_dir {
+            Some(directory) => vec![directory.clone()],
+            None => [Some(".geostream".into()), home, Some("/var/lib/geostream".into())]
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        let files = directories.into_iter().map(|directory| directory.join("admin.token"));
+        match files.into_iter().find(|file| file.exists()) {
+            Some(file) => Ok(read(&file)?.trim().to_owned()),
+            None => Err(ClientError::NoToken.into()),
+        }
+    }
+}
+
+fn describe(problem: &Problem) -> String {
+    match &problem.errors[..] {
+        [] => problem.detail.clone(),
+        [error] if error.pointer.is_empty() => error.detail.clone(),
+        errors => {
+            let lines =
+                errors.iter().map(|error| format!("{} (at {})", error.detail, error.pointer));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+/// Writes a text as part of a query.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if plain(byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
+}

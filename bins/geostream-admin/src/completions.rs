@@ -1,0 +1,16 @@
+//! `completions`
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn run(arguments: &Arguments) {
+    let mut command = crate::Arguments::command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(arguments.shell, &mut command, name, &mut std::io::stdout());
+}

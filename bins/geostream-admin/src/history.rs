@@ -1,0 +1,82 @@
+//! `history` and `rollback`
+
+use clap::Args;
+use geostream_api::{Diff, HistoryEntry, HistoryPage, RollbackRequest, Status};
+
+use crate::End;
+use crate::client::Client;
+use crate::output::{Output, confirm, say, show_differences, table};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// A revision to show
+    revision: Option<u64>,
+
+    /// How many commits to list
+    #[arg(short = 'n', long, default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArguments {
+    /// The revision to go back to
+    revision: u64,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> anyhow::Result<End> {
+    if let Some(revision) = arguments.revision {
+        let diff: Diff = client.get(&format!("/api/v1/config/history/{revision}"))?;
+        return output.show(&diff, || show_differences(&diff.changes));
+    }
+    let path = format!("/api/v1/config/history?limit={}", arguments.limit);
+    let page: HistoryPage = client.get(&path)?;
+    output.show(&page, || {
+        let rows = page.commits.iter().map(|commit| {
+            [
+                commit.revision.to_string(),
+                commit.at.to_string(),
+                commit.author.clone(),
+                commit.reason.clone(),
+                summary(commit),
+            ]
+        });
+        table(["revision", "time", "author", "reason", "changes"], rows);
+    })
+}
+
+fn summary(commit: &HistoryEntry) -> String {
+    let mut lines: Vec<String> = commit.summary.iter().take(3).cloned().collect();
+    if commit.changes > lines.len() {
+        lines.push(format!("and {} more", commit.changes - lines.len()));
+    }
+    lines.join("\n")
+}
+
+pub(crate) fn roll_back(
+    client: &Client,
+    output: Output,
+    arguments: &RollbackArguments,
+) -> anyhow::Result<End> {
+    let to = arguments.revision;
+    let revision = client.get::<Status>("/api/v1/status")?.revision;
+    if !arguments.yes {
+        let diff: Diff = client.get(&format!("/api/v1/config/diff?from={revision}&to={to}"))?;
+        show_differences(&diff.changes);
+    }
+    if !confirm(&format!("Go back to what revision {to} said?"), arguments.yes)? {
+        say("nothing was changed");
+        return Ok(End::Well);
+    }
+    let request = RollbackRequest { revision: to };
+    let path = "/api/v1/config/rollback";
+    let reason = arguments.reason.as_deref();
+    output.wrote(&client.write("POST", path, revision, reason, Some(&request))?)
+}

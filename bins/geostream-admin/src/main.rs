@@ -1,0 +1,142 @@
+//! `geostream-admin`: looks after a GeoStream server over its HTTP API.
+
+mod apply;
+mod catalog;
+mod client;
+mod completions;
+mod flag;
+mod geoip;
+mod history;
+mod output;
+mod region;
+mod route;
+mod service;
+mod setting;
+mod status;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::{Client, ClientError, Connection};
+use crate::output::Output;
+
+/// Looks after a GeoStream server over its HTTP API.
+///
+/// The token is taken from --token-file, else from the environment, else from admin.token in the
+/// data directory of a server on this machine: --data-dir, ./.geostream, ~/.local/share/geostream
+/// or /var/lib/geostream.
+///
+/// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server cannot be
+/// reached, 4 if it does not permit the request, 5 if somebody else has written since, and 6 if
+/// `diff --exit-code` finds differences.
+#[derive(Debug, Parser)]
+#[command(version, about, verbatim_doc_comment, args_override_self = true)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+
+    /// How to answer: tables for people, JSON for programs
+    #[arg(long, global = true, default_value = "table")]
+    output: Output,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell how the server is
+    Status,
+    /// Ask which region should serve a client
+    Route(route::Arguments),
+    /// List, show, add, change, remove, drain and undrain regions
+    #[command(subcommand)]
+    Region(region::Command),
+    /// List, show, add, change and remove services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Declare the configuration that a file describes
+    Apply(apply::Arguments),
+    /// Show what differs between two revisions, or between the server and a file
+    Diff(apply::DiffArguments),
+    /// List the commits, or show one
+    History(history::Arguments),
+    /// Go back to what an earlier revision said, as a new revision
+    Rollback(history::RollbackArguments),
+    /// List and import the regions of cloud providers
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+    /// List and switch flags
+    #[command(subcommand)]
+    Flag(flag::Command),
+    /// Show and set settings
+    #[command(subcommand)]
+    Setting(setting::Command),
+    /// List, make and revoke tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Find the place of an address, and describe the GeoIP data
+    #[command(subcommand)]
+    Geoip(geoip::Command),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Well,
+    /// There are differences, and somebody wants to know by the exit code.
+    Different,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(End::Well) => ExitCode::SUCCESS,
+        Ok(End::Different) => ExitCode::from(6),
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<End> {
+    let Arguments { connection, output, command } = arguments;
+    let client = Client::new(connection);
+    match command {
+        Command::Status => status::run(&client, output),
+        Command::Route(arguments) => route::run(&client, output, &arguments),
+        Command::Region(command) => region::run(&client, output, command),
+        Command::Service(command) => service::run(&client, output, command),
+        Command::Apply(arguments) => apply::run(&client, output, &arguments),
+        Command::Diff(arguments) => apply::diff(&client, output, &arguments),
+        Command::History(arguments) => history::run(&client, output, &arguments),
+        Command::Rollback(arguments) => history::roll_back(&client, output, &arguments),
+        Command::Catalog(command) => catalog::run(&client, output, &command),
+        Command::Flag(command) => flag::run(&client, output, &command),
+        Command::Setting(command) => setting::run(&client, output, &command),
+        Command::Token(command) => token::run(&client, output, &command),
+        Command::Geoip(command) => geoip::run(&client, output, &command),
+        Command::Completions(arguments) => {
+            completions::run(&arguments);
+            Ok(End::Well)
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. }) => 3,
+        Some(ClientError::Problem(problem)) => match problem.status {
+            401 | 403 => 4,
+            412 => 5,
+            _ => 1,
+        },
+        Some(ClientError::NoToken) => 4,
+        Some(ClientError::Answer { .. }) | None => 1,
+    }
+}

@@ -1,0 +1,142 @@
+//! Tables for people, JSON for programs.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where a CLI speaks")]
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use geostream_api::{Difference, Proposed};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::End;
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables and sentences
+    Table,
+    /// JSON
+    Json,
+}
+
+impl Output {
+    /// Shows a document as JSON, or as the people's version of it.
+    pub(crate) fn show(
+        self,
+        document: &impl Serialize,
+        for_people: impl FnOnce(),
+    ) -> anyhow::Result<End> {
+        match self {
+            Self::Json => say(&serde_json::to_string_pretty(document)?),
+            Self::Table => for_people(),
+        }
+        Ok(End::Well)
+    }
+
+    /// Tells what a write has changed.
+    pub(crate) fn wrote(self, proposed: &Proposed) -> anyhow::Result<End> {
+        self.show(proposed, || {
+            if proposed.changes.is_empty() {
+                say(&format!("nothing to change; still at revision {}", proposed.revision));
+            } else {
+                show_differences(&proposed.changes);
+                say(&format!("now at revision {}", proposed.revision));
+            }
+        })
+    }
+}
+
+/// Prints a line.
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Prints an error with its causes.
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("geostream-admin: {error:#}");
+}
+
+/// Prints a table.
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    println!("{}", table.trim_fmt());
+}
+
+/// Prints names and values, one a line.
+pub(crate) fn facts(facts: &[(&str, String)]) {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in facts {
+        println!("{name:width$}  {value}");
+    }
+}
+
+/// Shows what may be missing.
+pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Prints what differs: added, removed, and, part by part, changed.
+pub(crate) fn show_differences(differences: &[Difference]) {
+    for Difference { path, before, after } in differences {
+        match (before, after) {
+            (None, Some(after)) => println!("+ {path}  {}", short(after)),
+            (Some(before), None) => println!("- {path}  {}", short(before)),
+            (Some(before), Some(after)) => {
+                println!("~ {path}");
+                show_fields("", before, after);
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+fn show_fields(path: &str, before: &Value, after: &Value) {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        let name = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        println!("    {name}{} -> {}", short(before), short(after));
+        return;
+    };
+    let added = new.keys().filter(|key| !old.contains_key(*key));
+    for key in old.keys().chain(added) {
+        let (before, after) = (old.get(key), new.get(key));
+        if before != after {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            show_fields(&path, before.unwrap_or(&Value::Null), after.unwrap_or(&Value::Null));
+        }
+    }
+}
+
+/// Writes a value on part of a line.
+fn short(value: &Value) -> String {
+    const WIDTH: usize = 100;
+    let text = value.to_string();
+    if text.chars().count() <= WIDTH {
+        return text;
+    }
+    let cut: String = text.chars().take(WIDTH).collect();
+    format!("{cut}...")
+}
+
+/// Asks whether to go on, unless that was said already.
+pub(crate) fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here; say --yes to go on");
+    }
+    let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
+    asked.context("asking")
+}

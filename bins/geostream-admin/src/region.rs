@@ -1,0 +1,248 @@
+//! `region`
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+use geostream_api::{Override, OverrideAction, OverrideRequest, Region, Status};
+use serde::Deserialize;
+
+use crate::End;
+use crate::client::{Client, Versioned};
+use crate::output::{Output, or_dash, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the regions
+    List,
+    /// Show a region
+    Show {
+        /// The region
+        region: String,
+    },
+    /// Add a region
+    Add {
+        /// The region's id
+        region: String,
+        /// Degrees north
+        #[arg(long, allow_negative_numbers = true)]
+        latitude: f64,
+        /// Degrees east
+        #[arg(long, allow_negative_numbers = true)]
+        longitude: f64,
+        #[command(flatten)]
+        facts: Facts,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Change what is said of a region
+    Set {
+        /// The region
+        region: String,
+        /// Degrees north
+        #[arg(long, allow_negative_numbers = true)]
+        latitude: Option<f64>,
+        /// Degrees east
+        #[arg(long, allow_negative_numbers = true)]
+        longitude: Option<f64>,
+        #[command(flatten)]
+        facts: Facts,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Remove a region that no service uses
+    Remove {
+        /// The region
+        region: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Send no new client to a region
+    Drain {
+        /// The region
+        region: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// Who wants it; without it, the token's name
+        #[arg(long)]
+        owner: Option<String>,
+        /// For how long, such as 30m or 2h; without it, until it is undrained
+        #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+    },
+    /// Send clients to a region again
+    Undrain {
+        /// The region
+        region: String,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+/// What may be said of a region beside its place; an empty text takes it back.
+#[derive(Debug, Args)]
+pub(crate) struct Facts {
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// The URL that clients are sent to
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// How much load it can take; 0 takes it back
+    #[arg(long)]
+    capacity: Option<u32>,
+    /// US dollars per gigabyte served
+    #[arg(long)]
+    cost_per_gb: Option<f64>,
+    /// A label; may be repeated, and KEY= takes one back
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+}
+
+/// What is kept in the history.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why, for the history
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Regions {
+    regions: BTreeMap<String, Region>,
+}
+
+#[derive(Deserialize)]
+struct Overrides {
+    overrides: BTreeMap<String, Override>,
+}
+
+pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::Result<End> {
+    match command {
+        Command::List => list(client, output),
+        Command::Show { region } => {
+            let found: Region = client.get(&path(&region))?;
+            output.show(&found, || show(&found))
+        }
+        Command::Add { region, latitude, longitude, facts, why } => {
+            let Versioned { value, revision } =
+                client.get_versioned::<Regions>("/api/v1/regions")?;
+            ensure!(
+                !value.regions.contains_key(&region),
+                "region {region} is there already; change it with: region set {region}"
+            );
+            let mut new = Region {
+                name: None,
+                latitude,
+                longitude,
+                endpoint: None,
+                capacity: None,
+                cost_per_gb: None,
+                labels: BTreeMap::new(),
+            };
+            facts.apply_to(&mut new)?;
+            output.wrote(&client.put(&path(&region), revision, why.reason.as_deref(), &new)?)
+        }
+        Command::Set { region, latitude, longitude, facts, why } => {
+            let Versioned { value: mut changed, revision } =
+                client.get_versioned::<Region>(&path(&region))?;
+            changed.latitude = latitude.unwrap_or(changed.latitude);
+            changed.longitude = longitude.unwrap_or(changed.longitude);
+            facts.apply_to(&mut changed)?;
+            output.wrote(&client.put(&path(&region), revision, why.reason.as_deref(), &changed)?)
+        }
+        Command::Remove { region, why } => {
+            let revision = client.get::<Status>("/api/v1/status")?.revision;
+            output.wrote(&client.delete(&path(&region), revision, why.reason.as_deref())?)
+        }
+        Command::Drain { region, reason, owner, duration } => {
+            let seconds = duration.map(|duration| duration.as_secs().max(1).try_into());
+            let duration_seconds = seconds.transpose().context("--for is too long")?;
+            let wish =
+                OverrideRequest { action: OverrideAction::Drain, reason, owner, duration_seconds };
+            let revision = client.get::<Status>("/api/v1/status")?.revision;
+            output.wrote(&client.put(&override_path(&region), revision, None, &wish)?)
+        }
+        Command::Undrain { region, why } => {
+            let revision = client.get::<Status>("/api/v1/status")?.revision;
+            let reason = why.reason.as_deref();
+            output.wrote(&client.delete(&override_path(&region), revision, reason)?)
+        }
+    }
+}
+
+fn path(region: &str) -> String {
+    format!("/api/v1/regions/{region}")
+}
+
+fn override_path(region: &str) -> String {
+    format!("/api/v1/overrides/{region}")
+}
+
+impl Facts {
+    fn apply_to(&self, region: &mut Region) -> anyhow::Result<()> {
+        let text = |given: &Option<String>, old: &mut Option<String>| {
+            if let Some(text) = given {
+                *old = Some(text.clone()).filter(|text| !text.is_empty());
+            }
+        };
+        text(&self.name, &mut region.name);
+        text(&self.endpoint, &mut region.endpoint);
+        if let Some(capacity) = self.capacity {
+            region.capacity = Some(capacity).filter(|capacity| *capacity != 0);
+        }
+        region.cost_per_gb = self.cost_per_gb.or(region.cost_per_gb);
+        for label in &self.label {
+            let (key, value) = label
+                .split_once('=')
+                .with_context(|| format!("--label {label}: KEY=VALUE is expected"))?;
+            if value.is_empty() {
+                region.labels.remove(key);
+            } else {
+                region.labels.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(client: &Client, output: Output) -> anyhow::Result<End> {
+    let Regions { regions } = client.get("/api/v1/regions")?;
+    let Overrides { overrides } = client.get("/api/v1/overrides")?;
+    output.show(&regions, || {
+        let rows = regions.iter().map(|(id, region)| {
+            let wish = overrides.get(id);
+            [
+                id.clone(),
+                or_dash(region.name.as_ref()),
+                format!("{}, {}", region.latitude, region.longitude),
+                or_dash(region.endpoint.as_ref()),
+                or_dash(region.capacity),
+                or_dash(region.cost_per_gb),
+                labels(region),
+                or_dash(wish.map(|wish| format!("{:?}", wish.action).to_lowercase())),
+            ]
+        });
+        let header =
+            ["region", "name", "place", "endpoint", "capacity", "$/GB", "labels", "override"];
+        table(header, rows);
+    })
+}
+
+fn show(region: &Region) {
+    crate::output::facts(&[
+        ("name", or_dash(region.name.as_ref())),
+        ("place", format!("{}, {}", region.latitude, region.longitude)),
+        ("endpoint", or_dash(region.endpoint.as_ref())),
+        ("capacity", or_dash(region.capacity)),
+        ("cost per GB", or_dash(region.cost_per_gb.map(|usd| format!("${usd}")))),
+        ("labels", labels(region)),
+    ]);
+}
+
+fn labels(region: &Region) -> String {
+    let labels = region.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,119 @@
+//! `route`
+
+use clap::Args;
+use geostream_api::{Explained, LocationClaim, RouteAnswer, RouteRequest, Status};
+
+use crate::End;
+use crate::client::Client;
+use crate::output::{Output, facts, or_dash, say, table};
+use crate::status::attributions;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The client's address; without it, this machine's
+    #[arg(value_name = "IP")]
+    client_ip: Option<String>,
+
+    /// The service; without it, the default one
+    #[arg(long)]
+    service: Option<String>,
+
+    /// Where the client is, in degrees north
+    #[arg(long, requires = "longitude", allow_negative_numbers = true)]
+    latitude: Option<f64>,
+
+    /// Where the client is, in degrees east
+    #[arg(long, requires = "latitude", allow_negative_numbers = true)]
+    longitude: Option<f64>,
+
+    /// The client's country, with --latitude and --longitude
+    #[arg(long, requires = "latitude")]
+    country: Option<String>,
+
+    /// What tells this client from others among equal regions
+    #[arg(long)]
+    key: Option<String>,
+
+    /// Tell every region's fate
+    #[arg(long)]
+    explain: bool,
+}
+
+pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> anyhow::Result<End> {
+    let location = arguments.latitude.zip(arguments.longitude).map(|(latitude, longitude)| {
+        LocationClaim { latitude, longitude, country: arguments.country.clone() }
+    });
+    let request = RouteRequest {
+        client_ip: arguments.client_ip.clone(),
+        service: arguments.service.clone(),
+        location,
+        key: arguments.key.clone(),
+        explain: arguments.explain,
+    };
+    let answer: RouteAnswer<'static> = client.ask("/api/v1/route", &request)?;
+    // Whoever sees a place that GeoIP data knows is to see whose data it is.
+    let credits = || client.get::<Status>("/api/v1/status").map(|status| status.geo);
+    output.show(&answer, || {
+        show(&answer);
+        if answer.client.source == "geoip" {
+            attributions(&credits().unwrap_or_default()).into_iter().for_each(say);
+        }
+    })
+}
+
+fn show(answer: &RouteAnswer<'_>) {
+    let client = &answer.client;
+    let place = client.latitude.zip(client.longitude);
+    let place = place.map(|(latitude, longitude)| format!("{latitude}, {longitude}"));
+    facts(&[
+        ("region", answer.region.to_string()),
+        ("reason", answer.reason.to_string()),
+        ("latency", milliseconds(answer.latency_ms)),
+        ("endpoint", or_dash(answer.endpoint.as_ref())),
+        ("service", answer.service.to_string()),
+        ("client", or_dash(client.ip)),
+        ("place", or_dash(place)),
+        ("country", or_dash(client.country.as_ref())),
+        ("known from", format!("{} ({})", client.source, client.precision)),
+        ("revision", answer.revision.to_string()),
+    ]);
+    match &answer.explanation {
+        None => table(
+            ["alternative", "latency", "endpoint"],
+            answer.alternatives.iter().map(|next| {
+                let endpoint = or_dash(next.endpoint.as_ref());
+                [next.region.to_string(), milliseconds(next.latency_ms), endpoint]
+            }),
+        ),
+        Some(explanation) => {
+            say(&format!("ranked by {}:", explanation.objective));
+            table(
+                [
+                    "region", "fate", "distance", "latency", "within", "term", "band", "draw",
+                    "observed", "",
+                ],
+                explanation.regions.iter().map(row),
+            );
+        }
+    }
+}
+
+fn row(region: &Explained<'_>) -> [String; 10] {
+    let terms = region.terms;
+    [
+        region.region.to_string(),
+        region.fate.to_string(),
+        or_dash(region.distance_km.map(|km| format!("{km:.0} km"))),
+        milliseconds(region.latency_ms),
+        or_dash(terms.map(|terms| if terms.within_allowance { "yes" } else { "no" })),
+        or_dash(terms.and_then(|terms| terms.term)),
+        or_dash(terms.map(|terms| terms.band)),
+        or_dash(terms.map(|terms| format!("{:.3}", terms.draw))),
+        or_dash(region.observed.as_ref().map(|o| format!("{}, {} ms ago", o.health, o.age_ms))),
+        region.detail.as_deref().unwrap_or_default().to_owned(),
+    ]
+}
+
+fn milliseconds(latency: Option<f64>) -> String {
+    or_dash(latency.map(|ms| format!("{ms} ms")))
+}

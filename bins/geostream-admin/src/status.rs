@@ -1,0 +1,61 @@
+//! `status`
+
+use geostream_api::{GeoDatabase, Status};
+
+use crate::End;
+use crate::client::Client;
+use crate::output::{Output, facts, or_dash, say, table};
+
+pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
+    let status: Status = client.get("/api/v1/status")?;
+    output.show(&status, || {
+        let store = status.store_error.clone().unwrap_or_else(|| "well".to_owned());
+        facts(&[
+            ("version", status.version.clone()),
+            ("started", status.started.to_string()),
+            ("revision", status.revision.to_string()),
+            ("table made", status.table_compiled.to_string()),
+            ("store", store),
+            ("regions", status.regions.to_string()),
+            ("services", status.services.to_string()),
+        ]);
+        if !status.overrides.is_empty() {
+            let rows = status.overrides.iter().map(|(region, wish)| {
+                [
+                    region.clone(),
+                    format!("{:?}", wish.action).to_lowercase(),
+                    wish.owner.clone(),
+                    wish.reason.clone(),
+                    or_dash(wish.expires),
+                ]
+            });
+            table(["override", "action", "owner", "reason", "until"], rows);
+        }
+        show_databases(&status.geo);
+    })
+}
+
+/// Prints a table of GeoIP files.
+pub(crate) fn show_databases(databases: &[GeoDatabase]) {
+    let rows = databases.iter().map(|data| {
+        [
+            data.path.clone(),
+            data.kind.clone(),
+            data.families.clone(),
+            data.built.to_string(),
+            format!("{} MB", data.bytes.div_ceil(1_000_000)),
+            or_dash(data.refused.clone()),
+        ]
+    });
+    table(["GeoIP file", "type", "families", "made", "size", "newer file refused"], rows);
+    attributions(databases).into_iter().for_each(say);
+}
+
+/// Returns what the makers of the data want to be shown beside it, each once.
+pub(crate) fn attributions(databases: &[GeoDatabase]) -> Vec<&str> {
+    let mut credits: Vec<&str> =
+        databases.iter().filter_map(|data| data.attribution.as_deref()).collect();
+    credits.sort_unstable();
+    credits.dedup();
+    credits
+}

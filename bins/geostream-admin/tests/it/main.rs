@@ -1,0 +1,198 @@
+//! The built CLI against the built server.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server with the sample configuration, and a CLI that finds its token.
+struct Setup {
+    directory: TempDir,
+    process: Child,
+    url: String,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let geoip = root.join("crates/geostream-geoip/testdata/dbip-city-flat-sample.mmdb");
+        fs::create_dir(directory.path().join("geoip")).unwrap();
+        fs::copy(geoip, directory.path().join("geoip/dbip-sample.mmdb")).unwrap();
+        let server =
+            Path::new(env!("CARGO_BIN_EXE_geostream-admin")).with_file_name("geostream-server");
+        assert!(server.exists(), "build the server first: cargo build -p geostream-server");
+        let mut process = Command::new(server)
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+            .arg(directory.path())
+            .arg("--bootstrap")
+            .arg(root.join("xtask/sample/sample.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = lines.map_while(Result::ok).find_map(|line| {
+            let event: Value = serde_json::from_str(&line).ok()?;
+            event["address"].as_str().map(str::to_owned)
+        });
+        let url = format!("http://{}", address.expect("the server starts"));
+        Self { directory, process, url }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-admin"));
+        command.env_remove("GEOSTREAM_TOKEN").stdin(Stdio::null());
+        command.args(["--server", &self.url, "--data-dir"]).arg(self.directory.path());
+        command.args(arguments);
+        command
+    }
+
+    /// Runs a line and returns what it says, after checking how it ends.
+    #[track_caller]
+    fn ends(&self, code: i32, line: &str) -> String {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        said(&self.command(&arguments).output().unwrap(), code, line)
+    }
+
+    #[track_caller]
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.ends(0, &format!("{line} --output json"))).unwrap()
+    }
+}
+
+#[track_caller]
+fn said(output: &Output, code: i32, line: &str) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+    said
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[test]
+fn clients_are_routed_and_explained() {
+    let setup = Setup::new();
+    let said = setup.ends(0, "route 165.100.97.15");
+    assert!(said.contains("ap-northeast-1") && said.contains("lowest_latency"), "{said}");
+    assert!(said.contains("IP Geolocation by DB-IP (https://db-ip.com)"), "{said}");
+    let explained = setup.json("route --latitude -33.9 --longitude 18.4 --explain");
+    assert_eq!(explained["explanation"]["regions"][0]["region"], "af-south-1");
+    assert!(setup.ends(0, "geoip lookup 165.100.97.15").contains("JP"));
+    assert!(setup.ends(0, "geoip info").contains("dbip-sample.mmdb"));
+    assert!(setup.ends(1, "route nowhere").contains("/client_ip"));
+}
+
+#[test]
+fn regions_come_change_and_go() {
+    let setup = Setup::new();
+    setup.ends(0, "region add eu-north-1 --latitude 59.3 --longitude 18.1 --label a=b");
+    let again = setup.ends(1, "region add eu-north-1 --latitude 1 --longitude 1");
+    assert!(again.contains("region set eu-north-1"), "{again}");
+    setup.ends(0, "region set eu-north-1 --capacity 5 --label a= --label c=d --reason more");
+    let region = setup.json("region show eu-north-1");
+    assert_eq!((&region["capacity"], &region["labels"]["c"]), (&5.into(), &"d".into()));
+    assert_eq!(region["labels"]["a"], Value::Null);
+    setup.ends(0, "service set api --region eu-north-1,weight=3 --all-down closed");
+    let service = setup.json("service show api");
+    assert_eq!(service["members"]["eu-north-1"]["weight"], 3);
+    assert!(setup.ends(1, "region remove eu-north-1").contains("is used by service api"));
+    setup.ends(0, "region drain eu-north-1 --for 30m --reason work");
+    assert!(setup.ends(0, "region list").contains("drain"));
+    assert!(setup.ends(0, "status").contains("work"));
+    setup.ends(0, "region undrain eu-north-1");
+    setup.ends(0, "service set api --without-region eu-north-1");
+    setup.ends(0, "region remove eu-north-1");
+    assert!(setup.ends(0, "history -n 3").contains("remove region eu-north-1"));
+    assert!(setup.ends(1, "region show eu-north-1").contains("there is no region"));
+}
+
+#[test]
+fn a_declared_file_is_compared_tried_applied_and_taken_back() {
+    let setup = Setup::new();
+    let sample =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../xtask/sample/sample.toml"));
+    let file = setup.directory.path().join("declared.toml");
+    let path = file.to_str().unwrap();
+    let changed = sample.unwrap().replace("cost_per_gb = 0.154", "cost_per_gb = 0.2");
+    fs::write(&file, changed).unwrap();
+    assert!(
+        setup
+            .ends(6, &format!("diff --file {path} --exit-code"))
+            .contains("cost_per_gb: 0.154 -> 0.2")
+    );
+    assert!(
+        setup.ends(1, &format!("apply --file {path}")).contains("--yes"),
+        "nobody can be asked"
+    );
+    setup.ends(0, &format!("apply --file {path} --dry-run"));
+    setup.ends(0, &format!("apply --file {path} --yes --reason prices"));
+    assert!(setup.ends(0, &format!("apply --file {path} --yes")).contains("nothing to change"));
+    assert!(setup.ends(0, "diff 1 2").contains("0.154 -> 0.2"));
+    setup.ends(0, "rollback 1 --yes");
+    assert_eq!(setup.json("diff 1 3")["changes"], Value::Array(Vec::new()));
+    fs::write(&file, "[regions.a]\nlatitude = 1.0\nlongtude = 2.0").unwrap();
+    assert!(setup.ends(1, &format!("apply --file {path} --yes")).contains("line 3"));
+    fs::write(&file, "").unwrap();
+    assert!(setup.ends(1, &format!("apply --file {path} --yes")).contains("remove everything"));
+}
+
+#[test]
+fn the_catalog_brings_real_regions() {
+    let setup = Setup::new();
+    assert!(setup.ends(0, "catalog list gcp").contains("europe-west1"));
+    setup.ends(0, "catalog import gcp --region europe-west1 --service web --endpoint https://{region}.x.org --yes");
+    let region = setup.json("region show europe-west1");
+    assert_eq!(region["endpoint"], "https://europe-west1.x.org");
+    assert_eq!(region["labels"]["continent"], "EU");
+    assert_eq!(
+        setup.json("service list")["web"]["members"],
+        serde_json::json!({ "europe-west1": {} })
+    );
+    assert!(setup.ends(1, "catalog import gcp --region nowhere --yes").contains("catalog list"));
+    setup.ends(0, "catalog import azure --yes");
+}
+
+#[test]
+fn tokens_flags_and_settings_are_managed() {
+    let setup = Setup::new();
+    let token = setup.ends(0, "token create ci --scope viewer").trim().to_owned();
+    let as_viewer = |line: &str, code: i32| {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let mut command = setup.command(&arguments);
+        said(&command.env("GEOSTREAM_TOKEN", &token).output().unwrap(), code, line)
+    };
+    as_viewer("region list", 0);
+    assert!(as_viewer("flag set public_explain off", 4).contains("admin"));
+    setup.ends(0, "flag set public_explain off");
+    assert!(setup.ends(0, "flag list").contains("off"));
+    setup.ends(0, "setting set --alternatives 1");
+    assert_eq!(setup.json("setting show")["default_service"], "api");
+    let tokens = setup.json("token list");
+    let id = tokens.as_array().unwrap().iter().find(|token| token["name"] == "ci").unwrap()["id"]
+        .clone();
+    setup.ends(0, &format!("token revoke {}", id.as_str().unwrap()));
+    as_viewer("region list", 4);
+}
+
+#[test]
+fn exit_codes_tell_what_is_wrong() {
+    let setup = Setup::new();
+    setup.ends(2, "no-such-command");
+    setup.ends(3, "status --server http://127.0.0.1:1");
+    setup.ends(0, "completions bash");
+    let mut nobody = setup.command(&["status"]);
+    fs::remove_file(setup.directory.path().join("admin.token")).unwrap();
+    let said = said(&nobody.output().unwrap(), 4, "status without a token");
+    assert!(said.contains("GEOSTREAM_TOKEN"), "{said}");
+}
