@@ -19,7 +19,6 @@ fn decisions(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(regions), |b| each_client(b, &table));
     }
     group.finish();
-    let mut group = c.benchmark_group("objective");
     let allowance = Rtt::from_millis(80.0).expect("a duration");
     let band = Band::default();
     for (name, objective) in [
@@ -29,31 +28,31 @@ fn decisions(c: &mut Criterion) {
         ("priority", Objective::Priority { band }),
         ("weighted", Objective::Weighted),
     ] {
+        let mut group = c.benchmark_group(format!("objective_{name}"));
         for regions in [30, 10_000] {
             let table = table(regions, objective);
-            group.bench_function(BenchmarkId::new(name, regions), |b| each_client(b, &table));
+            group.bench_function(BenchmarkId::from_parameter(regions), |b| each_client(b, &table));
         }
+        group.finish();
     }
-    group.finish();
 }
 
 /// What a decision is measured against: the nearest by dot product alone, without bands, draws,
 /// reasons or alternatives; and by haversine.
 fn bare_scans(c: &mut Criterion) {
-    let mut group = c.benchmark_group("bare");
     for regions in [30, 10_000] {
         let points: Vec<GeoPoint> = scattered(regions, 1).collect();
         let vectors: Vec<UnitVector> = points.iter().map(|point| point.unit_vector()).collect();
         let clients: Vec<GeoPoint> = scattered(CLIENTS, 2).collect();
         let mut turn = clients.iter().cycle();
-        group.bench_function(BenchmarkId::new("dot", regions), |b| {
+        c.bench_function(&format!("bare_dot/{regions}"), |b| {
             b.iter(|| {
                 let client = turn.next().expect("a cycle").unit_vector();
                 let dots = vectors.iter().map(|vector| vector.dot(client));
                 black_box(dots.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)))
             });
         });
-        group.bench_function(BenchmarkId::new("haversine", regions), |b| {
+        c.bench_function(&format!("bare_haversine/{regions}"), |b| {
             b.iter(|| {
                 let client = *turn.next().expect("a cycle");
                 let distances = points.iter().map(|point| point.distance_km(client));
@@ -61,7 +60,6 @@ fn bare_scans(c: &mut Criterion) {
             });
         });
     }
-    group.finish();
 }
 
 fn each_client(b: &mut criterion::Bencher<'_>, table: &RoutingTable) {

@@ -1,0 +1,245 @@
+//! `bench http`: what a request costs the server in processor time.
+//!
+//! The server and a bare hyper server, which answers fixed bytes of the same size, take turns under
+//! the same load. Each has one core and the load the other; what is compared is the processor time
+//! that the kernel has charged to each process, so the load's own speed does not matter.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::bench::{Figure, Options};
+use crate::geoip;
+use crate::shell::{cargo, command, output, root, run as run_command, say};
+
+const CONNECTIONS: usize = 16;
+const QUESTION: &str = r#"{"client_ip": "8.8.8.8", "service": "api"}"#;
+
+pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
+    geoip::ensure()?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "-p", "geostream-server", "-p", "xtask"]);
+    run_command(build.stdout(std::io::stderr()))?;
+    let (rounds, requests) = if options.quick { (3, 60_000) } else { (9, 200_000) };
+    let ticks: f64 = output(command("getconf").arg("CLK_TCK"))?.trim().parse()?;
+
+    let geostream = Served::geostream()?;
+    let answer = geostream.ask()?;
+    let bare = Served::bare(answer.len())?;
+    ensure!(bare.ask()?.len() == answer.len(), "both answers have the same size");
+    say(&format!(
+        "{rounds} rounds of {requests} requests over {CONNECTIONS} kept connections, {} bytes each way back",
+        answer.len()
+    ));
+    let mut pairs = Vec::new();
+    for round in 0..rounds {
+        let ours = geostream.measure(requests, ticks)?;
+        let theirs = bare.measure(requests, ticks)?;
+        let (cpu, bare) = (ours.cpu_us, theirs.cpu_us);
+        say(&format!(
+            "round {round}: {cpu:.2} us against {bare:.2} us of processor time a request"
+        ));
+        pairs.push((ours, theirs));
+    }
+    let median = |of: fn(&(Cost, Cost)) -> f64| {
+        let mut values: Vec<f64> = pairs.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Ok(vec![
+        Figure::shown("processor time a request", median(|p| p.0.cpu_us), "us"),
+        Figure::shown("of a bare hyper server", median(|p| p.1.cpu_us), "us"),
+        Figure::shown("ratio, round by round", median(|p| p.0.cpu_us / p.1.cpu_us), "times")
+            .at_most(1.25),
+        Figure::shown("requests a second on one core", median(|p| p.0.per_second), "1/s"),
+        Figure::shown("memory of the server", geostream.resident_mb()?, "MB"),
+        Figure::shown("of which GeoIP data", geoip_mb()?, "MB"),
+    ])
+}
+
+/// What requests cost a server.
+struct Cost {
+    cpu_us: f64,
+    per_second: f64,
+}
+
+/// A server on one core.
+struct Served {
+    process: Child,
+    address: SocketAddr,
+    request: Vec<u8>,
+}
+
+impl Served {
+    fn geostream() -> anyhow::Result<Self> {
+        let data = root().join("target/bench-http");
+        if data.exists() {
+            fs::remove_dir_all(&data).context("removing the data of an earlier run")?;
+        }
+        fs::create_dir_all(&data)?;
+        let mut server = on_core(0, &root().join("target/release/geostream-server"));
+        server.args(["--listen", "127.0.0.1:18081", "--workers", "1", "--log", "warn"]);
+        server.args(["--bootstrap", "xtask/sample/sample.toml", "--data-dir"]).arg(&data);
+        for file in fs::read_dir(geoip::directory())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "mmdb") {
+                server.arg("--geoip-file").arg(path);
+            }
+        }
+        Self::start(server, 18081)
+    }
+
+    fn bare(bytes: usize) -> anyhow::Result<Self> {
+        let mut server = on_core(0, &root().join("target/release/bare-hyper"));
+        server.args(["127.0.0.1:18082", &bytes.to_string()]);
+        Self::start(server, 18082)
+    }
+
+    fn start(mut server: Command, port: u16) -> anyhow::Result<Self> {
+        let process = server.stdin(Stdio::null()).spawn().context("starting a server")?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let request = format!(
+            "POST /api/v1/route HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{QUESTION}",
+            QUESTION.len()
+        );
+        let mut served = Self { process, address, request: request.into_bytes() };
+        while TcpStream::connect(address).is_err() {
+            let ended = served.process.try_wait()?;
+            ensure!(ended.is_none(), "a server has ended: {ended:?}");
+            pause();
+        }
+        Ok(served)
+    }
+
+    /// Asks once and returns the body.
+    fn ask(&self) -> anyhow::Result<Vec<u8>> {
+        let mut connection = Connection::open(self.address)?;
+        connection.send(&self.request)?;
+        connection.receive()
+    }
+
+    /// Sends so many requests, as fast as one core can, and tells what they cost.
+    fn measure(&self, requests: usize, ticks: f64) -> anyhow::Result<Cost> {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(Connection::open(self.address)?);
+        }
+        // Caches and allocators are warm, and every connection is accepted.
+        self.load(&mut connections, requests / 20)?;
+        let (cpu, started) = (self.cpu_ticks()?, now());
+        self.load(&mut connections, requests)?;
+        let (cpu, took) = (self.cpu_ticks()? - cpu, now() - started);
+        let requests = f64::from(u32::try_from(requests)?);
+        Ok(Cost { cpu_us: cpu / ticks * 1e6 / requests, per_second: requests / took.as_secs_f64() })
+    }
+
+    /// Keeps one request under way on every connection.
+    fn load(&self, connections: &mut [Connection], requests: usize) -> anyhow::Result<()> {
+        for _ in 0..requests / CONNECTIONS {
+            for connection in &mut *connections {
+                connection.send(&self.request)?;
+            }
+            for connection in &mut *connections {
+                connection.receive()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the processor time that the process has used, in the kernel's ticks.
+    fn cpu_ticks(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // Behind the name, which may hold anything: proc(5) counts utime and stime as 14 and 15.
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let (user, system) = (fields.get(11), fields.get(12));
+        let (Some(user), Some(system)) = (user, system) else { bail!("no times in {stat}") };
+        Ok(user.parse::<f64>()? + system.parse::<f64>()?)
+    }
+
+    fn resident_mb(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        Ok(kb.parse::<f64>()? / 1000.0)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.process.kill().is_ok() {
+            self.process.wait().ok();
+        }
+    }
+}
+
+/// A kept connection.
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream, buffer: vec![0; 64 << 10] })
+    }
+
+    fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// Receives a whole response and returns its body.
+    fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.buffer[filled..])?;
+            ensure!(read > 0, "the server has closed a connection");
+            filled += read;
+            let received = &self.buffer[..filled];
+            let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&received[..end])?.to_ascii_lowercase();
+            ensure!(head.starts_with("http/1.1 200"), "the server answers {head}");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.context("no length")?.parse()?;
+            if filled == end + 4 + length {
+                return Ok(received[end + 4..].to_vec());
+            }
+        }
+    }
+}
+
+fn on_core(core: usize, program: &Path) -> Command {
+    let mut command = command("taskset");
+    command.args(["--cpu-list", &core.to_string()]).arg(program);
+    command
+}
+
+fn geoip_mb() -> anyhow::Result<f64> {
+    let mut bytes = 0;
+    for file in fs::read_dir(geoip::directory())? {
+        let file = file?;
+        if file.path().extension().is_some_and(|extension| extension == "mmdb") {
+            bytes += file.metadata()?.len();
+        }
+    }
+    Ok(f64::from(u32::try_from(bytes / 1000)?) / 1000.0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark is a program of its own")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
+}

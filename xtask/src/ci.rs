@@ -1,0 +1,108 @@
+//! `cargo xtask ci`: everything that `test` checks, and what takes longer or needs more.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::shell::{command, output, root, run as run_command, say};
+use crate::{coverage, test};
+
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    test::run()?;
+    say("\n=== coverage of the domain");
+    coverage::run()?;
+    say("\n=== what the README tells a newcomer");
+    newcomer()?;
+    say("\n=== the server against its description");
+    schemathesis()
+}
+
+/// A server that is killed when it is no longer needed.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok() {
+            self.0.wait().ok();
+        }
+    }
+}
+
+/// Starts the server as the README does, and asks what the README asks.
+fn newcomer() -> anyhow::Result<()> {
+    let _server = start(&mut command(env!("CARGO")), &["xtask", "run"], 8080)?;
+    let question = r#"{"client_ip": "8.8.8.8", "service": "api"}"#;
+    let mut curl = command("curl");
+    curl.args(["--silent", "--fail", "-X", "POST", "http://localhost:8080/api/v1/route"]);
+    curl.args(["-H", "Content-Type: application/json", "-d", question]);
+    let answer: Value = serde_json::from_str(&output(&mut curl)?).context("the answer")?;
+    say(&serde_json::to_string_pretty(&answer)?);
+    ensure!(answer["region"] == "us-west-2", "the region is not us-west-2");
+    ensure!(answer["reason"] == "lowest_latency", "the reason is not lowest_latency");
+    ensure!(answer["latency_ms"].is_number(), "there is no latency");
+    ensure!(answer["alternatives"][0]["region"] == "us-east-1", "us-east-1 is not the next best");
+    let admin = root().join("target/release/geostream-admin");
+    run_command(command(&admin.to_string_lossy()).args(["route", "8.8.8.8", "--explain"]))
+}
+
+/// Has schemathesis ask whatever the description allows, and much that it does not.
+fn schemathesis() -> anyhow::Result<()> {
+    let environment = root().join("target/schemathesis");
+    if !environment.join("bin/schemathesis").exists() {
+        run_command(command("python3").args(["-m", "venv"]).arg(&environment))?;
+        let pip = environment.join("bin/pip");
+        run_command(command(&pip.to_string_lossy()).args(["install", "--quiet", SCHEMATHESIS]))?;
+    }
+    let data = root().join("target/schemathesis-data");
+    if data.exists() {
+        fs::remove_dir_all(&data).context("removing the data of an earlier run")?;
+    }
+    let mut server = command(&root().join("target/release/geostream-server").to_string_lossy());
+    server.args(["--log", "warn", "--bootstrap", "xtask/sample/sample.toml", "--data-dir"]);
+    let _server = start(server.arg(&data), &["--listen", "127.0.0.1:18080"], 18080)?;
+    let token = fs::read_to_string(data.join("admin.token")).context("reading the token")?;
+    let token = token.trim();
+
+    let url = "http://127.0.0.1:18080";
+    let mut schemathesis = Command::new(environment.join("bin/schemathesis"));
+    // Its configuration and hooks lie there.
+    schemathesis.current_dir(root().join("xtask/schemathesis"));
+    schemathesis
+        .args(["run", "../../docs/openapi.yaml", "--url", url, "--checks", "all", "--seed", "1"])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("PYTHONPATH", ".")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("GEOSTREAM_URL", url)
+        .env("GEOSTREAM_TOKEN", token);
+    let status = schemathesis.status().context("running schemathesis")?;
+    ensure!(status.success(), "schemathesis: {status}");
+    Ok(())
+}
+
+/// Starts a server and waits until its port answers.
+fn start(command: &mut Command, arguments: &[&str], port: u16) -> anyhow::Result<Running> {
+    ensure!(!answers(port), "port {port} is taken; the check needs it");
+    let mut server = Running(command.args(arguments).stdin(Stdio::null()).spawn()?);
+    while !answers(port) {
+        let ended = server.0.try_wait()?;
+        ensure!(ended.is_none(), "the server has ended: {ended:?}");
+        pause();
+    }
+    Ok(server)
+}
+
+fn answers(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(100));
+}

@@ -1,0 +1,51 @@
+//! GeoStream's own tasks: `cargo xtask --help`.
+
+mod bench;
+mod ci;
+mod coverage;
+mod geoip;
+mod run;
+mod shell;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// GeoStream's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run a server with real GeoIP data and a sample configuration
+    Run(run::Arguments),
+    /// Check everything that a change must pass
+    Test,
+    /// Check the rules of the house: who imports whom, and what lies where
+    Tidy,
+    /// Measure, and compare with what is promised
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Bring GeoIP data (DB-IP City Lite)
+    Geoip(geoip::Arguments),
+    /// Print how much of the domain its tests reach
+    Coverage,
+    /// Do what the continuous integration does
+    Ci,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Run(arguments) => run::run(&arguments),
+        Task::Test => test::run(),
+        Task::Tidy => tidy::run(),
+        Task::Bench(bench) => bench::run(&bench),
+        Task::Geoip(arguments) => geoip::run(&arguments),
+        Task::Coverage => coverage::run(),
+        Task::Ci => ci::run(),
+    }
+}

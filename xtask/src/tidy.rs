@@ -1,0 +1,215 @@
+//! `cargo xtask tidy`: the rules of the house, which also run as a test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use crate::shell::{cargo, command, output, root, say};
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let broken = broken_rules()?;
+    for rule in &broken {
+        say(rule);
+    }
+    if broken.is_empty() {
+        say("the house is tidy");
+        Ok(())
+    } else {
+        bail!("{} rules are broken", broken.len());
+    }
+}
+
+/// What may lie at the top of the repository.
+const TOP_LEVEL: &[&str] = &[
+    ".cargo",
+    ".ci",
+    ".github",
+    ".gitignore",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "bins",
+    "clippy.toml",
+    "crates",
+    "deny.toml",
+    "deploy",
+    "docs",
+    "migrations",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "xtask",
+];
+
+/// Which of our crates each crate may import: everything points inward.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("geostream-domain", &[]),
+    ("geostream-ports", &["geostream-domain"]),
+    ("geostream-api", &["geostream-domain"]),
+    ("geostream-app", &["geostream-domain", "geostream-ports"]),
+    // A store keeps its log in the API's vocabulary: docs/architecture.md says why.
+    ("geostream-embedded", &["geostream-api", "geostream-domain", "geostream-ports"]),
+    ("geostream-geoip", &["geostream-domain", "geostream-ports"]),
+    ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
+    (
+        "geostream-server",
+        &[
+            "geostream-api",
+            "geostream-app",
+            "geostream-domain",
+            "geostream-embedded",
+            "geostream-geoip",
+            "geostream-http",
+            "geostream-ports",
+        ],
+    ),
+    ("geostream-admin", &["geostream-api"]),
+    ("xtask", &["geostream-geoip"]),
+];
+
+/// What else the innermost crates may import; the others may import what they need.
+const INNERMOST: &[(&str, &[&str])] =
+    &[("geostream-domain", &["thiserror"]), ("geostream-ports", &["thiserror"])];
+
+/// What only the API's vocabulary, adapters and programs know.
+const SERDE: &[&str] = &["serde", "serde_json", "toml"];
+const WITHOUT_SERDE: &[&str] = &["geostream-domain", "geostream-ports", "geostream-app"];
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// `null` for a normal dependency, else `dev` or `build`.
+    kind: Option<String>,
+}
+
+/// Returns a line for every rule that is broken.
+fn broken_rules() -> anyhow::Result<Vec<String>> {
+    let metadata = output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let Metadata { packages } = serde_json::from_str(&metadata).context("cargo's metadata")?;
+    let mut broken = imports(&packages);
+    broken.extend(lints(&packages)?);
+    let files =
+        output(command("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let files: Vec<&str> = files.lines().collect();
+    broken.extend(top_level(&files));
+    broken.extend(crate_docs(&files));
+    Ok(broken)
+}
+
+fn imports(packages: &[Package]) -> Vec<String> {
+    let arrows: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+    let innermost: BTreeMap<_, _> = INNERMOST.iter().copied().collect();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut broken = Vec::new();
+    for Package { name, dependencies, .. } in packages {
+        let Some(allowed) = arrows.get(name.as_str()) else {
+            broken.push(format!("{name} is not in the table of arrows in xtask/src/tidy.rs"));
+            continue;
+        };
+        for dependency in dependencies {
+            let imported = dependency.name.as_str();
+            let for_tests = dependency.kind.is_some();
+            // Contract suites and test stores may be imported by tests.
+            let test_only =
+                for_tests && ["geostream-ports", "geostream-embedded"].contains(&imported);
+            if ours.contains(imported) && !allowed.contains(&imported) && !test_only {
+                broken.push(format!("{name} must not import {imported}"));
+            }
+            if for_tests {
+                continue;
+            }
+            if let Some(allowed) = innermost.get(name.as_str())
+                && !ours.contains(imported)
+                && !allowed.contains(&imported)
+            {
+                broken.push(format!("{name} must not import {imported}: it is innermost"));
+            }
+            if SERDE.contains(&imported) && WITHOUT_SERDE.contains(&name.as_str()) {
+                broken.push(format!("{name} must not know {imported}"));
+            }
+        }
+    }
+    broken
+}
+
+fn lints(packages: &[Package]) -> anyhow::Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for Package { name, manifest_path, .. } in packages {
+        let manifest = fs::read_to_string(manifest_path)?;
+        if !manifest.contains("[lints]\nworkspace = true") {
+            broken.push(format!("{name} does not take the lints of the workspace"));
+        }
+    }
+    Ok(broken)
+}
+
+fn top_level(files: &[&str]) -> Vec<String> {
+    let tops: BTreeSet<&str> = files.iter().filter_map(|file| file.split('/').next()).collect();
+    let strange = tops.into_iter().filter(|top| !TOP_LEVEL.contains(top));
+    strange.map(|top| format!("{top} does not belong at the top level")).collect()
+}
+
+/// Every crate and test says in its first line what it is.
+fn crate_docs(files: &[&str]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for file in files.iter().filter(|file| file.ends_with(".rs")) {
+        let path = root().join(file);
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        if !text.starts_with("//! ") {
+            broken.push(format!("{file} does not say in its first line what it is"));
+        }
+        if file.ends_with("/mod.rs") {
+            broken.push(format!("{file}: a module is named after its file"));
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_house_is_tidy() {
+        assert_eq!(broken_rules().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_wrong_import_is_seen() {
+        let dependency = |name: &str| Dependency { name: name.to_owned(), kind: None };
+        let package = |name: &str, imports: &[&str]| Package {
+            name: name.to_owned(),
+            manifest_path: String::new(),
+            dependencies: imports.iter().map(|import| dependency(import)).collect(),
+        };
+        let packages = [
+            package("geostream-domain", &["thiserror", "tokio"]),
+            package("geostream-app", &["geostream-geoip", "serde"]),
+            package("geostream-geoip", &["geostream-embedded", "serde"]),
+            package("geostream-embedded", &[]),
+        ];
+        assert_eq!(
+            imports(&packages),
+            [
+                "geostream-domain must not import tokio: it is innermost",
+                "geostream-app must not import geostream-geoip",
+                "geostream-app must not know serde",
+                "geostream-geoip must not import geostream-embedded",
+            ]
+        );
+    }
+}
