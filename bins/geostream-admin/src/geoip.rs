@@ -25,7 +25,7 @@ pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow:
     let status: Status = client.get("/api/v1/status")?;
     match command {
         Command::Lookup { address } => {
-            let place: ClientView<'static> = client.get(&format!("/api/v1/geoip/{address}"))?;
+            let place: ClientView = client.get(&format!("/api/v1/geoip/{address}"))?;
             output.show(&place, || {
                 facts(&[
                     ("network", or_dash(place.network.as_ref())),

@@ -50,7 +50,7 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         key: arguments.key.clone(),
         explain: arguments.explain,
     };
-    let answer: RouteAnswer<'static> = client.ask("/api/v1/route", &request)?;
+    let answer: RouteAnswer = client.ask("/api/v1/route", &request)?;
     // Whoever sees a place that GeoIP data knows is to see whose data it is.
     let credits = || client.get::<Status>("/api/v1/status").map(|status| status.geo);
     output.show(&answer, || {
@@ -61,7 +61,7 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     })
 }
 
-fn show(answer: &RouteAnswer<'_>) {
+fn show(answer: &RouteAnswer) {
     let client = &answer.client;
     let place = client.latitude.zip(client.longitude);
     let place = place.map(|(latitude, longitude)| format!("{latitude}, {longitude}"));
@@ -98,7 +98,7 @@ fn show(answer: &RouteAnswer<'_>) {
     }
 }
 
-fn row(region: &Explained<'_>) -> [String; 10] {
+fn row(region: &Explained) -> [String; 10] {
     let terms = region.terms;
     [
         region.region.to_string(),

@@ -1,7 +1,5 @@
 //! Asking for a region, and the answer.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -44,52 +42,52 @@ pub struct LocationClaim {
 
 /// The region that should serve a client, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RouteAnswer<'a> {
+pub struct RouteAnswer {
     /// The region.
-    pub region: Cow<'a, str>,
+    pub region: String,
     /// The estimated round-trip time in milliseconds; null for a client without a location.
     pub latency_ms: Option<f64>,
     /// Why this region.
-    pub reason: Cow<'a, str>,
+    pub reason: String,
     /// The next best regions, best first.
-    pub alternatives: Vec<Alternative<'a>>,
+    pub alternatives: Vec<Alternative>,
     /// The service that was meant.
-    pub service: Cow<'a, str>,
+    pub service: String,
     /// Where the client is to go.
-    pub endpoint: Option<Cow<'a, str>>,
+    pub endpoint: Option<String>,
     /// What the decision knew of the client.
-    pub client: ClientView<'a>,
+    pub client: ClientView,
     /// Where `latency_ms` comes from: `distance`, or `none` without a location.
-    pub latency_source: Cow<'a, str>,
+    pub latency_source: String,
     /// The revision of the configuration that was decided by.
     pub revision: u64,
     /// Every region's fate, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Explanation<'a>>,
+    pub explanation: Option<Explanation>,
 }
 
 /// A region that would have been the answer without those before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alternative<'a> {
+pub struct Alternative {
     /// The region.
-    pub region: Cow<'a, str>,
+    pub region: String,
     /// The estimated round-trip time in milliseconds.
     pub latency_ms: Option<f64>,
     /// Where the client would go.
-    pub endpoint: Option<Cow<'a, str>>,
+    pub endpoint: Option<String>,
 }
 
 /// What a decision knew of its client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClientView<'a> {
+pub struct ClientView {
     /// The address, if the request or the connection had one.
     pub ip: Option<std::net::IpAddr>,
     /// The network that the GeoIP data describes as one.
     pub network: Option<String>,
     /// The country.
-    pub country: Option<Cow<'a, str>>,
+    pub country: Option<String>,
     /// The continent.
-    pub continent: Option<Cow<'a, str>>,
+    pub continent: Option<String>,
     /// Degrees north.
     pub latitude: Option<f64>,
     /// Degrees east.
@@ -98,31 +96,31 @@ pub struct ClientView<'a> {
     pub accuracy_km: Option<u16>,
     /// How well the place is known: `city`, `country` or `unknown`. An unknown place means that the
     /// policy's order for clients without a location was followed.
-    pub precision: Cow<'a, str>,
+    pub precision: String,
     /// Who said so: `geoip`, `caller`, or `none`.
-    pub source: Cow<'a, str>,
+    pub source: String,
 }
 
 /// Every region's fate in one decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explanation<'a> {
+pub struct Explanation {
     /// The objective that the regions were ranked by.
-    pub objective: Cow<'a, str>,
+    pub objective: String,
     /// When the routing table was made.
     pub table_compiled: Time,
     /// The regions: the ranked ones best first, then the others by id.
-    pub regions: Vec<Explained<'a>>,
+    pub regions: Vec<Explained>,
 }
 
 /// What became of a region, and by what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explained<'a> {
+pub struct Explained {
     /// The region.
-    pub region: Cow<'a, str>,
+    pub region: String,
     /// `chosen`, `outranked`, `unhealthy`, `full`, `drained`, `fenced` or `not_member`.
-    pub fate: Cow<'a, str>,
+    pub fate: String,
     /// More about the fate, for people.
-    pub detail: Option<Cow<'a, str>>,
+    pub detail: Option<String>,
     /// Great-circle kilometres from the client.
     pub distance_km: Option<f64>,
     /// The estimated round-trip time in milliseconds.
@@ -130,7 +128,7 @@ pub struct Explained<'a> {
     /// What it was ranked by, in the order of comparison; null for one that was no candidate.
     pub terms: Option<Terms>,
     /// What was last seen of it; null for one that nobody has looked at.
-    pub observed: Option<Observed<'a>>,
+    pub observed: Option<Observed>,
 }
 
 /// What a region was ranked by, in the order of comparison; less is better.
@@ -149,9 +147,9 @@ pub struct Terms {
 
 /// What was last seen of a region.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Observed<'a> {
+pub struct Observed {
     /// `healthy`, `unhealthy` or `unknown`.
-    pub health: Cow<'a, str>,
+    pub health: String,
     /// Its load in units of capacity.
     pub load: Option<f64>,
     /// How many milliseconds before the answer it was seen.
@@ -168,17 +166,17 @@ pub struct BatchRequest {
 
 /// The answers, in the order of the questions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BatchAnswer<'a> {
+pub struct BatchAnswer {
     /// The answers.
-    pub answers: Vec<BatchItem<'a>>,
+    pub answers: Vec<BatchItem>,
 }
 
 /// The answer to one of many questions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum BatchItem<'a> {
+pub enum BatchItem {
     /// The region and why.
-    Answer(Box<RouteAnswer<'a>>),
+    Answer(Box<RouteAnswer>),
     /// What was wrong with the question.
     Problem(Problem),
 }

@@ -60,7 +60,7 @@ pub enum EndpointError {
     #[error("the URL has no scheme, such as https://")]
     Scheme,
     /// A character has no place in a URL.
-    #[error("the URL holds a space, a control character, or one outside ASCII")]
+    #[error("the URL holds a space, or another character that URLs write as %XX")]
     Character,
     /// User and password do not belong into configuration.
     #[error("the URL carries a user or password; credentials are not kept in configuration")]
@@ -92,7 +92,7 @@ impl FromStr for Endpoint {
         if text.len() > Self::MAX_LENGTH {
             return Err(EndpointError::TooLong);
         }
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if !text.bytes().all(is_of_urls) {
             return Err(EndpointError::Character);
         }
         let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Scheme)?;
@@ -119,6 +119,11 @@ impl FromStr for Endpoint {
         }
         Ok(Self { text: text.to_owned() })
     }
+}
+
+/// Tells whether a character has a place in a URL (RFC 3986, section 2).
+fn is_of_urls(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 /// Splits `host:port`, where a host in brackets is an IPv6 address.
@@ -289,6 +294,7 @@ mod tests {
             ("https://root:secret@x", EndpointError::Credentials),
             ("https://a b", EndpointError::Character),
             ("https://ä", EndpointError::Character),
+            ("https://x/\"", EndpointError::Character),
         ] {
             assert_eq!(bad.parse::<Endpoint>(), Err(error), "{bad}");
         }

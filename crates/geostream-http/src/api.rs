@@ -185,7 +185,8 @@ where
     where
         F: Future<Output = Result<Answer, Failure>> + Send + 'static,
     {
-        match self.parts.control.spawn(work(self.clone())).await {
+        // Every request's future has room for this one: on the heap, it takes no more than a pointer.
+        match Box::pin(self.parts.control.spawn(work(self.clone()))).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(%error, "a request could not be finished");

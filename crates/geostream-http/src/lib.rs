@@ -12,7 +12,7 @@ mod body;
 mod client;
 mod config;
 mod control;
-mod first_bytes;
+mod json;
 mod node;
 mod problem;
 mod query;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::OPENAPI;
 use crate::api::{Api, Call};
 use crate::body;
+use crate::json::Object;
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
 
@@ -72,7 +73,11 @@ where
         let place = self.router.geo().locate(address);
         let known = place != Place::UNKNOWN;
         let source = if known { LocationSource::GeoIp } else { LocationSource::None };
-        body::json(&route::client(&place.location, place.network, Some(address), source))
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        route::write_client(&mut object, &place.location, place.network, Some(address), source);
+        object.end();
+        Ok(body::answer(out, HeaderValue::from_static("application/json")))
     }
 
     pub(crate) fn status(&self) -> Result<Answer, Failure> {

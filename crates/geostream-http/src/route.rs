@@ -5,21 +5,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use geostream_api::{
-    Alternative, BatchAnswer, BatchItem, ClientView, Explained, Explanation, Fields, LocationClaim,
-    Observed, RouteAnswer, RouteRequest, Terms, Time,
+    Explained, Explanation, Fields, LocationClaim, Observed, RouteRequest, Terms, Time,
 };
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
 use geostream_domain::{
-    CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank, Reach,
-    RegionIndex, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Continent, CountryCode, Endpoint, Fate, GeoPoint, GeoPointError, Health, Location, Precision,
+    Rank, Reach, Region, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
 use geostream_ports::{Clock, ConfigStore, GeoLocator, Network, TokenStore};
+use http::header::HeaderValue;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::body;
+use crate::json::{self, Object};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
 
@@ -140,7 +141,8 @@ where
         if !asked.explain {
             let view = self.router.view();
             let query = asked.query(peer);
-            return body::json(&answer(&view.route(&query)?, query.address));
+            let routed = view.route(&query)?;
+            return Ok(write(|out| write_answer(out, &routed, query.address, None)));
         }
         self.authorize_explanation(headers)?;
         self.on_control(move |api| async move {
@@ -148,8 +150,7 @@ where
             let query = asked.query(peer);
             let routed = view.route(&query)?;
             let explanation = explanation(&routed, api.parts.clock.wall());
-            let answer = answer(&routed, query.address);
-            body::json(&RouteAnswer { explanation: Some(explanation), ..answer })
+            Ok(write(|out| write_answer(out, &routed, query.address, Some(&explanation))))
         })
         .await
     }
@@ -168,95 +169,119 @@ where
         }
         let peer = self.client_address(headers, peer);
         let view = self.router.view();
-        let questions = requests.iter().map(|request| body::parse(request.get().as_bytes()));
-        let asked: Vec<_> = questions.map(|question| question.and_then(Asked::read)).collect();
-        let answers = asked.iter().map(|asked| match asked {
-            Ok(asked) => answer_item(&view, asked, peer),
-            Err(failure) => BatchItem::Problem(failure.to_problem()),
-        });
-        body::json(&BatchAnswer { answers: answers.collect() })
+        Ok(write(|out| {
+            let mut object = Object::begin(out);
+            object.array("answers", &requests, |out, request| {
+                if let Err(failure) = answer_one(out, &view, request, peer) {
+                    json::write_document(out, &failure.to_problem());
+                }
+            });
+            object.end();
+        }))
     }
 }
 
-fn answer_item<'a, G: GeoLocator>(
-    view: &'a View<'_, G>,
-    asked: &Asked,
+/// Writes the answer to one of many questions.
+fn answer_one<G: GeoLocator>(
+    out: &mut Vec<u8>,
+    view: &View<'_, G>,
+    request: &RawValue,
     peer: IpAddr,
-) -> BatchItem<'a> {
+) -> Result<(), Failure> {
+    let asked = Asked::read(body::parse(request.get().as_bytes())?)?;
     if asked.explain {
-        let detail = "explanations are given for one client at a time";
-        return BatchItem::Problem(Failure::field("/explain", detail).to_problem());
+        return Err(Failure::field("/explain", "explanations are given for one client at a time"));
     }
     let query = asked.query(peer);
-    match view.route(&query) {
-        Ok(routed) => BatchItem::Answer(Box::new(answer(&routed, query.address))),
-        Err(error) => BatchItem::Problem(Failure::from(error).to_problem()),
-    }
+    let routed = view.route(&query)?;
+    write_answer(out, &routed, query.address, None);
+    Ok(())
 }
 
-/// Writes a decision as an answer.
-fn answer<'a>(routed: &Routed<'a>, address: Option<IpAddr>) -> RouteAnswer<'a> {
-    let table = routed.table;
-    let decision = &routed.decision;
-    let id = |index: RegionIndex| Cow::Borrowed(table.region(index).id.as_str());
-    let endpoint = |index: RegionIndex| {
-        let endpoint = table.region(index).endpoint.as_ref();
-        endpoint.map(|endpoint| Cow::Borrowed(endpoint.as_str()))
-    };
-    let alternatives = decision.alternatives.iter().map(|alternative| Alternative {
-        region: id(alternative.region),
-        latency_ms: alternative.rtt.map(rounded_ms),
-        endpoint: endpoint(alternative.region),
+/// Makes a response of what is written.
+fn write(fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
+    let mut out = Vec::with_capacity(1024);
+    fill(&mut out);
+    body::answer(out, HeaderValue::from_static("application/json"))
+}
+
+/// Writes a decision, as [`geostream_api::RouteAnswer`] reads it.
+fn write_answer(
+    out: &mut Vec<u8>,
+    routed: &Routed<'_>,
+    address: Option<IpAddr>,
+    explanation: Option<&Explanation>,
+) {
+    let Routed { table, service, decision, client, .. } = routed;
+    let mut answer = Object::begin(out);
+    write_choice(&mut answer, table.region(decision.region), decision.rtt);
+    answer.plain("reason", decision.reason.as_str());
+    answer.array("alternatives", &*decision.alternatives, |out, alternative| {
+        let mut object = Object::begin(out);
+        write_choice(&mut object, table.region(alternative.region), alternative.rtt);
+        object.end();
     });
-    RouteAnswer {
-        region: id(decision.region),
-        latency_ms: decision.rtt.map(rounded_ms),
-        reason: Cow::Borrowed(decision.reason.as_str()),
-        alternatives: alternatives.collect(),
-        service: Cow::Borrowed(routed.service.service().id.as_str()),
-        endpoint: endpoint(decision.region),
-        client: client(&routed.client.location, routed.network, address, routed.source),
-        latency_source: Cow::Borrowed(if decision.rtt.is_some() { "distance" } else { "none" }),
-        revision: table.revision().get(),
-        explanation: None,
+    answer.plain("service", service.service().id.as_str());
+    let mut view = answer.object("client");
+    write_client(&mut view, &client.location, routed.network, address, routed.source);
+    view.end();
+    answer.plain("latency_source", if decision.rtt.is_some() { "distance" } else { "none" });
+    answer.whole("revision", table.revision().get());
+    if let Some(explanation) = explanation {
+        answer.document("explanation", explanation);
     }
+    answer.end();
 }
 
-/// Writes what is known of a client.
-pub(crate) fn client(
+fn write_choice(object: &mut Object<'_>, region: &Region, rtt: Option<Rtt>) {
+    object.plain("region", region.id.as_str());
+    object.decimal_or_null("latency_ms", rtt.map(Rtt::as_millis), 1);
+    object.plain_or_null("endpoint", region.endpoint.as_ref().map(Endpoint::as_str));
+}
+
+/// Writes what is known of a client, as [`geostream_api::ClientView`] reads it.
+pub(crate) fn write_client(
+    object: &mut Object<'_>,
     location: &Location,
     network: Option<Network>,
     address: Option<IpAddr>,
     source: LocationSource,
-) -> ClientView<'static> {
-    let Location { point, precision, accuracy_km, country, continent } = *location;
-    ClientView {
-        ip: address,
-        network: network.map(|network| network.to_string()),
-        country: country.map(|country| Cow::Owned(country.to_string())),
-        continent: continent.map(|continent| Cow::Borrowed(continent.code())),
-        latitude: point.map(|point| rounded(point.latitude(), 1e4)),
-        longitude: point.map(|point| rounded(point.longitude(), 1e4)),
-        accuracy_km,
-        precision: Cow::Borrowed(match precision {
+) {
+    let Location { point, precision, accuracy_km, country, continent } = location;
+    object.shown_or_null("ip", address);
+    object.shown_or_null("network", network);
+    object.plain_or_null("country", country.as_ref().map(CountryCode::as_str));
+    object.plain_or_null("continent", continent.map(Continent::code));
+    object.decimal_or_null("latitude", point.map(GeoPoint::latitude), 4);
+    object.decimal_or_null("longitude", point.map(GeoPoint::longitude), 4);
+    match accuracy_km {
+        Some(km) => object.whole("accuracy_km", u64::from(*km)),
+        None => object.null("accuracy_km"),
+    }
+    object.plain(
+        "precision",
+        match precision {
             Precision::Unknown => "unknown",
             Precision::Country => "country",
             Precision::City => "city",
-        }),
-        source: Cow::Borrowed(match source {
+        },
+    );
+    object.plain(
+        "source",
+        match source {
             LocationSource::GeoIp => "geoip",
             LocationSource::Caller => "caller",
             LocationSource::None => "none",
-        }),
-    }
+        },
+    );
 }
 
-fn explanation<'a>(routed: &Routed<'a>, now: Timestamp) -> Explanation<'a> {
+fn explanation(routed: &Routed<'_>, now: Timestamp) -> Explanation {
     let table = routed.table;
     let objective = routed.service.service().policy.objective;
     let regions = routed.explain().regions;
     Explanation {
-        objective: Cow::Owned(geostream_api::Objective::from(objective).to_string()),
+        objective: geostream_api::Objective::from(objective).to_string(),
         table_compiled: Time(table.compiled_at()),
         regions: regions
             .into_iter()
@@ -265,22 +290,22 @@ fn explanation<'a>(routed: &Routed<'a>, now: Timestamp) -> Explanation<'a> {
     }
 }
 
-fn explain_region<'a>(
-    table: &'a RoutingTable,
+fn explain_region(
+    table: &RoutingTable,
     service: &ServiceTable,
     explained: geostream_domain::Explained,
     now: Timestamp,
-) -> Explained<'a> {
+) -> Explained {
     let entry = &table.regions()[explained.region.get()];
     Explained {
-        region: Cow::Borrowed(entry.region.id.as_str()),
-        fate: Cow::Borrowed(explained.fate.as_str()),
-        detail: detail(explained.fate, entry, service).map(Cow::Owned),
+        region: entry.region.id.to_string(),
+        fate: explained.fate.as_str().to_owned(),
+        detail: detail(explained.fate, entry, service),
         distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
         latency_ms: explained.rtt.map(rounded_ms),
         terms: explained.rank.map(terms),
         observed: entry.observed.map(|observed| Observed {
-            health: Cow::Borrowed(health(observed.health)),
+            health: health(observed.health).to_owned(),
             load: observed.load.map(geostream_domain::Load::units),
             age_ms: milliseconds(now.since(observed.at)),
         }),

@@ -1,15 +1,16 @@
 //! Accepting connections, with limits on everything that a client can make grow or wait.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
-use crate::first_bytes::FirstBytes;
 use crate::tls::TlsIdentity;
 
 /// What a client may make grow, and how long it may make the server wait.
@@ -79,7 +79,7 @@ where
     let listener = TcpListener::from_std(listener)?;
     // Requests of this thread count references to the thread's own copy, which no other thread's
     // cache wants.
-    let worker = Arc::new(Worker { api, builder: builder(limits), limits, tls });
+    let worker = Arc::new(Worker { api, protocols: Protocols::new(limits), limits, tls });
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -113,35 +113,40 @@ where
     Ok(())
 }
 
-fn builder(limits: Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_patience)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEADER_BYTES as usize)
-        .half_close(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(limits.header_patience)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES);
-    builder
+/// How connections are spoken with, in either version of HTTP.
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(limits: Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_patience)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEADER_BYTES as usize)
+            .half_close(true);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(limits.header_patience)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES);
+        Self { http1, http2 }
+    }
 }
 
 /// What the connections of one thread share.
 struct Worker<S, G, C> {
     api: Api<S, G, C>,
-    builder: Builder<TokioExecutor>,
+    protocols: Protocols,
     limits: Limits,
     tls: Option<TlsIdentity>,
 }
-
-type Watcher = hyper_util::server::graceful::Watcher;
 
 impl<S, G, C> Worker<S, G, C>
 where
@@ -156,34 +161,75 @@ where
         }
         let patience = self.limits.header_patience;
         let Some(tls) = &self.tls else {
-            let stream = FirstBytes::new(stream, patience);
-            return self.converse(stream, peer, watcher).await;
+            match timeout(patience, speaks_http2(&stream)).await {
+                Ok(Ok(is_http2)) => self.converse(stream, is_http2, peer, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a connection went away"),
+                Err(_) => tracing::debug!("a connection says nothing"),
+            }
+            return;
         };
         match timeout(patience, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
-                let stream = FirstBytes::new(stream, patience);
-                self.converse(stream, peer, watcher).await;
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.converse(stream, is_http2, peer, watcher).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn converse<T>(self: Arc<Self>, stream: T, peer: SocketAddr, watcher: Watcher)
-    where
+    async fn converse<T>(
+        self: Arc<Self>,
+        stream: T,
+        is_http2: bool,
+        peer: SocketAddr,
+        watcher: Watcher,
+    ) where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let worker = Arc::clone(&self);
         let service = service_fn(move |request| {
             let worker = Arc::clone(&worker);
-            let patience = worker.limits.body_patience;
             async move {
-                Ok::<_, std::convert::Infallible>(worker.api.answer(request, peer, patience).await)
+                let patience = worker.limits.body_patience;
+                Ok::<_, Infallible>(worker.api.answer(request, peer, patience).await)
             }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
+        let stream = TokioIo::new(stream);
+        let ended = if is_http2 {
+            watcher.watch(self.protocols.http2.serve_connection(stream, service)).await
+        } else {
+            watcher.watch(self.protocols.http1.serve_connection(stream, service)).await
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
         }
     }
 }
+
+/// Tells by its first bytes whether a client that has not said so by TLS speaks HTTP/2.
+///
+/// The bytes stay where they are. hyper can tell as well, but waits for them without a limit
+/// (hyperium/hyper #3756), and costs each request more for it.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let first = match stream.peek(&mut first).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => &first[..length],
+        };
+        if first == PREFACE {
+            return Ok(true);
+        }
+        if !PREFACE.starts_with(first) {
+            return Ok(false);
+        }
+        // Bytes that have been seen already wake nobody.
+        sleep(PEEK_PAUSE).await;
+    }
+}
+
+/// What every client says first that knows the server to speak HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const PEEK_PAUSE: Duration = Duration::from_millis(5);
