@@ -8,7 +8,9 @@ use crate::shell::{cargo, command, has, output, root, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let Some((profdata, cov)) = tools() else {
-        bail!("LLVM's tools are missing; install them: apt-get install llvm-22 (the compiler's version)");
+        bail!(
+            "LLVM's tools are missing; install them: apt-get install llvm-22 (the compiler's version)"
+        );
     };
     let directory = root().join("target/coverage");
     let profiles = directory.join("profiles");
