@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) check_config: bool,
 
+    /// Write a new admin token to admin.token in the data directory, as the first start does
+    #[arg(long)]
+    new_admin_token: bool,
+
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, env = "GEOSTREAM_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -84,6 +88,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
+    /// Whether an admin token is made though there is one, since that one is lost.
+    pub(crate) new_admin_token: bool,
     pub(crate) workers: usize,
     /// The configuration of regions and services to begin with.
     pub(crate) bootstrap: Option<domain::Config>,
@@ -193,6 +199,7 @@ impl Config {
                 .or(file.listen)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
+            new_admin_token: arguments.new_admin_token,
             workers,
             bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
             geoip: GeoIp {

@@ -13,12 +13,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use geostream_app::{Access, Configuration, Follower, NewToken, Publisher, Router};
+use geostream_app::{Access, Configuration, Follower, Publisher, Router};
 use geostream_domain::Line;
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
-use geostream_ports::{Chain, Clock as _, GeoLocator as _, SystemClock};
+use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -134,7 +134,7 @@ async fn assemble(
     let configuration = Configuration::new(store.clone(), Arc::clone(&publisher), clock);
     declare_first(&configuration, config.bootstrap.as_ref()).await?;
     let access = Access::new(store, clock);
-    make_first_token(&access, &config.data_dir.join("admin.token")).await?;
+    make_admin_token(&access, config).await?;
 
     let geo = Arc::new(open_geoip(config).await?);
     tokio::spawn(follower.run());
@@ -181,12 +181,15 @@ async fn declare_first(
     Ok(())
 }
 
-/// Writes an admin token where the CLI finds it, if there is none yet.
-async fn make_first_token(
+/// Writes an admin token where the CLI finds it, if there is none yet or another one is wanted.
+async fn make_admin_token(
     access: &Access<EmbeddedStore, SystemClock>,
-    path: &Path,
+    config: &Config,
 ) -> anyhow::Result<()> {
-    let made: Option<NewToken> = match access.first_admin(line("first-admin")?).await {
+    let made = match access.first_admin(line("first-admin")?).await {
+        Ok(None) if config.new_admin_token => {
+            Some(access.create(line("new-admin")?, Scope::Admin).await.context("making a token")?)
+        }
         Ok(made) => made,
         Err(error) => {
             // Clients are answered all the same; control requests are refused.
@@ -195,14 +198,15 @@ async fn make_first_token(
         }
     };
     let Some(token) = made else { return Ok(()) };
+    let path = config.data_dir.join("admin.token");
     let new = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options
         .open(&new)
         .and_then(|mut file| writeln!(file, "{}", token.text()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&new, path));
-    written.with_context(|| format!("writing the first token to {}", path.display()))?;
+        .and_then(|()| fs::rename(&new, &path));
+    written.with_context(|| format!("writing the admin token to {}", path.display()))?;
     tracing::info!(path = %path.display(), "an admin token is in this file");
     Ok(())
 }

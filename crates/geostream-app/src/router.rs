@@ -1,11 +1,11 @@
 //! Answering clients.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use foldhash::HashMap;
 use geostream_domain::{
     Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
     Precision, RoutingTable, ServiceTable,

@@ -13,6 +13,7 @@ use geostream_ports::{Families, Network, Place};
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 use thiserror::Error;
 
+use crate::recent::{self, DataId};
 use crate::record::Schema;
 
 /// A file of GeoIP data, all of it in memory: a copy of the file and nothing beside it.
@@ -21,6 +22,7 @@ pub struct Database {
     reader: Reader<Vec<u8>>,
     schema: Schema,
     version: FileVersion,
+    id: DataId,
 }
 
 /// What tells one version of a file from the next without reading it.
@@ -66,7 +68,7 @@ impl Database {
         let version = FileVersion::of(&fs::metadata(path)?);
         let reader = Reader::from_source(fs::read(path)?)?;
         let schema = check(&reader)?;
-        Ok(Self { reader, schema, version })
+        Ok(Self { reader, schema, version, id: DataId::new() })
     }
 
     /// Finds an address; `None` if the data says nothing of it.
@@ -76,7 +78,8 @@ impl Database {
     /// If the record is damaged.
     pub fn find(&self, address: IpAddr) -> Result<Option<Place>, MaxMindDbError> {
         let found = self.reader.lookup(address)?;
-        let Some(location) = self.schema.read(&found)? else { return Ok(None) };
+        let Some(offset) = found.offset() else { return Ok(None) };
+        let location = recent::location(self.id, offset, || self.schema.read(&found))?;
         let network = found.network()?;
         let network = Network { address: network.ip(), prefix: network.prefix() };
         Ok(Some(Place { location, network: Some(network) }))
@@ -144,7 +147,7 @@ fn check(reader: &Reader<Vec<u8>>) -> Result<Schema, DatabaseError> {
             schema = Schema::of(&found)?;
         }
         if let Some(schema) = schema {
-            let _location: Option<Location> = schema.read(&found)?;
+            let _location: Location = schema.read(&found)?;
         }
     }
     match schema {

@@ -7,6 +7,7 @@
 
 mod database;
 mod locator;
+mod recent;
 mod record;
 
 pub use database::{Database, DatabaseError};

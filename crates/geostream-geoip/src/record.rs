@@ -85,12 +85,13 @@ impl Schema {
         Ok(nested.iter().any(Option::is_some).then_some(Self::Nested))
     }
 
-    /// Reads a record as a location; `None` if there is no record.
-    pub(crate) fn read(self, found: &Found<'_>) -> Result<Option<Location>, MaxMindDbError> {
-        Ok(match self {
+    /// Reads a record as a location, which is unknown if there is no record.
+    pub(crate) fn read(self, found: &Found<'_>) -> Result<Location, MaxMindDbError> {
+        let location = match self {
             Self::Nested => found.decode::<Nested<'_>>()?.map(|record| record.location()),
             Self::Flat => found.decode::<Flat<'_>>()?.map(|record| record.location()),
-        })
+        };
+        Ok(location.unwrap_or(Location::UNKNOWN))
     }
 }
 

@@ -1,12 +1,12 @@
 //! From a request to its answer.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use geostream_app::{Access, Caller, Configuration, Router};
 use geostream_domain::{Flag, Timestamp};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenStore};

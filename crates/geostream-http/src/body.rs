@@ -1,5 +1,8 @@
 //! Bodies: how they are taken in, read, and given out.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +10,7 @@ use geostream_api::FieldErrors;
 use geostream_domain::Revision;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,13 +33,26 @@ pub(crate) async fn collect(
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let Ok(collected) = timeout(patience, Limited::new(&mut body, limit).collect()).await else {
-        let seconds = patience.as_secs();
-        let detail = format!("the body did not arrive within {seconds} seconds");
-        return Err(Failure::new(Kind::RequestTimeout, detail));
+    let mut limited = Limited::new(&mut body, limit);
+    // Most bodies come whole with their heads, and need no clock.
+    let first = poll_fn(|context| Poll::Ready(Pin::new(&mut limited).poll_frame(context))).await;
+    let collected = match first {
+        Poll::Ready(Some(Ok(frame))) if limited.is_end_stream() => {
+            return Ok(frame.into_data().unwrap_or_default());
+        }
+        Poll::Ready(None) => return Ok(Bytes::new()),
+        Poll::Ready(Some(Err(error))) => Err(error),
+        Poll::Ready(Some(Ok(frame))) => {
+            let rest = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;
+            rest.map(|rest| [frame.into_data().unwrap_or_default(), rest.to_bytes()].concat().into())
+        }
+        Poll::Pending => {
+            let whole = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;
+            whole.map(Collected::to_bytes)
+        }
     };
     match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
+        Ok(collected) => Ok(collected),
         Err(error) if error.is::<LengthLimitError>() => {
             // Whatever comes of it, the body is too large.
             let _rest = timeout(patience, Limited::new(body, OVERRUN).collect()).await;
@@ -52,6 +68,11 @@ pub(crate) async fn collect(
     }
 }
 
+fn late(patience: Duration) -> Failure {
+    let detail = format!("the body did not arrive within {} seconds", patience.as_secs());
+    Failure::new(Kind::RequestTimeout, detail)
+}
+
 /// Reads a JSON document.
 pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Failure> {
     if !is_json(headers) {
@@ -63,14 +84,15 @@ pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 
 /// Reads a JSON document whose type is known to be right.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     // The quick way tells that something is wrong; the slow one, where.
-    let mut quick = serde_json::Deserializer::from_slice(body);
+    let mut quick = serde_json::Deserializer::from_str(body);
     if let Ok(read) = T::deserialize(Strict(&mut quick))
         && quick.end().is_ok()
     {
         return Ok(read);
     }
-    let mut slow = serde_json::Deserializer::from_slice(body);
+    let mut slow = serde_json::Deserializer::from_str(body);
     let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
         let detail = error.inner().to_string();
         FieldErrors::one(pointer(error.path()), detail)
@@ -80,11 +102,9 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    let essence = kind.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    let Some(kind) = headers.get(CONTENT_TYPE) else { return false };
+    let essence = kind.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 /// Writes the way to a field as a JSON pointer.

@@ -5,87 +5,109 @@
 //! proved to be plain.
 
 use std::io::Write as _;
+use std::net::IpAddr;
 
+use geostream_ports::Network;
 use serde::Serialize;
+
+/// Writes a field's name as a [`Key`].
+macro_rules! key {
+    ($name:literal) => {
+        $crate::json::Key(concat!(",\"", $name, "\":"))
+    };
+}
+pub(crate) use key;
+
+/// A field's name as it is written, behind the comma that parts it from the field before.
+#[derive(Clone, Copy)]
+pub(crate) struct Key(#[doc(hidden)] pub(crate) &'static str);
 
 /// An object that is being written.
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
-    is_empty: bool,
+    start: usize,
 }
 
 impl<'a> Object<'a> {
     /// Begins an object.
     pub(crate) fn begin(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, is_empty: true }
+        let start = out.len();
+        Self { out, start }
     }
 
     /// Ends the object.
     pub(crate) fn end(self) {
+        // The first field's comma stands where the brace belongs.
+        match self.out.get_mut(self.start) {
+            Some(comma) => *comma = b'{',
+            None => self.out.push(b'{'),
+        }
         self.out.push(b'}');
     }
 
     /// Writes a text that needs no escaping: printable ASCII without quotes and backslashes.
-    pub(crate) fn plain(&mut self, name: &'static str, text: &str) {
+    pub(crate) fn plain(&mut self, key: Key, text: &str) {
         debug_assert!(is_plain(text), "{text:?}");
-        let out = self.name(name);
+        let out = self.key(key);
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
     }
 
     /// Writes such a text, or `null`.
-    pub(crate) fn plain_or_null(&mut self, name: &'static str, text: Option<&str>) {
+    pub(crate) fn plain_or_null(&mut self, key: Key, text: Option<&str>) {
         match text {
-            Some(text) => self.plain(name, text),
-            None => self.null(name),
+            Some(text) => self.plain(key, text),
+            None => self.null(key),
         }
     }
 
-    /// Writes something whose text needs no escaping, or `null`.
-    pub(crate) fn shown_or_null(
-        &mut self,
-        name: &'static str,
-        value: Option<impl std::fmt::Display>,
-    ) {
-        let Some(value) = value else { return self.null(name) };
-        let out = self.name(name);
-        // Writing to memory cannot fail.
-        let _written = write!(out, "\"{value}\"");
+    /// Writes an address, or `null`.
+    pub(crate) fn address_or_null(&mut self, key: Key, address: Option<IpAddr>) {
+        let Some(address) = address else { return self.null(key) };
+        let out = self.key(key);
+        out.push(b'"');
+        write_address(out, address);
+        out.push(b'"');
+    }
+
+    /// Writes a network, or `null`.
+    pub(crate) fn network_or_null(&mut self, key: Key, network: Option<Network>) {
+        let Some(Network { address, prefix }) = network else { return self.null(key) };
+        let out = self.key(key);
+        out.push(b'"');
+        write_address(out, address);
+        out.push(b'/');
+        write_whole(out, prefix.into());
+        out.push(b'"');
     }
 
     /// Writes a whole number.
-    pub(crate) fn whole(&mut self, name: &'static str, number: u64) {
-        write_whole(self.name(name), number);
+    pub(crate) fn whole(&mut self, key: Key, number: u64) {
+        write_whole(self.key(key), number);
     }
 
-    /// Writes a number with at most so many decimals, or `null`.
-    pub(crate) fn decimal_or_null(
-        &mut self,
-        name: &'static str,
-        number: Option<f64>,
-        decimals: u32,
-    ) {
+    /// Writes a number with at most `D` decimals, or `null`.
+    pub(crate) fn decimal_or_null<const D: u32>(&mut self, key: Key, number: Option<f64>) {
         match number {
-            Some(number) => write_decimal(self.name(name), number, decimals),
-            None => self.null(name),
+            Some(number) => write_decimal::<D>(self.key(key), number),
+            None => self.null(key),
         }
     }
 
     /// Writes what serde knows to write.
-    pub(crate) fn document(&mut self, name: &'static str, document: &impl Serialize) {
-        write_document(self.name(name), document);
+    pub(crate) fn document(&mut self, key: Key, document: &impl Serialize) {
+        write_document(self.key(key), document);
     }
 
     /// Writes an array, whose items are written by the caller.
     pub(crate) fn array<T>(
         &mut self,
-        name: &'static str,
+        key: Key,
         items: impl IntoIterator<Item = T>,
         write: impl Fn(&mut Vec<u8>, T),
     ) {
-        let out = self.name(name);
+        let out = self.key(key);
         out.push(b'[');
         for (number, item) in items.into_iter().enumerate() {
             if number > 0 {
@@ -97,23 +119,17 @@ impl<'a> Object<'a> {
     }
 
     /// Begins an object within this one.
-    pub(crate) fn object(&mut self, name: &'static str) -> Object<'_> {
-        Object::begin(self.name(name))
+    pub(crate) fn object(&mut self, key: Key) -> Object<'_> {
+        Object::begin(self.key(key))
     }
 
     /// Writes `null`.
-    pub(crate) fn null(&mut self, name: &'static str) {
-        self.name(name).extend_from_slice(b"null");
+    pub(crate) fn null(&mut self, key: Key) {
+        self.key(key).extend_from_slice(b"null");
     }
 
-    fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
-        if !self.is_empty {
-            self.out.push(b',');
-        }
-        self.is_empty = false;
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    fn key(&mut self, Key(written): Key) -> &mut Vec<u8> {
+        self.out.extend_from_slice(written.as_bytes());
         self.out
     }
 }
@@ -128,29 +144,38 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\')
 }
 
-fn write_whole(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
-        if number == 0 {
-            break;
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let mut digits = itoa::Buffer::new();
+            let [first, rest @ ..] = address.octets();
+            out.extend_from_slice(digits.format(first).as_bytes());
+            for octet in rest {
+                out.push(b'.');
+                out.extend_from_slice(digits.format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to memory cannot fail.
+            let _written = write!(out, "{address}");
         }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
-/// Writes a number that is rounded to so many decimals, without zeros at its end but for one.
+fn write_whole(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes a number that is rounded to `D` decimals, without zeros at its end but for one.
 #[expect(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "what is written here is at most an hour in milliseconds"
 )]
-fn write_decimal(out: &mut Vec<u8>, number: f64, decimals: u32) {
-    let scale = 10_u64.pow(decimals);
-    let scaled = (number.abs() * 10_f64.powi(decimals.cast_signed()) + 0.5) as u64;
+fn write_decimal<const D: u32>(out: &mut Vec<u8>, number: f64) {
+    let scale = const { 10_u64.pow(D) };
+    let scaled = (number.abs() * scale as f64 + 0.5) as u64;
     if number < 0.0 && scaled > 0 {
         out.push(b'-');
     }
@@ -158,7 +183,7 @@ fn write_decimal(out: &mut Vec<u8>, number: f64, decimals: u32) {
     out.push(b'.');
     let (mut rest, mut unit) = (scaled % scale, scale / 10);
     loop {
-        out.push(b'0' + u8::try_from(rest / unit).unwrap_or_default());
+        out.push(digit(rest / unit));
         rest %= unit;
         unit /= 10;
         if rest == 0 || unit == 0 {
@@ -167,26 +192,30 @@ fn write_decimal(out: &mut Vec<u8>, number: f64, decimals: u32) {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a digit is less than ten")]
+fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_written_as_json_reads_them() {
-        for (number, decimals, written) in [
-            (0.0, 1, "0.0"),
-            (24.74, 1, "24.7"),
-            (142.0, 1, "142.0"),
-            (9.96, 1, "10.0"),
-            (-122.085, 4, "-122.085"),
-            (37.42249, 4, "37.4225"),
-            (-0.00001, 4, "0.0"),
-            (0.0301, 4, "0.0301"),
-        ] {
+        fn check<const D: u32>(number: f64, expected: &str) {
             let mut out = Vec::new();
-            write_decimal(&mut out, number, decimals);
-            assert_eq!(String::from_utf8(out).unwrap(), written);
+            write_decimal::<D>(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
+        check::<1>(0.0, "0.0");
+        check::<1>(24.74, "24.7");
+        check::<1>(142.0, "142.0");
+        check::<1>(9.96, "10.0");
+        check::<4>(-122.085, "-122.085");
+        check::<4>(37.42249, "37.4225");
+        check::<4>(-0.00001, "0.0");
+        check::<4>(0.0301, "0.0301");
         let mut out = Vec::new();
         write_whole(&mut out, u64::MAX);
         assert_eq!(String::from_utf8(out).unwrap(), u64::MAX.to_string());
@@ -196,14 +225,19 @@ mod tests {
     fn objects_nest() {
         let mut out = Vec::new();
         let mut object = Object::begin(&mut out);
-        object.plain("a", "x");
-        object.plain_or_null("b", None);
-        object.array("c", [1, 2], write_whole);
-        object.document("f", &["\n"]);
-        object.object("d").end();
-        object.shown_or_null("e", Some(std::net::Ipv4Addr::LOCALHOST));
+        object.plain(key!("a"), "x");
+        object.plain_or_null(key!("b"), None);
+        object.array(key!("c"), [1, 2], write_whole);
+        object.document(key!("f"), &["\n"]);
+        object.object(key!("d")).end();
+        let network = "203.0.113.0".parse().map(|address| Network { address, prefix: 24 });
+        object.address_or_null(key!("e"), "2001:db8::1".parse().ok());
+        object.network_or_null(key!("g"), network.ok());
         object.end();
-        let expected = r#"{"a":"x","b":null,"c":[1,2],"f":["\n"],"d":{},"e":"127.0.0.1"}"#;
+        let expected = concat!(
+            r#"{"a":"x","b":null,"c":[1,2],"f":["\n"],"d":{},"#,
+            r#""e":"2001:db8::1","g":"203.0.113.0/24"}"#
+        );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

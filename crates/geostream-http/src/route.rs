@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::body;
-use crate::json::{self, Object};
+use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
 
@@ -171,7 +171,7 @@ where
         let view = self.router.view();
         Ok(write(|out| {
             let mut object = Object::begin(out);
-            object.array("answers", &requests, |out, request| {
+            object.array(key!("answers"), &requests, |out, request| {
                 if let Err(failure) = answer_one(out, &view, request, peer) {
                     json::write_document(out, &failure.to_problem());
                 }
@@ -215,28 +215,28 @@ fn write_answer(
     let Routed { table, service, decision, client, .. } = routed;
     let mut answer = Object::begin(out);
     write_choice(&mut answer, table.region(decision.region), decision.rtt);
-    answer.plain("reason", decision.reason.as_str());
-    answer.array("alternatives", &*decision.alternatives, |out, alternative| {
+    answer.plain(key!("reason"), decision.reason.as_str());
+    answer.array(key!("alternatives"), &*decision.alternatives, |out, alternative| {
         let mut object = Object::begin(out);
         write_choice(&mut object, table.region(alternative.region), alternative.rtt);
         object.end();
     });
-    answer.plain("service", service.service().id.as_str());
-    let mut view = answer.object("client");
+    answer.plain(key!("service"), service.service().id.as_str());
+    let mut view = answer.object(key!("client"));
     write_client(&mut view, &client.location, routed.network, address, routed.source);
     view.end();
-    answer.plain("latency_source", if decision.rtt.is_some() { "distance" } else { "none" });
-    answer.whole("revision", table.revision().get());
+    answer.plain(key!("latency_source"), if decision.rtt.is_some() { "distance" } else { "none" });
+    answer.whole(key!("revision"), table.revision().get());
     if let Some(explanation) = explanation {
-        answer.document("explanation", explanation);
+        answer.document(key!("explanation"), explanation);
     }
     answer.end();
 }
 
 fn write_choice(object: &mut Object<'_>, region: &Region, rtt: Option<Rtt>) {
-    object.plain("region", region.id.as_str());
-    object.decimal_or_null("latency_ms", rtt.map(Rtt::as_millis), 1);
-    object.plain_or_null("endpoint", region.endpoint.as_ref().map(Endpoint::as_str));
+    object.plain(key!("region"), region.id.as_str());
+    object.decimal_or_null::<1>(key!("latency_ms"), rtt.map(Rtt::as_millis));
+    object.plain_or_null(key!("endpoint"), region.endpoint.as_ref().map(Endpoint::as_str));
 }
 
 /// Writes what is known of a client, as [`geostream_api::ClientView`] reads it.
@@ -248,26 +248,24 @@ pub(crate) fn write_client(
     source: LocationSource,
 ) {
     let Location { point, precision, accuracy_km, country, continent } = location;
-    object.shown_or_null("ip", address);
-    object.shown_or_null("network", network);
-    object.plain_or_null("country", country.as_ref().map(CountryCode::as_str));
-    object.plain_or_null("continent", continent.map(Continent::code));
-    object.decimal_or_null("latitude", point.map(GeoPoint::latitude), 4);
-    object.decimal_or_null("longitude", point.map(GeoPoint::longitude), 4);
+    object.address_or_null(key!("ip"), address);
+    object.network_or_null(key!("network"), network);
+    object.plain_or_null(key!("country"), country.as_ref().map(CountryCode::as_str));
+    object.plain_or_null(key!("continent"), continent.map(Continent::code));
+    object.decimal_or_null::<4>(key!("latitude"), point.map(GeoPoint::latitude));
+    object.decimal_or_null::<4>(key!("longitude"), point.map(GeoPoint::longitude));
     match accuracy_km {
-        Some(km) => object.whole("accuracy_km", u64::from(*km)),
-        None => object.null("accuracy_km"),
+        Some(km) => object.whole(key!("accuracy_km"), u64::from(*km)),
+        None => object.null(key!("accuracy_km")),
     }
-    object.plain(
-        "precision",
+    object.plain(key!("precision"),
         match precision {
             Precision::Unknown => "unknown",
             Precision::Country => "country",
             Precision::City => "city",
         },
     );
-    object.plain(
-        "source",
+    object.plain(key!("source"),
         match source {
             LocationSource::GeoIp => "geoip",
             LocationSource::Caller => "caller",

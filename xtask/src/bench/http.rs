@@ -17,7 +17,7 @@ use crate::bench::{Figure, Options};
 use crate::geoip;
 use crate::shell::{cargo, command, output, root, run as run_command, say};
 
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 64;
 const QUESTION: &str = r#"{"client_ip": "8.8.8.8", "service": "api"}"#;
 
 pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {

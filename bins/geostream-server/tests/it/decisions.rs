@@ -36,6 +36,22 @@ fn an_address_goes_in_and_the_right_region_comes_out() {
 }
 
 #[test]
+fn answers_are_spoken_in_the_apis_words() {
+    let home = Home::new();
+    let server = home.start();
+    for question in [
+        json!({}),
+        json!({ "client_ip": "165.100.97.15", "service": "api", "explain": true }),
+        json!({ "client_ip": "2001:db8::1", "key": "user-1" }),
+        json!({ "location": { "latitude": 48.9, "longitude": 2.4, "country": "FR" } }),
+    ] {
+        let written = server.route(&question.to_string()).json();
+        let read: geostream_api::RouteAnswer = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written, "{question}");
+    }
+}
+
+#[test]
 fn private_and_unknown_addresses_follow_the_order_without_a_location() {
     let home = Home::new();
     let server = home.start();

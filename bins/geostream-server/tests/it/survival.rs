@@ -173,3 +173,17 @@ fn the_token_file_is_its_owners_alone() {
     let mode = fs::metadata(home.path("admin.token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn a_lost_admin_token_is_replaced_on_request() {
+    let home = Home::new();
+    home.start().kill();
+    let lost = home.token();
+    home.start().kill();
+    assert_eq!(home.token(), lost, "another start makes no other token");
+    let server = Server::start(home.command().arg("--new-admin-token"));
+    let new = home.token();
+    assert_ne!(new, lost);
+    let tokens = server.send(&Request::new("GET", "/api/v1/tokens").token(&new));
+    assert_eq!(tokens.status, 200, "{tokens:?}");
+}
