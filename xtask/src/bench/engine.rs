@@ -24,16 +24,16 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     }
     let latency = |regions: &str| median_ns(&format!("latency/{regions}"));
     let (few, many, most) = (latency("30")?, latency("1000")?, latency("10000")?);
-    let bare = median_ns("bare_dot/30")?;
+    let bare = median_ns("bare_dot_30")?;
     let mut figures = vec![
         Figure::shown("decision among 30 regions", few, "ns").at_most(250.0),
         Figure::shown("decision among 1,000 regions", many, "ns"),
         Figure::shown("decision among 10,000 regions", most, "ns").at_most(1000.0),
         Figure::shown("growth from 1,000 to 10,000", most / many, "times").at_most(10.0),
         Figure::shown("a bare dot-product scan of 30", bare, "ns"),
-        Figure::shown("a bare dot-product scan of 10,000", median_ns("bare_dot/10000")?, "ns"),
-        Figure::shown("a bare haversine scan of 30", median_ns("bare_haversine/30")?, "ns"),
-        Figure::shown("a bare haversine scan of 10,000", median_ns("bare_haversine/10000")?, "ns"),
+        Figure::shown("a bare dot-product scan of 10,000", median_ns("bare_dot_10000")?, "ns"),
+        Figure::shown("a bare haversine scan of 30", median_ns("bare_haversine_30")?, "ns"),
+        Figure::shown("a bare haversine scan of 10,000", median_ns("bare_haversine_10000")?, "ns"),
     ];
     for objective in ["proximity", "cost", "load", "priority", "weighted"] {
         for regions in ["30", "10000"] {
