@@ -53,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-embedded", &["geostream-api", "geostream-domain", "geostream-ports"]),
     ("geostream-geoip", &["geostream-domain", "geostream-ports"]),
     ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
+    ("geostream-http-probe", &["geostream-domain", "geostream-ports"]),
     (
         "geostream-server",
         &[
@@ -62,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geostream-embedded",
             "geostream-geoip",
             "geostream-http",
+            "geostream-http-probe",
             "geostream-ports",
         ],
     ),

@@ -115,6 +115,7 @@ impl Import {
                 policy: <_>::default(),
                 geofence: Vec::new(),
                 all_down: <_>::default(),
+                removal_budget_percent: 50,
             });
             for entry in &entries {
                 service.members.entry(self.id(entry)).or_insert_with(Member::default);
@@ -167,6 +168,7 @@ impl Import {
             capacity: None,
             cost_per_gb: None,
             labels: <_>::default(),
+            check: None,
         });
         (region.latitude, region.longitude) = (entry.latitude, entry.longitude);
         region.cost_per_gb = region.cost_per_gb.or(entry.cost_per_gb);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use geostream_api::{Override, OverrideAction, OverrideRequest, Region, Status};
+use geostream_api::{Check, Override, OverrideAction, OverrideRequest, Region, Status};
 use serde::Deserialize;
 
 use crate::End;
@@ -99,6 +99,9 @@ pub(crate) struct Facts {
     /// A label; may be repeated, and KEY= takes one back
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// The URL that it is probed at: http, https, tcp, grpc or grpcs; `none` ends the probes
+    #[arg(long, value_name = "URL")]
+    check: Option<String>,
 }
 
 /// What is kept in the history.
@@ -141,6 +144,7 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
                 capacity: None,
                 cost_per_gb: None,
                 labels: BTreeMap::new(),
+                check: None,
             };
             facts.apply_to(&mut new)?;
             output.wrote(&client.put(&path(&region), revision, why.reason.as_deref(), &new)?)
@@ -194,6 +198,10 @@ impl Facts {
             region.capacity = Some(capacity).filter(|capacity| *capacity != 0);
         }
         region.cost_per_gb = self.cost_per_gb.or(region.cost_per_gb);
+        if let Some(url) = &self.check {
+            let check = region.check.take().unwrap_or_default();
+            region.check = (url != "none").then(|| Check { url: Some(url.clone()), ..check });
+        }
         for label in &self.label {
             let (key, value) = label
                 .split_once('=')

@@ -76,6 +76,9 @@ pub(crate) struct Wishes {
     /// What happens when all are down: fail-open, closed, last-good, or a region to answer then
     #[arg(long, value_name = "RULE")]
     all_down: Option<String>,
+    /// How much of its capacity may be removed for health, in percent
+    #[arg(long, value_name = "PERCENT")]
+    removal_budget: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -113,6 +116,7 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
                 policy: <_>::default(),
                 geofence: Vec::new(),
                 all_down: AllDown::default(),
+                removal_budget_percent: 50,
             };
             wishes.apply_to(&mut new)?;
             output.wrote(&client.put(&path(&service), revision, why.reason.as_deref(), &new)?)
@@ -157,6 +161,8 @@ impl Wishes {
         if let Some(order) = &self.without_location {
             policy.without_location.clone_from(order);
         }
+        service.removal_budget_percent =
+            self.removal_budget.unwrap_or(service.removal_budget_percent);
         if let Some(rule) = &self.all_down {
             service.all_down = match rule.as_str() {
                 "fail-open" => AllDown { rule: AllDownRule::FailOpen, region: None },

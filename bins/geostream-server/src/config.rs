@@ -55,6 +55,14 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<IpNet>,
 
+    /// A private network whose addresses may be probed; may be repeated
+    #[arg(long, env = "GEOSTREAM_PROBE_NETWORK", value_name = "CIDR", value_delimiter = ',')]
+    probe_network: Vec<IpNet>,
+
+    /// Authorities (PEM) that probes trust beside the system's
+    #[arg(long, env = "GEOSTREAM_PROBE_AUTHORITIES", value_name = "FILE")]
+    probe_authorities: Option<PathBuf>,
+
     /// The server's certificate chain (PEM): switches TLS on
     #[arg(long, env = "GEOSTREAM_TLS_CERTIFICATE", value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
@@ -94,6 +102,7 @@ pub(crate) struct Config {
     /// The configuration of regions and services to begin with.
     pub(crate) bootstrap: Option<domain::Config>,
     pub(crate) geoip: GeoIp,
+    pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
     pub(crate) tls: Option<Tls>,
@@ -106,6 +115,16 @@ pub(crate) struct GeoIp {
     /// The files; empty for all in the data directory.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) refresh: Duration,
+}
+
+/// What probes may reach, and whom they trust.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Probe {
+    /// Networks that may be probed although they are not public.
+    pub(crate) networks: Vec<IpNet>,
+    /// A file of authorities beside the system's.
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 /// The server's certificate and key.
@@ -132,6 +151,7 @@ struct File {
     workers: Option<usize>,
     bootstrap: Option<PathBuf>,
     geoip: FileGeoIp,
+    probe: Probe,
     http: FileHttp,
     tls: Option<Tls>,
     log: FileLog,
@@ -206,6 +226,14 @@ impl Config {
                 files: given(&arguments.geoip_file, file.geoip.files),
                 refresh: seconds("geoip.refresh_seconds", file.geoip.refresh_seconds)?,
             },
+            probe: Probe {
+                networks: if arguments.probe_network.is_empty() {
+                    file.probe.networks
+                } else {
+                    arguments.probe_network.clone()
+                },
+                authorities: arguments.probe_authorities.clone().or(file.probe.authorities),
+            },
             trusted_proxies: if arguments.trusted_proxy.is_empty() {
                 file.http.trusted_proxies.clone()
             } else {
@@ -235,6 +263,7 @@ impl File {
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         let tls_paths = file.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
         let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
+        let paths = paths.chain(&mut file.probe.authorities);
         for path in paths.chain(&mut file.geoip.files).chain(tls_paths) {
             *path = directory.join(&*path);
         }

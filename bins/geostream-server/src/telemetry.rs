@@ -60,6 +60,16 @@ fn describe() {
     );
     describe_counter!("route_decisions_total", "Decisions by service, region and reason");
     describe_counter!("geoip_decode_errors_total", "GeoIP records that could not be read");
+    describe_gauge!("region_healthy", "Whether a region is well, or nobody has looked (1), or not");
+    describe_gauge!(
+        "circuit_breaker_state",
+        "What the breaker of a region's probes says: closed (0), open (1), half open (2)"
+    );
+    describe_histogram!(
+        "region_probe_duration_seconds",
+        Unit::Seconds,
+        "How long probes took that were well"
+    );
     describe_gauge!("config_revision", "The revision that is decided by");
     describe_gauge!("geoip_build_age_seconds", Unit::Seconds, "The age of the oldest GeoIP data");
     describe_gauge!("routing_table_age_seconds", Unit::Seconds, "The age of the routing table");

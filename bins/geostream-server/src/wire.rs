@@ -13,11 +13,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use geostream_app::{Access, Configuration, Follower, Publisher, Router};
+use geostream_app::{
+    Access, Configuration, Follower, HealthDriver, Publisher, RegionHealth, Router,
+};
 use geostream_domain::Line;
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
+use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::{self, Handle, Runtime};
@@ -136,13 +139,21 @@ async fn assemble(
     let access = Access::new(store, clock);
     make_admin_token(&access, config).await?;
 
+    let health = Arc::new(RegionHealth::new(Arc::clone(&publisher), clock, seed()?));
+    let prober = HttpProber::new(
+        PermittedNetworks::new(config.probe.networks.clone()),
+        config.probe.authorities.as_deref(),
+    )
+    .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
     tokio::spawn(follower.run());
+    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober).run());
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
+        health,
         access,
         clock,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
@@ -259,6 +270,13 @@ async fn refresh_geoip(geo: Arc<GeoIp>, every: Duration) {
             tracing::error!(%error, "the GeoIP files could not be looked at");
         }
     }
+}
+
+/// Returns a number that differs from start to start: many nodes are not to probe in step.
+fn seed() -> anyhow::Result<u64> {
+    let mut seed = [0; size_of::<u64>()];
+    getrandom::fill(&mut seed).context("asking the system for a random number")?;
+    Ok(u64::from_ne_bytes(seed))
 }
 
 async fn stop_signal() -> anyhow::Result<&'static str> {

@@ -48,6 +48,40 @@ pub struct Region {
     /// Facts that geofences select regions by.
     #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// How it is asked whether it is well; without, only what clients report tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+}
+
+/// How a region is asked whether it is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What is asked: `http://`, `https://`, `tcp://`, `grpc://` or `grpcs://`; without, the
+    /// region's endpoint. The path of a gRPC URL names the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The status codes that are well, such as `200` or `200-399`; `200-299` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// A text that the body's first 64 KiB have to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Milliseconds from one probe to the next, 1,000 to 3,600,000; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+    /// Milliseconds that a probe may take, 50 to 60,000; 1,000 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u32>,
+    /// How many failures in a row remove the region, 1 to 20; 5 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fall: Option<u8>,
+    /// How many successes in a row bring it back, 1 to 20; 3 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rise: Option<u8>,
+    /// Seconds in which its share of clients grows back, 0 to 3,600; 30 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp_seconds: Option<u32>,
 }
 
 /// What clients ask for.
@@ -66,6 +100,9 @@ pub struct Service {
     /// What happens when none that may serve can.
     #[serde(default)]
     pub all_down: AllDown,
+    /// How much of its capacity may be removed for health, in percent; 50 by default.
+    #[serde(default = "half", skip_serializing_if = "is_half")]
+    pub removal_budget_percent: u8,
 }
 
 /// What a service says of one of its regions.
@@ -280,6 +317,15 @@ pub enum Change {
         /// How many.
         count: u8,
     },
+}
+
+fn half() -> u8 {
+    50
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_half(percent: &u8) -> bool {
+    *percent == half()
 }
 
 fn one() -> u32 {

@@ -10,6 +10,7 @@
 mod config;
 mod control;
 mod fields;
+mod health;
 mod problem;
 mod read;
 mod route;
@@ -18,7 +19,7 @@ mod unique;
 mod write;
 
 pub use config::{
-    AllDown, AllDownRule, Change, Clients, Config, FenceRule, Member, Objective, Override,
+    AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
     OverrideAction, Policy, Region, Service, Settings,
 };
 pub use control::{
@@ -26,6 +27,10 @@ pub use control::{
     Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields};
+pub use health::{
+    BudgetSpent, HealthReport, OutcomeKind, OutcomeReport, OutcomesAnswer, OutcomesRequest,
+    RegionHealth,
+};
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};
 pub use route::{

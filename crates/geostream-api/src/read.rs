@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, AllDownRule, Change, Config, FenceRule, Member, Objective, Override, Policy, Region,
-    Service, Settings,
+    AllDown, AllDownRule, Change, Check, Config, FenceRule, Member, Objective, Override, Policy,
+    Region, Service, Settings,
 };
 use crate::fields::{FieldErrors, Fields, step};
 
@@ -112,11 +113,75 @@ impl Region {
         let cost =
             fields.check_some("/cost_per_gb", self.cost_per_gb.map(domain::Cost::from_usd_per_gb));
         let labels = read_labels(&self.labels, &mut fields);
+        let check = self.check.as_ref().map(|check| check.to_domain(endpoint.as_ref()));
+        let check = check.and_then(|check| fields.part("/check", check));
         let region = id.zip(point).zip(labels).map(|((id, point), labels)| {
-            Arc::new(domain::Region { id, name, point, endpoint, capacity, cost, labels })
+            Arc::new(domain::Region { id, name, point, endpoint, capacity, cost, labels, check })
         });
         fields.finish(region)
     }
+}
+
+impl Check {
+    /// Turns the document into a check of a region with this endpoint.
+    fn to_domain(
+        &self,
+        endpoint: Option<&domain::Endpoint>,
+    ) -> Result<domain::HealthCheck, FieldErrors> {
+        let mut fields = Fields::default();
+        let url = fields.check_some("/url", self.url.as_ref().map(|url| url.parse()));
+        if self.url.is_none() && endpoint.is_none() {
+            fields.note("/url", "it is needed, since the region has no endpoint");
+        }
+        let url: Option<domain::Endpoint> = url.or_else(|| endpoint.cloned());
+        let target = fields.check_some("/url", url.map(domain::ProbeTarget::new));
+        let status = self.status.as_ref().map(|text| read_status(text));
+        let status = fields.check_some("/status", status).unwrap_or_default();
+        let body = fields.check_some("/body", self.body.as_ref().map(|text| text.parse()));
+        let timing = self.timing(&mut fields);
+        let check = target.zip(timing).map(|(target, timing)| domain::HealthCheck {
+            target,
+            status,
+            body,
+            timing,
+        });
+        fields.finish(check)
+    }
+
+    fn timing(&self, fields: &mut Fields) -> Option<domain::CheckTiming> {
+        use domain::CheckTimingError as E;
+        let usual = domain::CheckTiming::default();
+        let (usual_fall, usual_rise, usual_ramp) = (usual.fall(), usual.rise(), usual.ramp());
+        let millis = |given: Option<u32>, usual: Duration| {
+            given.map_or(usual, |millis| Duration::from_millis(millis.into()))
+        };
+        let timing = domain::CheckTiming::new(
+            millis(self.interval_ms, usual.interval()),
+            millis(self.timeout_ms, usual.timeout()),
+            self.fall.unwrap_or(usual_fall),
+            self.rise.unwrap_or(usual_rise),
+            self.ramp_seconds.map_or(usual_ramp, |seconds| Duration::from_secs(seconds.into())),
+        );
+        let at = match timing {
+            Err(E::Timeout) => "/timeout_ms",
+            Err(E::Fall) => "/fall",
+            Err(E::Rise) => "/rise",
+            Err(E::Ramp) => "/ramp_seconds",
+            Err(E::Interval) | Ok(_) => "/interval_ms",
+        };
+        fields.check(at, timing)
+    }
+}
+
+/// Reads `200` or `200-399`.
+fn read_status(text: &str) -> Result<domain::StatusRange, String> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| {
+        let wrong = || format!("{text:?} is no status code; 200 or 200-399 is expected");
+        text.parse::<u16>().map_err(|_| wrong())
+    };
+    let range = domain::StatusRange::new(number(from)?, number(to)?);
+    range.map_err(|error| error.to_string())
 }
 
 fn read_labels(labels: &BTreeMap<String, String>, fields: &mut Fields) -> Option<domain::Labels> {
@@ -156,9 +221,13 @@ impl Service {
         let rules = rules.collect();
         let geofence = fields.check("/geofence", domain::Geofence::new(rules));
         let all_down = fields.part("/all_down", self.all_down.to_domain());
-        let service = id.zip(policy).zip(geofence).zip(all_down).map(
-            |(((id, policy), geofence), all_down)| {
-                Arc::new(domain::Service { id, members, policy, geofence, all_down })
+        let budget = domain::RemovalBudget::from_percent(self.removal_budget_percent);
+        let budget = fields.check("/removal_budget_percent", budget);
+        let service = id.zip(policy).zip(geofence).zip(all_down).zip(budget).map(
+            |((((id, policy), geofence), all_down), removal_budget)| {
+                let service =
+                    domain::Service { id, members, policy, geofence, all_down, removal_budget };
+                Arc::new(service)
             },
         );
         fields.finish(service)

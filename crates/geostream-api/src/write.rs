@@ -1,11 +1,12 @@
 //! From the domain to documents.
 
 use std::fmt;
+use std::time::Duration;
 
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, AllDownRule, Change, Clients, Config, FenceRule, Member, Objective, Override,
+    AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
     OverrideAction, Policy, Region, Service, Settings,
 };
 use crate::time::Time;
@@ -33,7 +34,39 @@ impl From<&domain::Region> for Region {
             endpoint: region.endpoint.as_ref().map(ToString::to_string),
             capacity: region.capacity.map(domain::Capacity::units),
             cost_per_gb: region.cost.map(domain::Cost::usd_per_gb),
+            check: region.check.as_ref().map(Into::into),
             labels: region.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        }
+    }
+}
+
+impl From<&domain::HealthCheck> for Check {
+    fn from(check: &domain::HealthCheck) -> Self {
+        let unless_default = |differs: bool, millis: u128| {
+            differs.then(|| u32::try_from(millis).unwrap_or(u32::MAX))
+        };
+        let (timing, usual) = (check.timing, domain::CheckTiming::default());
+        let differs = |of: fn(domain::CheckTiming) -> Duration| of(timing) != of(usual);
+        let (from, to) = check.status.bounds();
+        Self {
+            url: Some(check.target.url().to_string()),
+            status: (check.status != domain::StatusRange::default())
+                .then(|| if from == to { from.to_string() } else { format!("{from}-{to}") }),
+            body: check.body.as_ref().map(ToString::to_string),
+            interval_ms: unless_default(
+                differs(domain::CheckTiming::interval),
+                timing.interval().as_millis(),
+            ),
+            timeout_ms: unless_default(
+                differs(domain::CheckTiming::timeout),
+                timing.timeout().as_millis(),
+            ),
+            fall: (timing.fall() != usual.fall()).then_some(timing.fall()),
+            rise: (timing.rise() != usual.rise()).then_some(timing.rise()),
+            ramp_seconds: unless_default(
+                differs(domain::CheckTiming::ramp),
+                timing.ramp().as_secs().into(),
+            ),
         }
     }
 }
@@ -50,6 +83,7 @@ impl From<&domain::Service> for Service {
             policy: (&service.policy).into(),
             geofence: service.geofence.rules().iter().map(Into::into).collect(),
             all_down: (&service.all_down).into(),
+            removal_budget_percent: service.removal_budget.percent(),
         }
     }
 }

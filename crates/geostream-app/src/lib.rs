@@ -5,16 +5,20 @@
 //! - [`Router`] answers clients from the published table. It does no I/O and takes no lock.
 //! - [`Publisher`] puts a new table in the place of the old one, as one value.
 //! - [`Configuration`] changes the configuration through its log, and follows it.
+//! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`Access`] says who a token belongs to.
 
 mod access;
 mod configuration;
 mod follow;
+mod health;
+mod load;
 mod publisher;
 mod router;
 
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
+pub use health::{HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
 pub use publisher::{Publisher, StoreState};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

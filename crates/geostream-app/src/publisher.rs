@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use geostream_domain::{Observations, Revision, RoutingTable, Snapshot, Timestamp};
+use geostream_domain::{Observations, RegionEntry, Revision, RoutingTable, Snapshot, Timestamp};
 use geostream_ports::Clock;
+use tokio::sync::watch;
+
+use crate::load::{Loads, Tally};
 
 /// Compiles what is known into a routing table and swaps it in, as one value.
 ///
@@ -13,6 +16,7 @@ use geostream_ports::Clock;
 pub struct Publisher<C> {
     published: Arc<ArcSwap<Published>>,
     sources: Mutex<Sources>,
+    configured: watch::Sender<Revision>,
     clock: C,
 }
 
@@ -31,6 +35,8 @@ pub(crate) struct Published {
     pub(crate) store: StoreState,
     /// Differs from every other table's.
     pub(crate) number: u64,
+    /// By the regions' index.
+    pub(crate) tallies: Box<[Arc<Tally>]>,
 }
 
 /// Where the configuration in use comes from.
@@ -61,7 +67,8 @@ impl<C: Clock> Publisher<C> {
     pub fn new(clock: C) -> Self {
         let sources = Sources::default();
         let published = Arc::new(ArcSwap::from_pointee(sources.compile(clock.wall(), None)));
-        Self { published, sources: Mutex::new(sources), clock }
+        let (configured, _) = watch::channel(Revision::ZERO);
+        Self { published, sources: Mutex::new(sources), configured, clock }
     }
 
     /// Publishes a configuration, unless a later one of the store's has been published.
@@ -79,6 +86,16 @@ impl<C: Clock> Publisher<C> {
         sources.snapshot = snapshot;
         sources.store = store;
         self.swap(&sources);
+        self.configured.send_replace(new);
+    }
+
+    /// Publishes what is seen of the regions, unless nothing of it is new.
+    pub fn observe(&self, observations: Observations) {
+        let mut sources = self.sources();
+        if !sources.observations.says_the_same_as(&observations) {
+            sources.observations = observations;
+            self.swap(&sources);
+        }
     }
 
     /// Publishes again what is published, since time has passed: overrides may have ended.
@@ -90,6 +107,18 @@ impl<C: Clock> Publisher<C> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.sources().snapshot.clone()
+    }
+
+    /// Tells of every configuration that is published.
+    pub(crate) fn configured(&self) -> watch::Receiver<Revision> {
+        self.configured.subscribe()
+    }
+
+    /// Measures how many clients each region was answered to.
+    pub(crate) fn measure(&self, loads: &mut Loads) {
+        let published = self.published.load();
+        let ids = published.table.regions().iter().map(|entry| &entry.region.id);
+        loads.measure(ids.zip(&published.tallies), self.clock.now());
     }
 
     /// Returns when the next override ends, as of the published table.
@@ -117,12 +146,24 @@ impl<C: Clock> Publisher<C> {
 impl Sources {
     fn compile(&self, now: Timestamp, previous: Option<&Published>) -> Published {
         let before = previous.map(|published| &published.table);
+        let table = RoutingTable::compile(self.snapshot.clone(), &self.observations, now, before);
         Published {
-            table: RoutingTable::compile(self.snapshot.clone(), &self.observations, now, before),
+            tallies: tallies(&table, previous),
+            table,
             store: self.store.clone(),
             number: previous.map_or(0, |published| published.number + 1),
         }
     }
+}
+
+/// Goes on counting where the previous table's regions are.
+fn tallies(table: &RoutingTable, previous: Option<&Published>) -> Box<[Arc<Tally>]> {
+    let before = previous.map_or(&[][..], |published| published.table.regions());
+    let tally = |entry: &RegionEntry| {
+        let place = before.binary_search_by(|old| old.region.id.cmp(&entry.region.id)).ok()?;
+        Some(Arc::clone(&previous?.tallies[place]))
+    };
+    table.regions().iter().map(|entry| tally(entry).unwrap_or_default()).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]

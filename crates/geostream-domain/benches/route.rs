@@ -80,8 +80,10 @@ fn table(regions: usize, objective: Objective) -> RoutingTable {
         region.capacity = Capacity::new(1000).ok();
         changes.push(Change::PutRegion(Arc::new(region)));
         let load = Load::new(f64::from(number * 37 % 1000)).ok();
-        observed
-            .note(id.clone(), Observation { health: Health::Healthy, load, at: Timestamp::EPOCH });
+        observed.note(
+            id.clone(),
+            Observation { load, ..Observation::of(Health::Healthy, Timestamp::EPOCH) },
+        );
         let weight = Weight::new(1 + number % 10).expect("a weight");
         let priority = u16::try_from(number % 5).expect("a small number");
         members.push((id, Member { weight, priority, ..Member::default() }));

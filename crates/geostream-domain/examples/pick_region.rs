@@ -37,10 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.apply(Change::PutService(Arc::new(api)))?;
 
     let mut observed = Observations::default();
-    observed.note(
-        "eu-central-1".parse()?,
-        Observation { health: Health::Unhealthy, load: None, at: Timestamp::EPOCH },
-    );
+    observed.note("eu-central-1".parse()?, Observation::of(Health::Unhealthy, Timestamp::EPOCH));
     let table = RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None);
     let service = table.service("api").ok_or("the service is not there")?;
 

@@ -75,7 +75,7 @@ impl<'a> Best<'a> {
     pub(crate) fn passed_over(&mut self) -> Option<Reason> {
         let mut refused = self.refused?;
         if self.goes_before(&mut refused, 0) {
-            self.contenders[refused.position as usize].standing.passed_over()
+            Some(self.contenders[refused.position as usize].standing.passed_over())
         } else {
             None
         }

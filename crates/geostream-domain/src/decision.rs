@@ -201,6 +201,10 @@ pub enum Fate {
     Unhealthy,
     /// Its load has reached its capacity.
     Full,
+    /// It comes back slowly after a failure, and this client is not yet among its clients.
+    Recovering,
+    /// It is full up with the clients of a region that cannot serve, and this one is not among them.
+    Spilled,
     /// An operator has drained it.
     Drained,
     /// The geofence forbids it for this client.
@@ -221,6 +225,8 @@ impl Fate {
             Self::Outranked => "outranked",
             Self::Unhealthy => "unhealthy",
             Self::Full => "full",
+            Self::Recovering => "recovering",
+            Self::Spilled => "spilled",
             Self::Drained => "drained",
             Self::Fenced { .. } => "fenced",
             Self::NotMember => "not_member",

@@ -24,6 +24,12 @@ impl ClientKey {
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(stable_hash(bytes))
     }
+
+    /// Returns a number by which some clients are told from others for one purpose; it has nothing
+    /// to do with their draws.
+    pub(crate) fn lot(self, purpose: u64) -> u64 {
+        mix(mix(self.0).wrapping_add(purpose))
+    }
 }
 
 /// Returns a member's draw for a client: the least draw among equals wins.
@@ -71,7 +77,7 @@ pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
 
 /// Spreads every input bit over all output bits: the finaliser of SplitMix64, with the constants
 /// of D. Stafford's "mix13".
-fn mix(mut bits: u64) -> u64 {
+pub(crate) fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

@@ -31,7 +31,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backoff;
 mod best;
+mod breaker;
+mod bucket;
+mod chance;
+mod check;
 mod config;
 mod country;
 mod decision;
@@ -41,17 +46,29 @@ mod hash;
 mod latency;
 mod leaf;
 mod location;
+mod monitor;
 mod name;
 mod observation;
 mod operator;
 mod pool;
 mod rank;
 mod region;
+mod reports;
 mod service;
+mod spill;
 mod table;
 mod time;
+mod watch;
 mod yardstick;
 
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerRules, BreakerState};
+pub use bucket::{Rate, TokenBucket};
+pub use chance::Chance;
+pub use check::{
+    CheckTiming, CheckTimingError, HealthCheck, ProbeProtocol, ProbeTarget, ProbeTargetError,
+    StatusRange, StatusRangeError,
+};
 pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
 pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
 pub use decision::{
@@ -62,8 +79,12 @@ pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRu
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use location::{Location, Precision};
+pub use monitor::{
+    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome,
+    Witness,
+};
 pub use name::{LabelKey, LabelValue, Line, NameError, RegionId, ServiceId};
-pub use observation::{Health, Load, LoadError, Observation, Observations};
+pub use observation::{Health, Load, LoadError, Observation, Observations, Share};
 pub use operator::{
     AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
     UnknownFlag,
@@ -75,7 +96,8 @@ pub use region::{
 };
 pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
-    Service, Weight, WeightError,
+    RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
 };
 pub use table::{RegionEntry, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
+pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};

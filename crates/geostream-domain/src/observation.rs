@@ -25,9 +25,18 @@ impl Observations {
         self.regions.insert(region, observation);
     }
 
-    /// Forgets the regions that are not to be kept.
-    pub fn retain(&mut self, keep: impl Fn(&RegionId) -> bool) {
-        self.regions.retain(|region, _| keep(region));
+    /// Tells whether a table compiled from the others would decide as one compiled from these.
+    #[must_use]
+    pub fn says_the_same_as(&self, others: &Self) -> bool {
+        let all = |of: &Self| of.regions.len();
+        let is_same = |(one, other): (&Observation, &Observation)| {
+            let Observation { health, share, since, load, own_load, at: _ } = *one;
+            (health, share, since, load, own_load)
+                == (other.health, other.share, other.since, other.load, other.own_load)
+        };
+        all(self) == all(others)
+            && self.regions.keys().eq(others.regions.keys())
+            && self.regions.values().zip(others.regions.values()).all(is_same)
     }
 }
 
@@ -36,10 +45,24 @@ impl Observations {
 pub struct Observation {
     /// Whether it was able to serve.
     pub health: Health,
-    /// How much load it had.
+    /// The share of its clients that it is to have while it comes back.
+    pub share: Share,
+    /// Since when its health is what it is.
+    pub since: Timestamp,
+    /// How much load it had; for an unhealthy region, before it was removed.
     pub load: Option<Load>,
+    /// How much of that came from clients who were sent to it first, and not past another region.
+    pub own_load: Option<Load>,
     /// When it was seen.
     pub at: Timestamp,
+}
+
+impl Observation {
+    /// Returns what is seen of a region whose load nobody knows.
+    #[must_use]
+    pub fn of(health: Health, at: Timestamp) -> Self {
+        Self { health, share: Share::ALL, since: at, load: None, own_load: None, at }
+    }
 }
 
 /// Whether a region is able to serve.
@@ -52,6 +75,45 @@ pub enum Health {
     Healthy,
     /// It is not.
     Unhealthy,
+}
+
+/// A share of clients, from none to all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u8);
+
+impl Share {
+    /// All of them.
+    pub const ALL: Self = Self(u8::MAX);
+
+    /// Takes a fraction from 0 to 1, and the nearest of these for any other number; kept in steps
+    /// of 1/255.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "float casts saturate, and what is no number becomes 0"
+    )]
+    pub fn new(fraction: f64) -> Self {
+        Self((fraction * 255.0).round() as u8)
+    }
+
+    /// Returns the fraction.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 255.0
+    }
+
+    /// Tells whether a client of this lot is among them; lots are spread evenly.
+    pub(crate) fn admits(self, lot: u64) -> bool {
+        // A lot's byte is below 255 in all cases but one, which everybody admits.
+        self == Self::ALL || lot % 255 < u64::from(self.0)
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// How much load a region has, in the unit of its capacity.

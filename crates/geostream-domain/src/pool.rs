@@ -5,6 +5,7 @@ use crate::decision::Reason;
 use crate::geo::Direction;
 use crate::hash::{ClientKey, draw};
 use crate::leaf::{self, Column, LEAF, Leaf};
+use crate::observation::Share;
 use crate::rank::{Rank, Terms, exact};
 use crate::table::RegionIndex;
 use crate::yardstick::Yardstick;
@@ -25,6 +26,8 @@ pub(crate) struct Candidate {
 pub(crate) struct Contender {
     pub(crate) region: RegionIndex,
     pub(crate) standing: Standing,
+    /// The share of its clients that it is to have while it comes back.
+    pub(crate) share: Share,
     pub(crate) weight: u32,
     /// The stable hash of the region's id.
     pub(crate) seed: u64,
@@ -39,12 +42,13 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// Returns why the next best is chosen when a candidate of this standing ranked first.
-    pub(crate) fn passed_over(self) -> Option<Reason> {
+    /// Returns why the next best is chosen when a candidate of this standing ranked first and was
+    /// refused.
+    pub(crate) fn passed_over(self) -> Reason {
         match self {
-            Self::Able => None,
-            Self::Unhealthy => Some(Reason::Failover),
-            Self::Full => Some(Reason::Overflow),
+            // It has been unhealthy, and comes back slowly.
+            Self::Able | Self::Unhealthy => Reason::Failover,
+            Self::Full => Reason::Overflow,
         }
     }
 }
@@ -53,6 +57,12 @@ impl Contender {
     /// Returns what settles near-ties between contenders: the least draw wins.
     pub(crate) fn draw(&self, client: ClientKey) -> u64 {
         draw(client, self.seed, self.weight)
+    }
+
+    /// Tells whether it can be chosen for a client.
+    pub(crate) fn is_able_for(&self, client: ClientKey) -> bool {
+        self.standing == Standing::Able
+            && (self.share == Share::ALL || self.share.admits(client.lot(self.seed)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::check::HealthCheck;
 use crate::geo::GeoPoint;
 use crate::name::{LabelKey, LabelValue, Line, RegionId};
 
@@ -26,6 +27,8 @@ pub struct Region {
     pub cost: Option<Cost>,
     /// Facts that geofences select regions by.
     pub labels: Labels,
+    /// How it is asked whether it is well; without, only its clients' reports tell.
+    pub check: Option<HealthCheck>,
 }
 
 impl Region {
@@ -40,6 +43,7 @@ impl Region {
             capacity: None,
             cost: None,
             labels: Labels::default(),
+            check: None,
         }
     }
 }
@@ -81,6 +85,39 @@ impl Endpoint {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the scheme, such as `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.split().0
+    }
+
+    /// Returns the host: a name, or an address, without the brackets of an IPv6 one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        // It was split before, when it was parsed.
+        split_port(self.split().1).map_or("", |(host, _)| host)
+    }
+
+    /// Returns the port, if the URL names one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        split_port(self.split().1).ok()?.1?.parse().ok()
+    }
+
+    /// Returns the path with its query; empty where there is none.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        let path = self.split().2;
+        path.split_once('#').map_or(path, |(path, _fragment)| path)
+    }
+
+    /// Splits into scheme, authority, and the rest.
+    fn split(&self) -> (&str, &str, &str) {
+        let (scheme, rest) = self.text.split_once("://").unwrap_or_default();
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        (scheme, &rest[..end], &rest[end..])
     }
 }
 

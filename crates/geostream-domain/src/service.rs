@@ -21,6 +21,8 @@ pub struct Service {
     pub geofence: Geofence,
     /// What happens when no permitted member can serve.
     pub all_down: AllDown,
+    /// How much of the service may be removed for health, if operators say nothing.
+    pub removal_budget: RemovalBudget,
 }
 
 impl Service {
@@ -32,7 +34,50 @@ impl Service {
             policy: Policy::default(),
             geofence: Geofence::default(),
             all_down: AllDown::default(),
+            removal_budget: RemovalBudget::default(),
         }
+    }
+}
+
+/// How much of a service's capacity may be removed for health, in percent: 50 by default.
+///
+/// Members count by their capacities, or all the same if any has none. The member that failed first
+/// is removed first, as long as what is removed stays within the budget; one that does not fit goes
+/// on being answered. So by default the only member of a service is never removed, one of two, one
+/// of three, and two of four. What operators drain or force down is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RemovalBudget(u8);
+
+/// A number that is no budget.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{0} is not a budget from 0 to 100 percent")]
+pub struct RemovalBudgetError(u8);
+
+impl RemovalBudget {
+    /// Takes a percentage.
+    ///
+    /// # Errors
+    ///
+    /// Refuses more than 100.
+    pub fn from_percent(percent: u8) -> Result<Self, RemovalBudgetError> {
+        if percent > 100 { Err(RemovalBudgetError(percent)) } else { Ok(Self(percent)) }
+    }
+
+    /// Returns the percentage.
+    #[must_use]
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+
+    /// Tells whether so much of so much may be removed.
+    pub(crate) fn permits(self, removed: u64, all: u64) -> bool {
+        removed * 100 <= all * u64::from(self.0)
+    }
+}
+
+impl Default for RemovalBudget {
+    fn default() -> Self {
+        Self(50)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::best::Best;
+use crate::best::{Best, SLOTS};
 use crate::config::{Config, Revision, Snapshot};
 use crate::decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
@@ -13,11 +13,12 @@ use crate::hash::stable_hash;
 use crate::latency::Rtt;
 use crate::location::Origin;
 use crate::name::ServiceId;
-use crate::observation::{Health, Observation, Observations};
+use crate::observation::{Health, Load, Observation, Observations, Share};
 use crate::operator::{Override, OverrideAction};
 use crate::pool::{Candidate, Contender, Pool, Seeker, Standing};
 use crate::region::Region;
-use crate::service::{AllDown, Member, Objective, Service};
+use crate::service::{AllDown, Member, Objective, RemovalBudget, Service};
+use crate::spill::{Room, Spill};
 use crate::time::Timestamp;
 use crate::yardstick::Yardstick;
 
@@ -76,6 +77,9 @@ pub struct ServiceTable {
     pool_by_origin: Box<[u16]>,
     last_good: BTreeSet<RegionIndex>,
     fallback: Option<Fallback>,
+    /// Members that would have been removed, if the budget permitted it.
+    retained: BTreeSet<RegionIndex>,
+    spill: Spill,
 }
 
 /// The candidates that a geofence leaves for one kind of client.
@@ -184,6 +188,11 @@ impl RoutingTable {
         self.services.get(id)
     }
 
+    /// Returns the services, in no order.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceTable> {
+        self.services.values()
+    }
+
     /// Returns the service that requests without one mean.
     #[must_use]
     pub fn default_service(&self) -> Option<&ServiceTable> {
@@ -217,6 +226,12 @@ impl RoutingTable {
             })
             .collect();
         regions.sort_by_key(|explained| (explained.rank.is_none(), explained.rank));
+        // Whoever could have served this client better than the answer was spared it.
+        for better in regions.iter_mut().take_while(|explained| explained.fate != Fate::Chosen) {
+            if chosen.is_some() && better.fate == Fate::Outranked {
+                better.fate = Fate::Spilled;
+            }
+        }
         Explanation { outcome, regions }
     }
 
@@ -236,11 +251,12 @@ impl RoutingTable {
         if let Some(rule) = service.service.geofence.forbids(origin, &region.labels) {
             return Fate::Fenced { rule };
         }
-        match candidate.map(|candidate| candidate.contender.standing) {
-            None => Fate::Drained,
-            Some(Standing::Able) => Fate::Outranked,
-            Some(Standing::Unhealthy) => Fate::Unhealthy,
-            Some(Standing::Full) => Fate::Full,
+        let Some(Candidate { contender, .. }) = candidate else { return Fate::Drained };
+        match contender.standing {
+            Standing::Able if contender.is_able_for(client.key) => Fate::Outranked,
+            Standing::Able => Fate::Recovering,
+            Standing::Unhealthy => Fate::Unhealthy,
+            Standing::Full => Fate::Full,
         }
     }
 
@@ -270,11 +286,12 @@ impl ServiceTable {
             let found = regions.binary_search_by(|entry| entry.region.id.cmp(id));
             found.expect("a valid configuration has every region that a service names")
         };
-        let members: Vec<CompiledMember<'_>> = service
+        let mut members: Vec<CompiledMember<'_>> = service
             .members
             .iter()
             .map(|(id, member)| CompiledMember::new(service, member, place_of(id), regions))
             .collect();
+        let retained = retain_over_budget(service.removal_budget, &mut members);
         let fallback = match &service.all_down {
             AllDown::Static(id) => Some(RegionIndex::new(place_of(id))),
             AllDown::FailOpen | AllDown::Closed | AllDown::LastGood => None,
@@ -305,7 +322,16 @@ impl ServiceTable {
                 region,
                 direction: regions[region.get()].region.point.into(),
             }),
+            retained,
+            spill: Spill::new(members.iter().map(CompiledMember::room), regions.len()),
         }
+    }
+
+    /// Returns the regions that go on being answered though they seem to be unhealthy, since
+    /// [`Service::removal_budget`] permits no more removals.
+    #[must_use]
+    pub fn retained(&self) -> &BTreeSet<RegionIndex> {
+        &self.retained
     }
 
     /// Returns the service's place among the table's services, in the order of their ids.
@@ -331,9 +357,7 @@ impl ServiceTable {
         let fenced = self.pool(client);
         let pool = &fenced.pool;
         if fenced.is_able {
-            let mut best = self.search(pool, client, |c| c.standing == Standing::Able);
-            let reason = best.passed_over().unwrap_or_else(|| self.reason(client));
-            return decision(&best, reason).ok_or(NoRegion::Drained);
+            return self.route_among_able(pool, client).ok_or(NoRegion::Drained);
         }
         if pool.candidates().is_empty() && !fenced.permits_fallback {
             return Err(if fenced.withholds_drained {
@@ -346,7 +370,7 @@ impl ServiceTable {
             AllDown::FailOpen => self.fail_open(pool, client),
             AllDown::LastGood => {
                 let best = self.search(pool, client, |c| self.last_good.contains(&c.region));
-                match decision(&best, Reason::LastGood) {
+                match decision(&best, 0, self.answers, Reason::LastGood) {
                     Some(decision) => Ok(decision),
                     None => self.fail_open(pool, client),
                 }
@@ -356,9 +380,29 @@ impl ServiceTable {
         }
     }
 
+    fn route_among_able(&self, pool: &Pool, client: &Client) -> Option<Decision> {
+        let mut best = self.search(pool, client, |c| c.is_able_for(client.key));
+        match best.passed_over() {
+            None => decision(&best, 0, self.answers, self.reason(client)),
+            Some(reason) if self.spill.is_limited() => {
+                let seeker = client.seeker();
+                let admits = |c: &Contender| c.is_able_for(client.key);
+                let best = pool.search(&self.yardstick, seeker, SLOTS, admits);
+                let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
+                decision(&best, place, self.answers, reason)
+            }
+            Some(reason) => decision(&best, 0, self.answers, reason),
+        }
+        // All that could serve come back slowly, and this client is among the first of none.
+        .or_else(|| {
+            let best = self.search(pool, client, |c| c.standing == Standing::Able);
+            decision(&best, 0, self.answers, Reason::Failover)
+        })
+    }
+
     fn fail_open(&self, pool: &Pool, client: &Client) -> Result<Decision, NoRegion> {
         let best = self.search(pool, client, |_| true);
-        decision(&best, Reason::FailOpen).ok_or(NoRegion::Closed)
+        decision(&best, 0, self.answers, Reason::FailOpen).ok_or(NoRegion::Closed)
     }
 
     fn answer_fallback(&self, client: &Client) -> Result<Decision, NoRegion> {
@@ -468,11 +512,26 @@ impl RegionEntry {
         }
     }
 
+    /// Tells whether it is unhealthy by what was seen, and not by an operator's word.
+    fn is_removed_for_health(&self) -> bool {
+        self.action().is_none() && self.health() == Health::Unhealthy
+    }
+
     /// Returns the share of its capacity that the region uses; `None` where either is unknown.
     #[must_use]
     pub fn used_share(&self) -> Option<f64> {
         let capacity = f64::from(self.region.capacity?.units());
         Some(self.observed?.load?.units() / capacity)
+    }
+
+    /// Returns the share of its clients that it is to have: the operator's word goes first.
+    fn share(&self) -> Share {
+        match self.action() {
+            Some(OverrideAction::Up) => Share::ALL,
+            Some(OverrideAction::Down | OverrideAction::Drain) | None => {
+                self.observed.map_or(Share::ALL, |observed| observed.share)
+            }
+        }
     }
 
     fn standing(&self) -> Standing {
@@ -502,6 +561,7 @@ impl<'a> CompiledMember<'a> {
             contender: Contender {
                 region: RegionIndex::new(place),
                 standing: entry.standing(),
+                share: entry.share(),
                 weight: member.weight.get(),
                 seed: stable_hash(id.as_str().as_bytes()),
             },
@@ -525,6 +585,28 @@ impl<'a> CompiledMember<'a> {
             },
         };
         Self { entry, candidate }
+    }
+
+    /// Returns what it can take of others' clients, or what others have to take of its own.
+    fn room(&self) -> Room {
+        let Contender { region, standing, .. } = self.candidate.contender;
+        let nothing = Room { region, displaced: 0.0, spare: Some(0.0) };
+        if self.entry.is_drained() {
+            return nothing;
+        }
+        let observed = self.entry.observed;
+        let load = observed.and_then(|observed| observed.load).map_or(0.0, Load::units);
+        let capacity = self.entry.region.capacity.map(|capacity| f64::from(capacity.units()));
+        match standing {
+            Standing::Unhealthy => Room { displaced: load, ..nothing },
+            Standing::Full => {
+                Room { displaced: capacity.map_or(0.0, |most| load - most), ..nothing }
+            }
+            Standing::Able => {
+                let own = observed.and_then(|observed| observed.own_load).map_or(load, Load::units);
+                Room { spare: capacity.map(|most| (most - own).max(0.0)), ..nothing }
+            }
+        }
     }
 
     fn is_able(&self) -> bool {
@@ -560,15 +642,46 @@ impl Client {
     }
 }
 
-/// Makes a decision of what was found, if anything was.
-fn decision(best: &Best<'_>, reason: Reason) -> Option<Decision> {
+/// Makes a decision of what was found, if anything was: the region at this place, and the others
+/// as alternatives.
+fn decision(best: &Best<'_>, place: usize, answers: usize, reason: Reason) -> Option<Decision> {
     // A client without a location has no angle, and so no estimate.
     let rtt = |angle: f32| (!angle.is_nan()).then(|| Rtt::over_angle(angle));
-    let mut found = best.regions();
-    let (region, angle) = found.next()?;
+    let (region, angle) = best.regions().nth(place)?;
     let mut alternatives = Alternatives::NONE;
-    for (region, angle) in found {
-        alternatives.push(Alternative { region, rtt: rtt(angle) });
+    for (other, angle) in best.regions().take(answers.max(place + 1)) {
+        if other != region {
+            alternatives.push(Alternative { region: other, rtt: rtt(angle) });
+        }
     }
     Some(Decision { region, rtt: rtt(angle), reason, alternatives })
+}
+
+/// Takes members back that were to be removed for health, as far as the budget does not permit it.
+fn retain_over_budget(
+    budget: RemovalBudget,
+    members: &mut [CompiledMember<'_>],
+) -> BTreeSet<RegionIndex> {
+    let sizes: Option<Vec<u64>> =
+        members.iter().map(|m| Some(m.entry.region.capacity?.units().into())).collect();
+    let sizes = sizes.unwrap_or_else(|| vec![1; members.len()]);
+    let all = sizes.iter().sum();
+    let mut failed: Vec<_> = members
+        .iter_mut()
+        .zip(sizes)
+        .filter(|(member, _)| member.entry.is_removed_for_health())
+        .collect();
+    failed.sort_by_key(|(member, _)| member.entry.observed.map(|observed| observed.since));
+    let mut removed = 0;
+    let mut retained = BTreeSet::new();
+    for (member, size) in failed {
+        if budget.permits(removed + size, all) {
+            removed += size;
+        } else {
+            let contender = &mut member.candidate.contender;
+            contender.standing = Standing::Able;
+            retained.insert(contender.region);
+        }
+    }
+    retained
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use geostream_app::{Access, Caller, Configuration, Router};
+use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
 use geostream_domain::{Flag, Timestamp};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenStore};
 use http::header::AUTHORIZATION;
@@ -47,6 +47,8 @@ pub struct Parts<S, G, C> {
     pub router: Router<G>,
     /// Changes the configuration.
     pub configuration: Configuration<S, C>,
+    /// Sees how regions are.
+    pub health: Arc<RegionHealth<C>>,
     /// Says who a token belongs to.
     pub access: Access<S, C>,
     /// Tells the time.
@@ -203,7 +205,7 @@ where
         let token = header.to_str().ok().and_then(bearer);
         let caller = token.and_then(|token| self.parts.access.authenticate(token));
         match caller {
-            Some(caller) if caller.scope >= needed => Ok(caller),
+            Some(caller) if caller.scope.permits(needed) => Ok(caller),
             Some(_) => Err(Failure::scope(needed)),
             None => Err(Failure::unauthorized("the token is not valid")),
         }

@@ -44,7 +44,9 @@ pub(crate) async fn collect(
         Poll::Ready(Some(Err(error))) => Err(error),
         Poll::Ready(Some(Ok(frame))) => {
             let rest = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;
-            rest.map(|rest| [frame.into_data().unwrap_or_default(), rest.to_bytes()].concat().into())
+            rest.map(|rest| {
+                [frame.into_data().unwrap_or_default(), rest.to_bytes()].concat().into()
+            })
         }
         Poll::Pending => {
             let whole = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;

@@ -30,6 +30,8 @@ where
             O::GetMetrics => call.no_query().map(|()| self.metrics()),
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
             O::GetStatus => call.no_query().and_then(|()| self.status()),
+            O::GetRegionHealth => call.no_query().and_then(|()| self.region_health()),
+            O::ReportOutcomes => self.take_outcomes(&call),
             O::LookUpAddress => self.look_up_address(&call),
             O::GetConfig => self.get_config(&call),
             O::PutConfig => self.put_config(&call).await,

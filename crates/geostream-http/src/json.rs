@@ -192,7 +192,6 @@ fn write_decimal<const D: u32>(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a digit is less than ten")]
 fn digit(number: u64) -> u8 {
     b'0' + (number % 10) as u8
 }

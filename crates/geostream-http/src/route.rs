@@ -258,14 +258,16 @@ pub(crate) fn write_client(
         Some(km) => object.whole(key!("accuracy_km"), u64::from(*km)),
         None => object.null(key!("accuracy_km")),
     }
-    object.plain(key!("precision"),
+    object.plain(
+        key!("precision"),
         match precision {
             Precision::Unknown => "unknown",
             Precision::Country => "country",
             Precision::City => "city",
         },
     );
-    object.plain(key!("source"),
+    object.plain(
+        key!("source"),
         match source {
             LocationSource::GeoIp => "geoip",
             LocationSource::Caller => "caller",
@@ -329,6 +331,11 @@ fn detail(
         Fate::Full => entry
             .used_share()
             .map(|share| format!("it uses {:.0} % of its capacity", share * 100.0)),
+        Fate::Recovering => {
+            let share = entry.observed?.share.fraction() * 100.0;
+            Some(format!("it comes back slowly, and has {share:.0} % of its clients by now"))
+        }
+        Fate::Spilled => Some("its spare capacity is for other clients".to_owned()),
         Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => by_operator(),
         Fate::NotMember => None,
     }
@@ -344,7 +351,7 @@ fn terms(rank: Rank) -> Terms {
     }
 }
 
-fn health(health: Health) -> &'static str {
+pub(crate) fn health(health: Health) -> &'static str {
     match health {
         Health::Unknown => "unknown",
         Health::Healthy => "healthy",
@@ -361,6 +368,6 @@ fn rounded_ms(rtt: Rtt) -> f64 {
     rounded(rtt.as_millis(), 10.0)
 }
 
-fn rounded(number: f64, per_unit: f64) -> f64 {
+pub(crate) fn rounded(number: f64, per_unit: f64) -> f64 {
     (number * per_unit).round() / per_unit
 }

@@ -52,6 +52,10 @@ pub enum Control {
     GetOpenapi,
     /// Tells how the node is.
     GetStatus,
+    /// Tells how every region is.
+    GetRegionHealth,
+    /// Takes in what came of using regions.
+    ReportOutcomes,
     /// Finds the place of an address.
     LookUpAddress,
     /// Shows the declared configuration.
@@ -125,6 +129,8 @@ impl Control {
             Self::GetMetrics => "getMetrics",
             Self::GetOpenapi => "getOpenapi",
             Self::GetStatus => "getStatus",
+            Self::GetRegionHealth => "getRegionHealth",
+            Self::ReportOutcomes => "reportOutcomes",
             Self::LookUpAddress => "lookUpAddress",
             Self::GetConfig => "getConfig",
             Self::PutConfig => "putConfig",
@@ -166,7 +172,7 @@ pub static ROUTES: &[Route] = {
     use Control as C;
     use Decide as D;
     use Operation::{Control as Do, Decide as Ask};
-    use Scope::{Admin, Operator, Viewer};
+    use Scope::{Admin, Operator, Reporter, Viewer};
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
     const POST: Method = Method::POST;
@@ -180,6 +186,8 @@ pub static ROUTES: &[Route] = {
         route(GET, "/metrics", Do(C::GetMetrics), None, NONE),
         route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
         route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
+        route(GET, "/api/v1/health/regions", Do(C::GetRegionHealth), Some(Viewer), NONE),
+        route(POST, "/api/v1/outcomes", Do(C::ReportOutcomes), Some(Reporter), BATCH),
         route(GET, "/api/v1/geoip/{address}", Do(C::LookUpAddress), Some(Viewer), NONE),
         route(GET, "/api/v1/config", Do(C::GetConfig), Some(Viewer), NONE),
         route(PUT, "/api/v1/config", Do(C::PutConfig), Some(Admin), CONFIG),

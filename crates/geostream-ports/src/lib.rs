@@ -13,6 +13,7 @@ mod config_store;
 pub mod contract;
 mod geo;
 mod last_good;
+mod prober;
 mod token_store;
 
 use std::error::Error;
@@ -24,6 +25,7 @@ pub use clock::{Clock, SystemClock};
 pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
 pub use geo::{Families, GeoDatabase, GeoLocator, Network, Place};
 pub use last_good::{LastGood, SavedTable};
+pub use prober::{Probed, Prober};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
 
 /// Something behind a port cannot be reached, or does not do its work: try again later.

@@ -68,9 +68,11 @@ impl fmt::Display for TokenId {
     }
 }
 
-/// What a token is good for; each scope includes those before it.
+/// What a token is good for; each scope but the first includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
+    /// Reports what came of using regions, and nothing else.
+    Reporter,
     /// Reads configuration, history and status.
     Viewer,
     /// Drains and restores regions.
@@ -81,17 +83,29 @@ pub enum Scope {
 
 /// A text that is no scope.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a scope is one of viewer, operator, admin")]
+#[error("a scope is one of reporter, viewer, operator, admin")]
 pub struct UnknownScope;
 
 impl Scope {
     /// Every scope, the least first.
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Reporter, Self::Viewer, Self::Operator, Self::Admin];
+
+    /// Tells whether a token of this scope may do what needs another.
+    ///
+    /// Reports can remove regions, so a viewer may not send them.
+    #[must_use]
+    pub fn permits(self, needed: Self) -> bool {
+        match needed {
+            Self::Reporter => self != Self::Viewer,
+            Self::Viewer | Self::Operator | Self::Admin => self >= needed,
+        }
+    }
 
     /// Returns the scope's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Reporter => "reporter",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",

@@ -5,6 +5,7 @@
 mod bad_input;
 mod control;
 mod decisions;
+mod health;
 mod limits;
 mod server;
 mod survival;

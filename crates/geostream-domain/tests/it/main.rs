@@ -6,5 +6,7 @@ mod allocation;
 mod decisions;
 mod diff;
 mod geometry;
+mod health;
 mod latency_fit;
+mod removal;
 mod world;

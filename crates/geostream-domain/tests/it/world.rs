@@ -7,7 +7,7 @@ use geostream_domain::{
     AllDown, Band, BandKm, Bias, Capacity, Change, Client, ClientKey, ClientSelector, Config,
     Continent, Cost, FenceRule, GeoPoint, Geofence, Health, Labels, Line, Load, Location, Member,
     Objective, Observation, Observations, Override, OverrideAction, Policy, Region, RegionId,
-    RoutingTable, Rtt, Service, ServiceTable, Timestamp, Weight,
+    RemovalBudget, RoutingTable, Rtt, Service, ServiceTable, Timestamp, Weight,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -40,6 +40,8 @@ impl World {
         service.policy = Policy { objective: self.objective, without_location: Vec::new() };
         service.geofence = self.geofence.clone();
         service.all_down = self.all_down.clone();
+        // The budget takes regions back by what else is down, so it has tests of its own.
+        service.removal_budget = RemovalBudget::from_percent(100).unwrap();
         changes.push(Change::PutService(Arc::new(service)));
         for place in &self.places {
             let Some(action) = place.overridden else { continue };
@@ -121,10 +123,15 @@ fn place() -> impl Strategy<Value = Place> {
             region.capacity = capacity.and_then(|c| Capacity::new(c).ok());
             let labels = residency.map(|r| ("residency".parse().unwrap(), r.parse().unwrap()));
             region.labels = Labels::new(labels.into_iter().collect()).unwrap();
+            // Full, but no more than that, and dead without a load: nothing is displaced, which
+            // would move clients between regions that are well.
+            let most = capacity.unwrap_or(u32::MAX);
             let observation = seen.map(|(health, load)| Observation {
-                health,
-                load: load.and_then(|units| Load::new(f64::from(units)).ok()),
-                at: Timestamp::EPOCH,
+                load: load
+                    .filter(|_| health != Health::Unhealthy)
+                    .filter(|_| overridden != Some(OverrideAction::Down))
+                    .and_then(|units| Load::new(f64::from(units.min(most))).ok()),
+                ..Observation::of(health, Timestamp::EPOCH)
             });
             let weight = Weight::new(weight).unwrap();
             let member = Member { weight, priority, bias: Bias::from_km(bias).unwrap() };

@@ -1,0 +1,232 @@
+//! Regions that die, and where their clients go.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{Home, PATIENCE, Request, Server};
+
+/// A region's server, which does what it is told.
+struct Region {
+    address: SocketAddr,
+    manner: Arc<AtomicU8>,
+}
+
+const WELL: u8 = 0;
+const BROKEN: u8 = 1;
+const SILENT: u8 = 2;
+
+impl Region {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let manner = Arc::new(AtomicU8::new(WELL));
+        let manners = Arc::clone(&manner);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let manner = Arc::clone(&manners);
+                std::thread::spawn(move || converse(&stream, &manner));
+            }
+        });
+        Self { address, manner }
+    }
+
+    fn set(&self, manner: u8) {
+        self.manner.store(manner, Ordering::SeqCst);
+    }
+}
+
+fn converse(mut stream: &TcpStream, manner: &AtomicU8) {
+    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    for line in lines.map_while(Result::ok) {
+        if !line.is_empty() {
+            continue;
+        }
+        let status = match manner.load(Ordering::SeqCst) {
+            WELL => "200 OK",
+            BROKEN => "503 Not now",
+            _ => continue,
+        };
+        if write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").is_err() {
+            return;
+        }
+    }
+}
+
+/// A server, and three regions: the first is the nearest to the client, then the second.
+struct Scene {
+    _home: Home,
+    server: Server,
+    token: String,
+    regions: Vec<Region>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let home = Home::new();
+        let server = Server::start(home.command().args(["--probe-network", "127.0.0.0/8"]));
+        let token = home.token();
+        let regions: Vec<Region> = (0..3).map(|_| Region::new()).collect();
+        let mut declared = serde_json::Map::new();
+        for (number, region) in regions.iter().enumerate() {
+            let check = json!({ "url": format!("http://{}/", region.address), "ramp_seconds": 0 });
+            let longitude = number * 10;
+            let region = json!({ "latitude": 0, "longitude": longitude, "check": check });
+            declared.insert(format!("r{number}"), region);
+        }
+        let service = json!({ "members": { "r0": {}, "r1": {}, "r2": {} } });
+        let config = json!({
+            "regions": declared,
+            "services": { "api": service },
+            "settings": { "default_service": "api" },
+        });
+        let request = Request::new("PUT", "/api/v1/config").token(&token).revision(1);
+        let answer = server.send(&request.json(&config.to_string()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let scene = Self { _home: home, server, token, regions };
+        for region in ["r0", "r1", "r2"] {
+            scene.wait_until(&format!("{region} is healthy"), |scene| {
+                scene.health(region)["health"] == "healthy"
+            });
+        }
+        scene
+    }
+
+    /// Asks for a client who is nearest to the first region.
+    fn decision(&self) -> Value {
+        let question = json!({ "location": { "latitude": 1, "longitude": 0 } });
+        let answer = self.server.route(&question.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    fn report(&self) -> Value {
+        let request = Request::new("GET", "/api/v1/health/regions").token(&self.token);
+        self.server.send(&request).json()
+    }
+
+    fn health(&self, region: &str) -> Value {
+        let report = self.report();
+        let regions = report["regions"].as_array().unwrap();
+        regions.iter().find(|seen| seen["region"] == region).cloned().unwrap_or_default()
+    }
+
+    /// Looks again and again; each look waits for an answer.
+    fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let began = begin();
+        while !is_so(self) {
+            assert!(since(began) < PATIENCE, "{what}: {:#}", self.report());
+        }
+    }
+}
+
+#[test]
+fn a_region_that_fails_is_avoided_and_comes_back() {
+    let scene = Scene::new();
+    assert_eq!(scene.decision()["region"], "r0");
+    for manner in [BROKEN, SILENT] {
+        scene.regions[0].set(manner);
+        scene.wait_until("r0 is avoided", |scene| scene.decision()["region"] == "r1");
+        assert_eq!(scene.decision()["reason"], "failover");
+        let health = scene.health("r0");
+        assert_eq!(health["health"], "unhealthy", "{health}");
+        assert_eq!(health["breaker"], "open", "{health}");
+        assert!(!health["evidence"].as_str().unwrap().is_empty(), "{health}");
+        if manner == BROKEN {
+            scene.regions[0].set(WELL);
+            scene.wait_until("r0 is back", |scene| scene.decision()["region"] == "r0");
+            assert_eq!(scene.decision()["reason"], "lowest_latency");
+        }
+    }
+    let metrics = scene.server.get("/metrics").body;
+    assert!(metrics.contains(r#"region_healthy{region="r0"} 0"#), "{metrics}");
+    assert!(metrics.contains(r#"circuit_breaker_state{region="r0"} 1"#), "{metrics}");
+}
+
+#[test]
+fn a_budget_that_is_spent_is_said() {
+    let scene = Scene::new();
+    scene.regions[0].set(BROKEN);
+    scene.wait_until("r0 is avoided", |scene| scene.decision()["region"] == "r1");
+    scene.regions[1].set(BROKEN);
+    scene.wait_until("r1 is unhealthy", |scene| scene.health("r1")["health"] == "unhealthy");
+    scene.wait_until("the budget is spent", |scene| scene.report()["budget_spent"] != json!([]));
+    let report = scene.report();
+    assert_eq!(report["budget_spent"], json!([{ "service": "api", "retained": ["r1"] }]));
+    assert_eq!(scene.decision()["region"], "r1", "one of three is removed, and no more");
+}
+
+#[test]
+fn clients_reports_remove_a_region_that_probes_call_well() {
+    let scene = Scene::new();
+    let request = json!({ "name": "gateway", "scope": "reporter" }).to_string();
+    let made = scene
+        .server
+        .send(&Request::new("POST", "/api/v1/tokens").token(&scene.token).json(&request));
+    let reporter = made.json()["token"].as_str().unwrap().to_owned();
+    let report = |outcome: &str| {
+        let outcomes: Vec<_> = (0..20)
+            .map(|_| json!({ "region": "r0", "outcome": outcome, "rtt_ms": 12.5 }))
+            .collect();
+        let outcomes = json!({ "outcomes": outcomes }).to_string();
+        let request = Request::new("POST", "/api/v1/outcomes").token(&reporter).json(&outcomes);
+        let answer = scene.server.send(&request);
+        assert_eq!(answer.json(), json!({ "accepted": 20, "unknown": [] }), "{answer:?}");
+    };
+    report("ok");
+    assert_eq!(scene.decision()["region"], "r0");
+    scene.wait_until("r0 is avoided", |scene| {
+        report("timeout");
+        scene.decision()["region"] == "r1"
+    });
+    let health = scene.health("r0");
+    assert_eq!((&health["breaker"], &health["health"]), (&"closed".into(), &"unhealthy".into()));
+
+    let config = scene.server.send(&Request::new("GET", "/api/v1/config").token(&reporter));
+    assert_eq!(config.status, 403, "a reporter reports, and nothing else");
+    let viewer = json!({ "name": "screen", "scope": "viewer" }).to_string();
+    let made = scene
+        .server
+        .send(&Request::new("POST", "/api/v1/tokens").token(&scene.token).json(&viewer));
+    let viewer = made.json()["token"].as_str().unwrap().to_owned();
+    let outcomes = json!({ "outcomes": [{ "region": "r0", "load": 3 }] }).to_string();
+    let refused =
+        scene.server.send(&Request::new("POST", "/api/v1/outcomes").token(&viewer).json(&outcomes));
+    assert_eq!(refused.status, 403, "and a viewer does not");
+}
+
+#[test]
+fn wrong_reports_are_refused_by_their_fields() {
+    let scene = Scene::new();
+    let send = |body: &Value| {
+        let request = Request::new("POST", "/api/v1/outcomes").token(&scene.token);
+        scene.server.send(&request.json(&body.to_string()))
+    };
+    let one = |outcome: Value| json!({ "outcomes": [outcome] });
+    for (body, pointer) in [
+        (json!({ "outcomes": [] }), "/outcomes"),
+        (one(json!({ "region": "R 0", "outcome": "ok" })), "/outcomes/0/region"),
+        (one(json!({ "region": "r0" })), "/outcomes/0/outcome"),
+        (one(json!({ "region": "r0", "outcome": "fine" })), "/outcomes/0/outcome"),
+        (one(json!({ "region": "r0", "load": -1 })), "/outcomes/0/load"),
+        (one(json!({ "region": "r0", "outcome": "ok", "rtt_ms": -1 })), "/outcomes/0/rtt_ms"),
+    ] {
+        send(&body).expect_problem(400, "invalid-request", pointer);
+    }
+    let unknown = send(&one(json!({ "region": "atlantis", "outcome": "ok" })));
+    assert_eq!(unknown.json(), json!({ "accepted": 0, "unknown": ["atlantis"] }));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
+fn since(began: Instant) -> Duration {
+    began.elapsed()
+}

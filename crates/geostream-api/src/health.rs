@@ -1,0 +1,103 @@
+//! How regions are, and what is reported of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// How every region is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthReport {
+    /// The regions in the order of their ids.
+    pub regions: Vec<RegionHealth>,
+    /// Services whose removal budget is spent: some of their regions go on being answered though
+    /// they seem to be unhealthy.
+    pub budget_spent: Vec<BudgetSpent>,
+}
+
+/// A service whose removal budget is spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetSpent {
+    /// The service.
+    pub service: String,
+    /// The regions that go on being answered.
+    pub retained: Vec<String>,
+}
+
+/// How a region is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionHealth {
+    /// The region.
+    pub region: String,
+    /// `healthy`, `unhealthy`, or `unknown` as long as nobody has looked.
+    pub health: String,
+    /// What the breaker of its probes says: `closed`, `open` or `half_open`; null for a region that
+    /// is not probed.
+    pub breaker: Option<String>,
+    /// How many probes in a row have failed, while that is not yet believed.
+    pub failures: u8,
+    /// The share of its clients that it is to have, 0 to 1: it grows while the region comes back.
+    pub share: f64,
+    /// Whether it would be taken for dead, if this node saw anybody else well.
+    pub abstains: bool,
+    /// Its load in the unit of its capacity.
+    pub load: Option<f64>,
+    /// Since when its health is what it is.
+    pub since: Option<Time>,
+    /// Why its health is what it is; empty as long as nothing has changed.
+    pub evidence: String,
+    /// What an operator has said of it: `drain`, `up` or `down`.
+    #[serde(rename = "override")]
+    pub overridden: Option<String>,
+}
+
+/// Up to 1,000 outcomes at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomesRequest {
+    /// The outcomes.
+    pub outcomes: Vec<OutcomeReport>,
+}
+
+/// What came of using a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeReport {
+    /// The region.
+    pub region: String,
+    /// Whether it served, or how it failed; without, only its load is reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeKind>,
+    /// The round-trip time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// The region's load in the unit of its capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
+}
+
+/// Whether a region served, or how it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// It served.
+    Ok,
+    /// Nothing came in time.
+    Timeout,
+    /// It could not be connected to.
+    Connect,
+    /// The connection was cut.
+    Reset,
+    /// TLS failed.
+    Tls,
+    /// It answered that it cannot serve, as by a status from 500 up.
+    ServerError,
+}
+
+/// What became of reported outcomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomesAnswer {
+    /// How many were taken in.
+    pub accepted: usize,
+    /// The regions of the others: there are none of these ids.
+    pub unknown: Vec<String>,
+}

@@ -1,0 +1,299 @@
+//! Watching the regions' health, and telling the routing table of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use geostream_domain::{
+    BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
+    ProbeOutcome, RegionId, Timestamp, WatchOutput, WatchedHealth,
+};
+use geostream_ports::{Clock, Probed, Prober};
+use tokio::sync::{Notify, broadcast};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use crate::load::Loads;
+use crate::publisher::Publisher;
+
+/// What is seen of the regions: it takes reports, and tells how all are.
+#[derive(Debug)]
+pub struct RegionHealth<C> {
+    seen: Mutex<Seen>,
+    /// Something was handed in that may have to be acted on.
+    handed_in: Notify,
+    events: broadcast::Sender<HealthEvent>,
+    publisher: Arc<Publisher<C>>,
+    clock: C,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    watch: HealthWatch,
+    loads: Loads,
+    regions: BTreeMap<RegionId, Observation>,
+    /// Why each region's health is what it is.
+    evidence: BTreeMap<RegionId, String>,
+}
+
+/// A region's health has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// What has changed.
+    pub change: HealthChange,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a client, a gateway or a region itself reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The region.
+    pub region: RegionId,
+    /// Whether it served; `None` where only its load is reported.
+    pub is_well: Option<bool>,
+    /// The region's load, in the unit of its capacity.
+    pub load: Option<Load>,
+}
+
+/// How a region is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionStatus {
+    /// The region.
+    pub region: RegionId,
+    /// How the watch sees it.
+    pub watched: WatchedHealth,
+    /// What the routing table knows of it.
+    pub observed: Option<Observation>,
+    /// Why its health is what it is; empty as long as nothing has changed.
+    pub evidence: String,
+}
+
+/// The events that a slow listener may be behind before it misses some.
+const EVENTS: usize = 1_024;
+
+/// How often loads and growing shares are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+impl<C: Clock> RegionHealth<C> {
+    /// Knows nothing yet; the seed spreads probes over time.
+    #[must_use]
+    pub fn new(publisher: Arc<Publisher<C>>, clock: C, seed: u64) -> Self {
+        let seen = Seen { watch: HealthWatch::new(seed), ..Seen::default() };
+        let (events, _) = broadcast::channel(EVENTS);
+        Self { seen: Mutex::new(seen), handed_in: Notify::new(), events, publisher, clock }
+    }
+
+    /// Takes in reports, and returns those that are of regions which are not there.
+    pub fn report(&self, outcomes: &[Outcome]) -> Vec<RegionId> {
+        let now = self.clock.now();
+        let mut unknown = Vec::new();
+        let mut seen = self.seen();
+        for Outcome { region, is_well, load } in outcomes {
+            let is_known = match is_well {
+                Some(is_well) => seen.watch.handle_report(region, *is_well, now),
+                None => seen.watch.watches(region),
+            };
+            if !is_known {
+                unknown.push(region.clone());
+            } else if let Some(load) = load {
+                seen.loads.report(region, *load, now);
+            }
+        }
+        drop(seen);
+        self.handed_in.notify_one();
+        unknown
+    }
+
+    /// Returns how each region is, in the order of their ids.
+    #[must_use]
+    pub fn regions(&self) -> Vec<RegionStatus> {
+        let seen = self.seen();
+        let regions = seen.watch.regions(self.clock.now());
+        regions
+            .map(|(region, watched)| RegionStatus {
+                region: region.clone(),
+                watched,
+                observed: seen.regions.get(region).copied(),
+                evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// Returns what will change from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<HealthEvent> {
+        self.events.subscribe()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // A panic leaves at worst one region's evidence half taken in.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Probes regions and publishes what comes of it.
+#[derive(Debug)]
+pub struct HealthDriver<P, C> {
+    health: Arc<RegionHealth<C>>,
+    prober: Arc<P>,
+    probes: JoinSet<(RegionId, ProbeId, Probed)>,
+    next_tick: Instant,
+}
+
+impl<P: Prober, C: Clock> HealthDriver<P, C> {
+    /// Drives what this health's regions need, by this prober.
+    pub fn new(health: Arc<RegionHealth<C>>, prober: P) -> Self {
+        let next_tick = health.clock.now();
+        Self { health, prober: Arc::new(prober), probes: JoinSet::new(), next_tick }
+    }
+
+    /// Goes on for ever.
+    pub async fn run(mut self) {
+        let mut configured = self.health.publisher.configured();
+        self.configure();
+        loop {
+            let next = self.act();
+            tokio::select! {
+                Some(probed) = self.probes.join_next() => self.take_in(probed),
+                () = sleep_until(next.into()) => {}
+                () = self.health.handed_in.notified() => {}
+                Ok(()) = configured.changed() => self.configure(),
+            }
+        }
+    }
+
+    fn take_in(&self, probed: Result<(RegionId, ProbeId, Probed), tokio::task::JoinError>) {
+        match probed {
+            Ok((region, id, Probed { outcome, load })) => {
+                if let ProbeOutcome::Well(took) = outcome {
+                    let took = took.as_secs_f64();
+                    let region = region.to_string();
+                    metrics::histogram!("region_probe_duration_seconds", "region" => region)
+                        .record(took);
+                }
+                let now = self.health.clock.now();
+                let mut seen = self.health.seen();
+                seen.watch.handle_outcome(&region, id, outcome, now);
+                if let Some(load) = load {
+                    seen.loads.report(&region, load, now);
+                }
+            }
+            Err(error) => tracing::error!(%error, "a probe could not be finished"),
+        }
+    }
+
+    /// Watches what is configured by now.
+    fn configure(&self) {
+        let RegionHealth { publisher, clock, .. } = &*self.health;
+        let snapshot = publisher.snapshot();
+        let mut seen = self.health.seen();
+        let Seen { watch, regions, .. } = &mut *seen;
+        let known = |id: &RegionId| regions.get(id).map_or(Health::Unknown, |seen| seen.health);
+        watch.handle_config(&snapshot.config, known, clock.now());
+    }
+
+    /// Does what is due, and returns when something will be.
+    fn act(&mut self) -> Instant {
+        let RegionHealth { publisher, clock, events, .. } = &*self.health;
+        let now = clock.now();
+        let mut seen = self.health.seen();
+        seen.watch.handle_timeout(now);
+        let mut changes = Vec::new();
+        while let Some(output) = seen.watch.poll_output() {
+            match output {
+                WatchOutput::Probe { region, check, id } => {
+                    let prober = Arc::clone(&self.prober);
+                    self.probes.spawn(async move {
+                        let probed = prober.probe(&check).await;
+                        (region, id, probed)
+                    });
+                }
+                WatchOutput::Changed(change) => changes.push(change),
+            }
+        }
+        let is_tick = now >= self.next_tick;
+        if is_tick {
+            self.next_tick = now + TICK;
+            publisher.measure(&mut seen.loads);
+        }
+        if is_tick || !changes.is_empty() {
+            let wall = clock.wall();
+            seen.note(&changes, now, wall);
+            publisher.observe(seen.observations());
+            seen.show(now);
+            for change in changes {
+                let HealthChange { region, from, to, evidence } = &change;
+                tracing::info!(%region, ?from, ?to, %evidence, "health changed");
+                // Nobody has to listen.
+                let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
+            }
+        }
+        seen.watch.poll_timeout().map_or(self.next_tick, |due| due.min(self.next_tick))
+    }
+}
+
+impl Seen {
+    /// Brings what is observed up to date.
+    fn note(&mut self, changes: &[HealthChange], now: Instant, wall: Timestamp) {
+        for HealthChange { region, evidence, .. } in changes {
+            self.evidence.insert(region.clone(), evidence.to_string());
+        }
+        let mut before = std::mem::take(&mut self.regions);
+        for (id, watched) in self.watch.regions(now) {
+            let old = before.remove(id);
+            let load = self.loads.of(id, now);
+            let is_same = |old: &Observation| old.health == watched.health;
+            let observation = match old {
+                // What it had when it died is what others have to take.
+                Some(old) if watched.health == Health::Unhealthy => Observation {
+                    health: watched.health,
+                    since: if is_same(&old) { old.since } else { wall },
+                    at: wall,
+                    ..old
+                },
+                old => Observation {
+                    health: watched.health,
+                    share: watched.share,
+                    since: old.filter(is_same).map_or(wall, |old| old.since),
+                    load: load.map(|load| load.all),
+                    own_load: load.map(|load| load.own),
+                    at: wall,
+                },
+            };
+            self.regions.insert(id.clone(), observation);
+        }
+        let Self { evidence, regions, .. } = self;
+        evidence.retain(|region, _| regions.contains_key(region));
+    }
+
+    /// Shows in the metrics how the regions are.
+    fn show(&self, now: Instant) {
+        for (region, watched) in self.watch.regions(now) {
+            let gauge = |name: &'static str, value: f64| {
+                metrics::gauge!(name, "region" => region.to_string()).set(value);
+            };
+            gauge(
+                "region_healthy",
+                match watched.health {
+                    Health::Healthy | Health::Unknown => 1.0,
+                    Health::Unhealthy => 0.0,
+                },
+            );
+            match watched.breaker {
+                Some(BreakerState::Closed) => gauge("circuit_breaker_state", 0.0),
+                Some(BreakerState::Open) => gauge("circuit_breaker_state", 1.0),
+                Some(BreakerState::HalfOpen) => gauge("circuit_breaker_state", 2.0),
+                None => {}
+            }
+        }
+    }
+
+    fn observations(&self) -> Observations {
+        let mut observations = Observations::default();
+        for (region, observation) in &self.regions {
+            observations.note(region.clone(), *observation);
+        }
+        observations
+    }
+}

@@ -1,0 +1,147 @@
+//! How much load regions have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use geostream_domain::{Load, RegionId};
+
+/// Counts the clients that a region was answered to.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// For whom it ranked first.
+    own: AtomicU64,
+    /// Who were sent past a region that could not serve them.
+    spilled: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn count(&self, is_own: bool) {
+        let counter = if is_own { &self.own } else { &self.spilled };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> [u64; 2] {
+        [&self.own, &self.spilled].map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+/// The regions' loads: what each reports, or else the clients a second that this node has sent it.
+#[derive(Debug, Default)]
+pub(crate) struct Loads {
+    regions: BTreeMap<RegionId, Known>,
+    measured: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    tallied: [u64; 2],
+    /// Clients a second, own and spilled, averaged over some seconds.
+    rates: [f64; 2],
+    reported: Option<(Load, Instant)>,
+}
+
+/// The load of a region, and how much of it is from its own clients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RegionLoad {
+    pub(crate) all: Load,
+    pub(crate) own: Load,
+}
+
+/// The seconds over which rates are averaged.
+const AVERAGED: f64 = 5.0;
+
+/// How long a report is believed.
+const REPORT_HOLDS: Duration = Duration::from_secs(30);
+
+impl Loads {
+    /// Notes what a region reports.
+    pub(crate) fn report(&mut self, region: &RegionId, load: Load, now: Instant) {
+        self.regions.entry(region.clone()).or_default().reported = Some((load, now));
+    }
+
+    /// Takes in what was counted since the last time.
+    pub(crate) fn measure<'a>(
+        &mut self,
+        tallies: impl Iterator<Item = (&'a RegionId, &'a Arc<Tally>)>,
+        now: Instant,
+    ) {
+        let elapsed = self.measured.map(|before| now.saturating_duration_since(before));
+        self.measured = Some(now);
+        let mut regions = std::mem::take(&mut self.regions);
+        for (id, tally) in tallies {
+            let mut known = regions.remove(id).unwrap_or_default();
+            known.take_in(tally.read(), elapsed);
+            self.regions.insert(id.clone(), known);
+        }
+    }
+
+    /// Returns a region's load; `None` as long as there is nothing to tell it by.
+    pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<RegionLoad> {
+        let known = self.regions.get(region)?;
+        let [own, spilled] = known.rates;
+        let decided = own + spilled;
+        let share = if decided > 0.0 { own / decided } else { 1.0 };
+        let reported = known.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
+        let all = reported.map_or(decided, |(load, _)| load.units());
+        Some(RegionLoad { all: Load::new(all).ok()?, own: Load::new(all * share).ok()? })
+    }
+}
+
+impl Known {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "as many clients as that never come in a second"
+    )]
+    fn take_in(&mut self, tallied: [u64; 2], elapsed: Option<Duration>) {
+        if let Some(seconds) = elapsed.map(|elapsed| elapsed.as_secs_f64())
+            && seconds > 0.0
+        {
+            let weight = 1.0 - (-seconds / AVERAGED).exp();
+            for (place, rate) in self.rates.iter_mut().enumerate() {
+                // A tally that begins anew is of a region that was away.
+                let counted = tallied[place].saturating_sub(self.tallied[place]);
+                *rate += (counted as f64 / seconds - *rate) * weight;
+            }
+        }
+        self.tallied = tallied;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_what_is_counted_and_reports_go_first() {
+        let region: RegionId = "eu".parse().unwrap();
+        let tally = Arc::new(Tally::default());
+        let mut loads = Loads::default();
+        let mut now = start();
+        for _ in 0..60 {
+            loads.measure([(&region, &tally)].into_iter(), now);
+            now += Duration::from_secs(1);
+            for _ in 0..40 {
+                tally.count(true);
+            }
+            for _ in 0..10 {
+                tally.count(false);
+            }
+        }
+        let load = loads.of(&region, now).unwrap();
+        assert!((load.all.units() - 50.0).abs() < 0.1, "{load:?}");
+        assert!((load.own.units() - 40.0).abs() < 0.1, "{load:?}");
+
+        loads.report(&region, Load::new(500.0).unwrap(), now);
+        let load = loads.of(&region, now).unwrap();
+        assert!((load.own.units() - 400.0).abs() < 1.0, "by the same share: {load:?}");
+        let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
+        assert!(later.all.units() < 51.0, "a report does not hold for ever: {later:?}");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+}

@@ -1,0 +1,488 @@
+//! Whether one region is well, by what its probes answer and what its clients report.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::breaker::{Breaker, BreakerRules, BreakerState};
+use crate::chance::Chance;
+use crate::check::CheckTiming;
+use crate::observation::{Health, Share};
+use crate::reports::Reports;
+
+/// Watches one region.
+///
+/// Probes and reports are separate evidence, each with a breaker of its own; the region is well
+/// while neither is open. A first failure, or a silence, brings the next probes forward.
+#[derive(Clone, Debug)]
+pub struct HealthMonitor {
+    /// `None` for a region that is not probed.
+    timing: Option<CheckTiming>,
+    probes: Breaker,
+    reports: Reports,
+    schedule: Schedule,
+    flaps: Flaps,
+    /// When the first failure of the present run was asked for.
+    run_began: Option<Instant>,
+    abstains: bool,
+    is_known: bool,
+    ramp_began: Option<Instant>,
+    announced: Health,
+    outputs: VecDeque<MonitorOutput>,
+}
+
+/// What a monitor wants to be done or known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MonitorOutput {
+    /// Ask the region, and hand in what comes of it, with this number.
+    Probe(ProbeId),
+    /// The region's health is another.
+    Changed {
+        /// What it was.
+        from: Health,
+        /// What it is.
+        to: Health,
+        /// Why.
+        evidence: Evidence,
+    },
+}
+
+/// The number of a probe, which its region's other probes do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeId(u64);
+
+/// What a probe was answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ProbeOutcome {
+    /// The region is well, and took this long to say so.
+    Well(Duration),
+    /// It is not.
+    Failed(ProbeFailure),
+}
+
+/// What was wrong with a probe's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeFailure {
+    /// The connection was refused.
+    Refused,
+    /// The connection was cut.
+    Reset,
+    /// Nothing came in time.
+    Timeout,
+    /// There is no way to the address.
+    Unreachable,
+    /// The name has no address.
+    Name,
+    /// The certificate is not valid, or TLS failed otherwise.
+    Tls,
+    /// The status is not one of those that are well.
+    Status(u16),
+    /// The body does not hold what it should.
+    Body,
+    /// What came is not the protocol.
+    Protocol,
+    /// The configuration does not permit probes to the address.
+    Forbidden,
+}
+
+impl fmt::Display for ProbeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::Reset => f.write_str("connection reset"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Unreachable => f.write_str("unreachable"),
+            Self::Name => f.write_str("its name has no address"),
+            Self::Tls => f.write_str("TLS failed"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Body => f.write_str("the body does not hold what it should"),
+            Self::Protocol => f.write_str("not the expected protocol"),
+            Self::Forbidden => f.write_str("probes to its address are not permitted"),
+        }
+    }
+}
+
+/// Why a region's health is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// So many probes in a row have failed, the last one by this.
+    ProbesFailed(u8, ProbeFailure),
+    /// So many probes in a row were well.
+    ProbesWell(u8),
+    /// So many of so many reports in a second were of failures.
+    ReportsFailed(u32, u32),
+    /// The reports of a trial were well, or none came.
+    ReportsWell,
+    /// It has rested long enough to be tried again.
+    Rested,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProbesFailed(1, failure) => write!(f, "a probe failed: {failure}"),
+            Self::ProbesFailed(run, failure) => {
+                write!(f, "{run} probes in a row failed, the last one: {failure}")
+            }
+            Self::ProbesWell(1) => f.write_str("a probe was well"),
+            Self::ProbesWell(run) => write!(f, "{run} probes in a row were well"),
+            Self::ReportsFailed(failed, all) => {
+                write!(f, "{failed} of {all} reported outcomes were failures")
+            }
+            Self::ReportsWell => f.write_str("outcomes are well again"),
+            Self::Rested => f.write_str("it has rested, and a few clients try it"),
+        }
+    }
+}
+
+/// Whether anybody else is well: who sees everything fail has lost its own network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Nothing else is watched.
+    Alone,
+    /// Others are watched, and this is when one of them was last well.
+    Others(Option<Instant>),
+}
+
+/// The time from one probe to the next while something seems to be wrong.
+pub const CONFIRM_GAP: Duration = Duration::from_millis(200);
+
+/// The most probes of one region that are under way at once.
+const MOST_IN_FLIGHT: usize = 8;
+
+/// The share of clients that a region begins a slow start with.
+const FIRST_SHARE: f64 = 0.1;
+
+/// The share of clients that try a region whose clients have reported failures.
+const TRIAL_SHARE: f64 = 0.05;
+
+impl HealthMonitor {
+    /// Begins to watch a region of which this is known; one without a timing is not probed.
+    ///
+    /// The first probes of many regions are spread over the interval by their seeds.
+    #[must_use]
+    pub fn new(timing: Option<CheckTiming>, known: Health, seed: u64, now: Instant) -> Self {
+        let defaults = timing.unwrap_or_default();
+        let rules = BreakerRules {
+            threshold: defaults.fall(),
+            trials: defaults.rise(),
+            ..BreakerRules::default()
+        };
+        let mut probes = Breaker::new(rules);
+        // Without probes nobody would ever close it again.
+        if known == Health::Unhealthy && timing.is_some() {
+            probes.open(now);
+        }
+        let mut chance = Chance::new(seed);
+        let first = now + defaults.interval().mul_f64(chance.fraction());
+        let mut monitor = Self {
+            timing,
+            probes,
+            reports: Reports::new(),
+            schedule: Schedule::new(first, chance),
+            flaps: Flaps::default(),
+            run_began: None,
+            abstains: false,
+            is_known: known == Health::Healthy,
+            ramp_began: None,
+            announced: Health::Unknown,
+            outputs: VecDeque::new(),
+        };
+        monitor.announced = monitor.health();
+        monitor
+    }
+
+    /// Notes what became of a probe.
+    ///
+    /// A probe that has timed out speaks for those that were sent while it was waited for and have
+    /// not been answered either: so a silence takes no longer to believe than a refusal.
+    pub fn handle_outcome(
+        &mut self,
+        id: ProbeId,
+        outcome: ProbeOutcome,
+        witness: Witness,
+        now: Instant,
+    ) {
+        let sent = self.schedule.take(id);
+        match outcome {
+            ProbeOutcome::Well(took) => {
+                self.schedule.usual = self.schedule.usual.mul_f64(0.8) + took.mul_f64(0.2);
+                self.handle_well(now);
+            }
+            ProbeOutcome::Failed(failure) => {
+                // Without a time it was spoken for by another that timed out.
+                let Some(sent) = sent else { return };
+                self.handle_failure(failure, sent, witness, now);
+                if failure == ProbeFailure::Timeout {
+                    while let Some(sent) = self.schedule.take_silent(now) {
+                        self.handle_failure(failure, sent, witness, now);
+                    }
+                }
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    fn handle_well(&mut self, now: Instant) {
+        self.run_began = None;
+        self.abstains = false;
+        self.is_known = true;
+        let before = self.probes.state();
+        self.probes.handle_success(now);
+        if before != BreakerState::Closed && self.probes.state() == BreakerState::Closed {
+            self.come_back(now);
+        }
+        let run = self.timing.unwrap_or_default().rise();
+        self.announce(Evidence::ProbesWell(if before == BreakerState::Closed { 1 } else { run }));
+    }
+
+    fn handle_failure(
+        &mut self,
+        failure: ProbeFailure,
+        sent: Instant,
+        witness: Witness,
+        now: Instant,
+    ) {
+        let began = *self.run_began.get_or_insert(sent);
+        let fall = self.timing.unwrap_or_default().fall();
+        let is_last =
+            self.probes.state() == BreakerState::Closed && self.probes.failures() + 1 >= fall;
+        self.abstains = is_last && !witness.speaks_since(began);
+        if self.abstains {
+            return;
+        }
+        self.probes.handle_failure(now);
+        if is_last {
+            if let Some(rest) = self.flaps.handle_removal(now) {
+                self.probes.punish(rest, now);
+            }
+            self.announce(Evidence::ProbesFailed(fall, failure));
+        }
+    }
+
+    /// Notes what a client has reported of the region.
+    pub fn handle_report(&mut self, is_well: bool, witness: Witness, now: Instant) {
+        let before = self.reports.state();
+        self.reports.handle(is_well, witness, now);
+        match (before, self.reports.state()) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                if let Some(rest) = self.flaps.handle_removal(now) {
+                    self.reports.punish(rest, now);
+                }
+            }
+            (BreakerState::HalfOpen, BreakerState::Closed) => self.come_back(now),
+            _ => self.is_known |= is_well,
+        }
+        self.announce(self.reports.evidence());
+    }
+
+    /// Does what is due: sends probes, ends rests.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.probes.handle_timeout(now);
+        let before = self.reports.state();
+        self.reports.handle_timeout(now);
+        if before == BreakerState::HalfOpen && self.reports.state() == BreakerState::Closed {
+            self.come_back(now);
+        }
+        self.announce(self.reports.evidence());
+        if self.ramp_began.is_some() && self.share(now) == Share::ALL {
+            self.ramp_began = None;
+        }
+        let Some(timing) = self.timing else { return };
+        let doubts = self.doubts(timing, now);
+        if let Some(id) = self.schedule.send(timing, doubts, now) {
+            self.outputs.push_back(MonitorOutput::Probe(id));
+        }
+    }
+
+    /// Returns when [`HealthMonitor::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let probe = self.timing.and_then(|timing| self.schedule.due(timing, self.may_doubt()));
+        [probe, self.probes.poll_timeout(), self.reports.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Returns what is to be done or known, in order.
+    pub fn poll_output(&mut self) -> Option<MonitorOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns whether the region is well.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let is_open = |state| state == BreakerState::Open;
+        if self.probes.state() != BreakerState::Closed || is_open(self.reports.state()) {
+            Health::Unhealthy
+        } else if self.is_known {
+            Health::Healthy
+        } else {
+            Health::Unknown
+        }
+    }
+
+    /// Returns the share of its clients that the region is to have: less than all of them while it
+    /// comes back.
+    #[must_use]
+    pub fn share(&self, now: Instant) -> Share {
+        if self.reports.state() == BreakerState::HalfOpen {
+            return Share::new(TRIAL_SHARE);
+        }
+        let Some(began) = self.ramp_began else { return Share::ALL };
+        let ramp = self.timing.unwrap_or_default().ramp();
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= ramp {
+            return Share::ALL;
+        }
+        Share::new((elapsed.as_secs_f64() / ramp.as_secs_f64()).max(FIRST_SHARE))
+    }
+
+    /// Returns the breaker of its probes.
+    #[must_use]
+    pub fn probes(&self) -> &Breaker {
+        &self.probes
+    }
+
+    /// Tells whether it would be taken for dead, if anybody else were well.
+    #[must_use]
+    pub fn abstains(&self) -> bool {
+        self.abstains
+    }
+
+    /// Tells whether it is coming back.
+    #[must_use]
+    pub fn is_ramping(&self) -> bool {
+        self.ramp_began.is_some()
+    }
+
+    /// Tells whether more probes would make clear what seems to be wrong.
+    fn may_doubt(&self) -> bool {
+        self.probes.state() == BreakerState::Closed && !self.abstains
+    }
+
+    fn doubts(&self, timing: CheckTiming, now: Instant) -> bool {
+        let is_wrong = self.probes.failures() > 0 || self.schedule.is_silent(timing, now);
+        self.may_doubt() && is_wrong
+    }
+
+    fn come_back(&mut self, now: Instant) {
+        self.flaps.handle_return(now);
+        self.ramp_began = Some(now);
+    }
+
+    fn announce(&mut self, evidence: Evidence) {
+        let (from, to) = (self.announced, self.health());
+        if from != to {
+            self.announced = to;
+            self.outputs.push_back(MonitorOutput::Changed { from, to, evidence });
+        }
+    }
+}
+
+impl Witness {
+    /// Tells whether somebody has been well since a moment, or nobody else could be.
+    pub(crate) fn speaks_since(self, moment: Instant) -> bool {
+        match self {
+            Self::Alone => true,
+            Self::Others(last) => last.is_some_and(|last| last >= moment),
+        }
+    }
+}
+
+/// When probes are sent.
+#[derive(Clone, Debug)]
+struct Schedule {
+    next: Instant,
+    last: Option<Instant>,
+    in_flight: Vec<(ProbeId, Instant)>,
+    next_id: u64,
+    /// How long an answer usually takes.
+    usual: Duration,
+    chance: Chance,
+}
+
+impl Schedule {
+    fn new(first: Instant, chance: Chance) -> Self {
+        let (last, in_flight) = (None, Vec::new());
+        Self { next: first, last, in_flight, next_id: 0, usual: Duration::ZERO, chance }
+    }
+
+    /// Sends a probe if one is due: the next one then follows soon if there are doubts.
+    fn send(&mut self, timing: CheckTiming, doubts: bool, now: Instant) -> Option<ProbeId> {
+        if doubts && let Some(last) = self.last {
+            self.next = self.next.min(last + CONFIRM_GAP);
+        }
+        if now < self.next || self.in_flight.len() >= MOST_IN_FLIGHT {
+            return None;
+        }
+        let id = ProbeId(self.next_id);
+        self.next_id += 1;
+        self.in_flight.push((id, now));
+        self.last = Some(now);
+        // Always a little early, so that many do not fall into step.
+        let jitter = 1.0 - 0.1 * self.chance.fraction();
+        self.next = now + if doubts { CONFIRM_GAP } else { timing.interval().mul_f64(jitter) };
+        Some(id)
+    }
+
+    /// Returns when to look again: for a silence as well, if it would raise doubts.
+    fn due(&self, timing: CheckTiming, may_doubt: bool) -> Option<Instant> {
+        if self.in_flight.len() >= MOST_IN_FLIGHT {
+            // The next outcome comes first.
+            return None;
+        }
+        let silent = self.in_flight.first().filter(|_| may_doubt);
+        let silent = silent.map(|(_, sent)| *sent + self.patience(timing));
+        // What is sent because of a silence keeps its distance from the probe before.
+        let confirm = self.last.zip(silent).map(|(last, silent)| silent.max(last + CONFIRM_GAP));
+        Some(confirm.map_or(self.next, |confirm| confirm.min(self.next)))
+    }
+
+    /// How long an answer may take before it is missed: longer where answers usually take long.
+    fn patience(&self, timing: CheckTiming) -> Duration {
+        CONFIRM_GAP.max(self.usual * 3).min(timing.timeout())
+    }
+
+    fn is_silent(&self, timing: CheckTiming, now: Instant) -> bool {
+        let patience = self.patience(timing);
+        self.in_flight.iter().any(|(_, sent)| now.saturating_duration_since(*sent) >= patience)
+    }
+
+    fn take(&mut self, id: ProbeId) -> Option<Instant> {
+        let place = self.in_flight.iter().position(|(sent, _)| *sent == id)?;
+        Some(self.in_flight.remove(place).1)
+    }
+
+    /// Takes a probe that should have been answered by now.
+    fn take_silent(&mut self, now: Instant) -> Option<Instant> {
+        let is_silent = |sent: &Instant| now.saturating_duration_since(*sent) >= CONFIRM_GAP;
+        let place = self.in_flight.iter().position(|(_, sent)| is_silent(sent))?;
+        Some(self.in_flight.remove(place).1)
+    }
+}
+
+/// How often a region was removed lately, and what that costs it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flaps {
+    count: u32,
+    returned: Option<Instant>,
+}
+
+impl Flaps {
+    /// A region that comes back and stays for so long has a clean slate.
+    const MEMORY: Duration = Duration::from_secs(600);
+    const FIRST_REST: Duration = Duration::from_secs(30);
+    const LONGEST_REST: Duration = Duration::from_secs(900);
+
+    /// Notes a removal, and returns how long the region has to stay away: nothing the first time,
+    /// then 2 and 8 minutes, and 15 from then on.
+    fn handle_removal(&mut self, now: Instant) -> Option<Duration> {
+        let is_flap = self.returned.is_some_and(|returned| now < returned + Self::MEMORY);
+        self.count = if is_flap { self.count + 1 } else { 0 };
+        let rest = Self::FIRST_REST * 4_u32.saturating_pow(self.count.min(4));
+        (self.count > 0).then(|| rest.min(Self::LONGEST_REST))
+    }
+
+    fn handle_return(&mut self, now: Instant) {
+        self.returned = Some(now);
+    }
+}

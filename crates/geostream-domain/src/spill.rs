@@ -1,0 +1,81 @@
+//! Where the clients of a region go that cannot serve them.
+
+use crate::hash::ClientKey;
+use crate::table::RegionIndex;
+
+/// Spreads displaced clients over the next regions up to what each can take.
+///
+/// Each region takes a fixed fraction of all displaced clients: its spare capacity over the
+/// displaced load. A client holds one number from 0 to 1 for all regions, and goes down its own
+/// order until the fractions add up to more than its number. So whatever the orders of the clients
+/// are, no region is given more than its fraction, and all are placed as long as there is room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spill {
+    /// By the regions' index; empty where nothing limits.
+    fractions: Box<[f64]>,
+}
+
+/// What a member can take, or no longer takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) region: RegionIndex,
+    /// The load whose clients have to go elsewhere.
+    pub(crate) displaced: f64,
+    /// The load that it can take beside its own; `None` if nothing limits it.
+    pub(crate) spare: Option<f64>,
+}
+
+/// How much of the spare capacity is given away while that suffices: what is spread by chance
+/// lands a little unevenly.
+const HEADROOM: f64 = 0.9;
+
+/// Tells the lots of displaced clients from others.
+const PURPOSE: u64 = 0x7370_696c_6c5f_7631;
+
+impl Spill {
+    pub(crate) fn new(rooms: impl Iterator<Item = Room> + Clone, regions: usize) -> Self {
+        let displaced: f64 = rooms.clone().map(|room| room.displaced).sum();
+        let spare: f64 = rooms.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
+        if displaced <= 0.0 || spare <= 0.0 || rooms.clone().all(|room| room.spare.is_none()) {
+            return Self::default();
+        }
+        // Where there is too little room, all are overloaded alike.
+        let given = if spare * HEADROOM >= displaced { HEADROOM } else { displaced / spare };
+        let mut fractions = vec![0.0; regions].into_boxed_slice();
+        for room in rooms {
+            fractions[room.region.get()] = match room.spare {
+                Some(spare) => spare * given / displaced,
+                None => 1.0,
+            };
+        }
+        Self { fractions }
+    }
+
+    pub(crate) fn is_limited(&self) -> bool {
+        !self.fractions.is_empty()
+    }
+
+    /// Returns the place in the client's order at which it is taken; the first one if there is no
+    /// room within the order.
+    pub(crate) fn place(
+        &self,
+        order: impl Iterator<Item = RegionIndex>,
+        client: ClientKey,
+    ) -> usize {
+        let number = unit(client.lot(PURPOSE));
+        let mut taken = 0.0;
+        for (place, region) in order.enumerate() {
+            taken += self.fractions[region.get()];
+            if number < taken {
+                return place;
+            }
+        }
+        0
+    }
+}
+
+/// Spreads lots evenly from 0 up to but not 1.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+fn unit(lot: u64) -> f64 {
+    (lot >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,298 @@
+//! Watching all regions of a configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use crate::breaker::BreakerState;
+use crate::check::HealthCheck;
+use crate::config::Config;
+use crate::hash::stable_hash;
+use crate::monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness};
+use crate::name::RegionId;
+use crate::observation::{Health, Share};
+
+/// Watches every region of a configuration, and lets none be taken for dead by somebody who sees
+/// nobody well.
+#[derive(Clone, Debug, Default)]
+pub struct HealthWatch {
+    watched: BTreeMap<RegionId, Watched>,
+    timers: BTreeSet<(Instant, RegionId)>,
+    /// How many regions are probed at each endpoint.
+    endpoints: BTreeMap<String, usize>,
+    last_well: LastWell,
+    /// Regions whose monitors may have something to say.
+    talking: BTreeSet<RegionId>,
+    seed: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Watched {
+    check: Option<HealthCheck>,
+    monitor: HealthMonitor,
+    timer: Option<Instant>,
+}
+
+/// What a watch wants to be done or known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchOutput {
+    /// Ask a region by its check, and hand in what comes of it, with this number.
+    Probe {
+        /// The region.
+        region: RegionId,
+        /// How it is asked.
+        check: HealthCheck,
+        /// The number.
+        id: ProbeId,
+    },
+    /// A region's health is another.
+    Changed(HealthChange),
+}
+
+/// A region's health is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The region.
+    pub region: RegionId,
+    /// What it was.
+    pub from: Health,
+    /// What it is.
+    pub to: Health,
+    /// Why.
+    pub evidence: Evidence,
+}
+
+/// How a region is, as the watch sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WatchedHealth {
+    /// Whether it is well.
+    pub health: Health,
+    /// The share of its clients that it is to have.
+    pub share: Share,
+    /// What the breaker of its probes says; `None` for a region that is not probed.
+    pub breaker: Option<BreakerState>,
+    /// How many probes in a row have failed, while that is not yet believed.
+    pub failures: u8,
+    /// Whether it would be taken for dead, if anybody else were well.
+    pub abstains: bool,
+}
+
+impl HealthWatch {
+    /// Watches nothing yet; the seed spreads probes over time.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// Watches the regions of this configuration from now on, and no others.
+    ///
+    /// A region whose check is as it was goes on undisturbed; one that is new begins with what is
+    /// known of it.
+    pub fn handle_config(
+        &mut self,
+        config: &Config,
+        known: impl Fn(&RegionId) -> Health,
+        now: Instant,
+    ) {
+        let gone: Vec<_> =
+            self.watched.keys().filter(|id| !config.regions().contains_key(*id)).cloned().collect();
+        for id in gone {
+            self.forget(&id);
+        }
+        for (id, region) in config.regions() {
+            let known = match self.watched.get(id) {
+                Some(watched) if watched.check == region.check => continue,
+                Some(watched) => watched.monitor.health(),
+                None => known(id),
+            };
+            self.forget(id);
+            if let Some(check) = &region.check {
+                *self.endpoints.entry(endpoint(check)).or_default() += 1;
+            }
+            let timing = region.check.as_ref().map(|check| check.timing);
+            let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
+            let monitor = HealthMonitor::new(timing, known, seed, now);
+            let watched = Watched { check: region.check.clone(), monitor, timer: None };
+            self.watched.insert(id.clone(), watched);
+            self.follow_up(id);
+        }
+    }
+
+    /// Notes what became of a probe; one of a region that is no longer watched means nothing.
+    pub fn handle_outcome(
+        &mut self,
+        region: &RegionId,
+        id: ProbeId,
+        outcome: ProbeOutcome,
+        now: Instant,
+    ) {
+        let witness = self.witness(region);
+        let Some(watched) = self.watched.get_mut(region) else { return };
+        if matches!(outcome, ProbeOutcome::Well(_))
+            && let Some(check) = &watched.check
+        {
+            self.last_well.note(&endpoint(check), now);
+        }
+        watched.monitor.handle_outcome(id, outcome, witness, now);
+        self.follow_up(region);
+    }
+
+    /// Notes what a client has reported of a region; tells whether there is such a region.
+    pub fn handle_report(&mut self, region: &RegionId, is_well: bool, now: Instant) -> bool {
+        let witness = self.witness(region);
+        let Some(watched) = self.watched.get_mut(region) else { return false };
+        if is_well {
+            let name = watched.check.as_ref().map_or_else(|| region.to_string(), endpoint);
+            self.last_well.note(&name, now);
+        }
+        watched.monitor.handle_report(is_well, witness, now);
+        self.follow_up(region);
+        true
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let later = self.timers.iter().take_while(|(due, _)| *due <= now).count();
+        for _ in 0..later {
+            let Some((_, region)) = self.timers.pop_first() else { return };
+            if let Some(watched) = self.watched.get_mut(&region) {
+                watched.timer = None;
+                watched.monitor.handle_timeout(now);
+            }
+            self.follow_up(&region);
+        }
+    }
+
+    /// Returns when [`HealthWatch::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Returns what is to be done or known.
+    pub fn poll_output(&mut self) -> Option<WatchOutput> {
+        while let Some(region) = self.talking.first().cloned() {
+            let watched = self.watched.get_mut(&region);
+            let said = watched.and_then(|watched| {
+                let output = watched.monitor.poll_output()?;
+                Some((output, watched.check.clone()))
+            });
+            match said {
+                Some((MonitorOutput::Probe(id), Some(check))) => {
+                    return Some(WatchOutput::Probe { region, check, id });
+                }
+                Some((MonitorOutput::Changed { from, to, evidence }, _)) => {
+                    let change = HealthChange { region, from, to, evidence };
+                    return Some(WatchOutput::Changed(change));
+                }
+                Some((MonitorOutput::Probe(_), None)) | None => {
+                    self.talking.remove(&region);
+                }
+            }
+        }
+        None
+    }
+
+    /// Tells whether a region is watched.
+    #[must_use]
+    pub fn watches(&self, region: &RegionId) -> bool {
+        self.watched.contains_key(region)
+    }
+
+    /// Returns how each region is, in the order of their ids.
+    pub fn regions(&self, now: Instant) -> impl Iterator<Item = (&RegionId, WatchedHealth)> {
+        self.watched.iter().map(move |(id, Watched { check, monitor, .. })| {
+            let health = WatchedHealth {
+                health: monitor.health(),
+                share: monitor.share(now),
+                breaker: check.as_ref().map(|_| monitor.probes().state()),
+                failures: monitor.probes().failures(),
+                abstains: monitor.abstains(),
+            };
+            (id, health)
+        })
+    }
+
+    /// Tells whether any region is coming back, so that shares change by themselves.
+    #[must_use]
+    pub fn is_ramping(&self) -> bool {
+        self.watched.values().any(|watched| watched.monitor.is_ramping())
+    }
+
+    fn witness(&self, region: &RegionId) -> Witness {
+        let check = self.watched.get(region).and_then(|watched| watched.check.as_ref());
+        let own = check.map_or_else(|| region.to_string(), endpoint);
+        let others = self.endpoints.len() - usize::from(self.endpoints.contains_key(&own));
+        match self.last_well.of_others(&own) {
+            None if others == 0 => Witness::Alone,
+            last => Witness::Others(last),
+        }
+    }
+
+    /// Sets a region's timer anew, and listens to what it says.
+    fn follow_up(&mut self, region: &RegionId) {
+        let Some(watched) = self.watched.get_mut(region) else { return };
+        let due = watched.monitor.poll_timeout();
+        if due != watched.timer {
+            if let Some(old) = watched.timer {
+                self.timers.remove(&(old, region.clone()));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, region.clone()));
+            }
+            watched.timer = due;
+        }
+        self.talking.insert(region.clone());
+    }
+
+    fn forget(&mut self, region: &RegionId) {
+        let Some(watched) = self.watched.remove(region) else { return };
+        if let Some(due) = watched.timer {
+            self.timers.remove(&(due, region.clone()));
+        }
+        if let Some(check) = &watched.check {
+            let endpoint = endpoint(check);
+            if let Some(count) = self.endpoints.get_mut(&endpoint) {
+                *count -= 1;
+                if *count == 0 {
+                    self.endpoints.remove(&endpoint);
+                    self.last_well.forget(&endpoint);
+                }
+            }
+        }
+    }
+}
+
+/// What probes share a fate: regions behind one host and port are no witnesses of each other.
+fn endpoint(check: &HealthCheck) -> String {
+    format!("{}:{}", check.target.url().host(), check.target.port())
+}
+
+/// When the two endpoints that were last well were so: whoever asks is at most one of them.
+#[derive(Clone, Debug, Default)]
+struct LastWell {
+    latest: Option<(String, Instant)>,
+    /// The latest of another endpoint.
+    other: Option<(String, Instant)>,
+}
+
+impl LastWell {
+    fn note(&mut self, endpoint: &str, now: Instant) {
+        match &mut self.latest {
+            Some((latest, at)) if latest == endpoint => *at = now,
+            _ => self.other = self.latest.replace((endpoint.to_owned(), now)),
+        }
+    }
+
+    fn of_others(&self, endpoint: &str) -> Option<Instant> {
+        let found = [&self.latest, &self.other];
+        found.into_iter().flatten().find(|(name, _)| name != endpoint).map(|(_, at)| *at)
+    }
+
+    fn forget(&mut self, endpoint: &str) {
+        for kept in [&mut self.latest, &mut self.other] {
+            if kept.as_ref().is_some_and(|(name, _)| name == endpoint) {
+                *kept = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! How fast regions are believed to be dead, and how seldom wrongly.
+//!
+//! Regions and their network are simulated: what the watch asks for is answered after a while, or
+//! never, by the fault that the region has. Time is the watch's own.
+
+#![expect(clippy::print_stdout, reason = "a run that fails can be repeated by its seed")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use geostream_domain::{
+    Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
+    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, WatchOutput,
+};
+
+/// What is wrong with a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    Refuses,
+    Silent,
+    /// This share of its probes get no answer.
+    Loses(f64),
+    /// It is silent for so long, then well for as long.
+    Flaps(Duration),
+}
+
+struct Simulation {
+    watch: HealthWatch,
+    start: Instant,
+    now: Instant,
+    chance: Chance,
+    faults: BTreeMap<RegionId, Fault>,
+    /// Answers that are under way.
+    answers: BTreeMap<(Instant, u64), (RegionId, ProbeId, ProbeOutcome)>,
+    sent: Vec<(Duration, RegionId)>,
+    changes: Vec<(Duration, HealthChange)>,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Simulation {
+    fn new(regions: usize, seed: u64) -> Self {
+        println!("seed {seed}");
+        let ids: Vec<RegionId> = (0..regions).map(|n| format!("r{n}").parse().unwrap()).collect();
+        let change = |id: &RegionId| {
+            let mut region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
+            let url = format!("http://{id}.example.com/").parse().unwrap();
+            region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
+            Change::PutRegion(Arc::new(region))
+        };
+        let config = Config::default().after(ids.iter().map(change)).unwrap();
+        let mut watch = HealthWatch::new(seed);
+        let start = begin();
+        watch.handle_config(&config, |_| Health::Unknown, start);
+        Self {
+            watch,
+            start,
+            now: start,
+            chance: Chance::new(!seed),
+            faults: ids.into_iter().map(|id| (id, Fault::None)).collect(),
+            answers: BTreeMap::new(),
+            sent: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn break_region(&mut self, region: &str, fault: Fault) {
+        self.faults.insert(region.parse().unwrap(), fault);
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            self.perform();
+            let answer = self.answers.keys().next().map(|(at, _)| *at);
+            let next = [answer, self.watch.poll_timeout()].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => break,
+            }
+            while let Some(entry) = self.answers.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let (region, id, outcome) = entry.remove();
+                self.watch.handle_outcome(&region, id, outcome, self.now);
+            }
+            self.watch.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.watch.poll_output() {
+            let since = self.now - self.start;
+            match output {
+                WatchOutput::Changed(change) => self.changes.push((since, change)),
+                WatchOutput::Probe { region, id, .. } => {
+                    let (after, outcome) = self.answer(&region, since);
+                    self.sent.push((since, region.clone()));
+                    let number = u64::try_from(self.sent.len()).unwrap();
+                    self.answers.insert((self.now + after, number), (region, id, outcome));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, region: &RegionId, since: Duration) -> (Duration, ProbeOutcome) {
+        let quick = Duration::from_millis(20);
+        let well = (quick, ProbeOutcome::Well(quick));
+        let silent = (TIMEOUT, ProbeOutcome::Failed(ProbeFailure::Timeout));
+        match self.faults[region] {
+            Fault::None => well,
+            Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
+            Fault::Silent => silent,
+            Fault::Loses(share) if self.chance.fraction() < share => silent,
+            Fault::Loses(_) => well,
+            Fault::Flaps(half) => {
+                let is_silent = (since.as_millis() / half.as_millis()).is_multiple_of(2);
+                if is_silent { silent } else { well }
+            }
+        }
+    }
+
+    fn removals(&self) -> Vec<Duration> {
+        let removed = self.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy);
+        removed.map(|(at, _)| *at).collect()
+    }
+}
+
+/// Returns how long it took to remove one of three regions, the slowest of many runs.
+fn slowest_removal(fault: Fault) -> Duration {
+    let removal = |seed: u64| {
+        let mut simulation = Simulation::new(3, seed);
+        simulation.run(Duration::from_millis(10_000 + seed * 37));
+        let broken = simulation.now - simulation.start;
+        simulation.break_region("r1", fault);
+        simulation.run(Duration::from_secs(5));
+        let removals = simulation.removals();
+        assert_eq!(removals.len(), 1, "{:?}", simulation.changes);
+        removals[0] - broken
+    };
+    (0..300).map(removal).max().unwrap()
+}
+
+#[test]
+fn a_dead_region_is_removed_within_two_seconds_whether_it_refuses_or_is_silent() {
+    let (refusing, silent) = (slowest_removal(Fault::Refuses), slowest_removal(Fault::Silent));
+    println!("refusing: {refusing:?}, silent: {silent:?}");
+    assert!(refusing < Duration::from_secs(2), "{refusing:?}");
+    assert!(silent < Duration::from_millis(2_300), "{silent:?}");
+}
+
+#[test]
+fn an_hour_of_one_lost_probe_in_a_hundred_removes_nobody() {
+    let mut simulation = Simulation::new(10, 42);
+    for region in 0..10 {
+        simulation.break_region(&format!("r{region}"), Fault::Loses(0.01));
+    }
+    simulation.run(Duration::from_secs(3600));
+    assert_eq!(simulation.removals(), []);
+    assert!(simulation.sent.len() > 36_000, "it did look: {} probes", simulation.sent.len());
+}
+
+#[test]
+fn a_flapping_region_is_removed_three_times_in_ten_minutes_at_most() {
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(3, seed);
+        simulation.break_region("r0", Fault::Flaps(Duration::from_secs(2)));
+        simulation.run(Duration::from_secs(600));
+        let removals = simulation.removals();
+        assert!((1..=3).contains(&removals.len()), "{removals:?}");
+    }
+}
+
+#[test]
+fn whoever_loses_its_own_network_takes_nobody_for_dead() {
+    let mut simulation = Simulation::new(5, 7);
+    simulation.run(Duration::from_secs(10));
+    for region in 0..5 {
+        simulation.break_region(&format!("r{region}"), Fault::Silent);
+    }
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.removals(), []);
+    let now = simulation.now;
+    assert!(simulation.watch.regions(now).all(|(_, seen)| seen.abstains), "and it says so");
+
+    for region in 0..4 {
+        simulation.break_region(&format!("r{region}"), Fault::None);
+    }
+    simulation.run(Duration::from_secs(10));
+    let removed: Vec<_> =
+        simulation.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy).collect();
+    assert_eq!(removed.len(), 1, "with its network back it sees who is dead: {removed:?}");
+    assert_eq!(removed[0].1.region.as_str(), "r4");
+}
+
+#[test]
+fn a_region_that_is_well_again_comes_back_slowly() {
+    let mut simulation = Simulation::new(3, 11);
+    simulation.run(Duration::from_secs(5));
+    simulation.break_region("r2", Fault::Refuses);
+    simulation.run(Duration::from_secs(20));
+    simulation.break_region("r2", Fault::None);
+    simulation.run(Duration::from_secs(4));
+    let seen = |simulation: &Simulation| {
+        let found = simulation.watch.regions(simulation.now).find(|(id, _)| id.as_str() == "r2");
+        found.unwrap().1
+    };
+    assert_eq!(seen(&simulation).health, Health::Healthy, "after three good probes");
+    assert!(seen(&simulation).share.fraction() < 0.2, "{:?}", seen(&simulation));
+    simulation.run(Duration::from_secs(15));
+    let half = seen(&simulation).share.fraction();
+    assert!((0.4..0.7).contains(&half), "{half}");
+    simulation.run(Duration::from_secs(20));
+    assert_eq!(seen(&simulation).share.fraction(), 1.0);
+}
+
+#[test]
+fn a_region_is_probed_once_a_second_while_all_is_well_or_all_is_lost() {
+    let mut simulation = Simulation::new(4, 3);
+    simulation.break_region("r3", Fault::Refuses);
+    simulation.run(Duration::from_secs(10));
+    let before = simulation.sent.len();
+    simulation.run(Duration::from_secs(100));
+    let sent = simulation.sent.len() - before;
+    // A little early each time, by up to a tenth.
+    assert!((400..=448).contains(&sent), "{sent} probes of four regions in 100 s");
+}
+
+#[test]
+fn clients_reports_remove_a_region_within_a_second() {
+    let mut simulation = Simulation::new(3, 5);
+    let report = |simulation: &mut Simulation, seconds: u64, is_well: bool| {
+        for _ in 0..seconds * 50 {
+            simulation.run(Duration::from_millis(20));
+            let now = simulation.now;
+            assert!(simulation.watch.handle_report(&"r0".parse().unwrap(), is_well, now));
+        }
+    };
+    report(&mut simulation, 5, true);
+    assert_eq!(simulation.removals(), []);
+    let failing = simulation.now - simulation.start;
+    report(&mut simulation, 2, false);
+    simulation.run(Duration::ZERO);
+    let removals = simulation.removals();
+    assert_eq!(removals.len(), 1, "{:?}", simulation.changes);
+    assert!(removals[0] - failing < Duration::from_secs(1), "{removals:?} after {failing:?}");
+}
+
+#[test]
+fn a_few_reports_say_nothing() {
+    let mut simulation = Simulation::new(3, 6);
+    simulation.run(Duration::from_secs(5));
+    for _ in 0..100 {
+        simulation.run(Duration::from_secs(1));
+        let now = simulation.now;
+        simulation.watch.handle_report(&"r0".parse().unwrap(), false, now);
+    }
+    assert_eq!(simulation.removals(), []);
+}
+
+#[test]
+fn probes_end_with_their_configuration() {
+    let mut simulation = Simulation::new(3, 8);
+    simulation.run(Duration::from_secs(5));
+    simulation.watch.handle_config(&Config::default(), |_| Health::Unknown, simulation.now);
+    let before = simulation.sent.len();
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.sent.len(), before);
+    assert_eq!(simulation.watch.poll_timeout(), None);
+}
+
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+fn begin() -> Instant {
+    Instant::now()
+}

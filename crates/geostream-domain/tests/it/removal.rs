@@ -1,0 +1,196 @@
+//! What becomes of the clients of regions that are removed, and how many may be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use geostream_domain::{
+    Capacity, Change, Client, Config, Fate, GeoPoint, Health, Load, Observation, Observations,
+    Reason, Region, RegionId, RemovalBudget, RoutingTable, Service, Share, Timestamp,
+};
+
+/// Regions in a row from west to east, each 10 degrees from the next, with what is seen of them.
+struct Row {
+    capacity: Option<u32>,
+    budget: u8,
+    seen: Vec<Observation>,
+}
+
+impl Row {
+    fn of(seen: Vec<Observation>) -> Self {
+        Self { capacity: None, budget: 50, seen }
+    }
+
+    fn table(&self) -> RoutingTable {
+        let id = |number: usize| -> RegionId { format!("r{number}").parse().unwrap() };
+        let mut observed = Observations::default();
+        let mut changes = Vec::new();
+        for (number, observation) in self.seen.iter().enumerate() {
+            let longitude = f64::from(u32::try_from(number).unwrap()) * 10.0;
+            let mut region = Region::new(id(number), GeoPoint::new(0.0, longitude).unwrap());
+            region.capacity = self.capacity.map(|units| Capacity::new(units).unwrap());
+            changes.push(Change::PutRegion(Arc::new(region)));
+            observed.note(id(number), *observation);
+        }
+        let mut service = Service::new("api".parse().unwrap(), (0..self.seen.len()).map(id));
+        service.removal_budget = RemovalBudget::from_percent(self.budget).unwrap();
+        changes.push(Change::PutService(Arc::new(service)));
+        let config = Config::default().after(changes).unwrap();
+        RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None)
+    }
+
+    /// Counts where 30,000 clients of the region at this place are sent, and by which reasons.
+    fn clients_of(&self, place: usize) -> BTreeMap<(String, Reason), u32> {
+        let table = self.table();
+        let longitude = f64::from(u32::try_from(place).unwrap()) * 10.0;
+        let home = geostream_domain::Location::at(GeoPoint::new(1.0, longitude).unwrap());
+        let mut counts = BTreeMap::new();
+        for network in 0..30_000_u32 {
+            let address = std::net::Ipv4Addr::from((11 << 24) + network * 256);
+            let client = Client::new(address.into(), home);
+            let decision = table.service("api").unwrap().route(&client).unwrap();
+            let region = table.region(decision.region).id.to_string();
+            *counts.entry((region, decision.reason)).or_default() += 1;
+        }
+        counts
+    }
+
+    fn retained(&self) -> usize {
+        self.table().service("api").unwrap().retained().len()
+    }
+}
+
+fn seen(health: Health, load: f64, since: u64) -> Observation {
+    let load = Load::new(load).ok();
+    let since = Timestamp::from_unix_millis(since);
+    Observation { load, own_load: load, since, ..Observation::of(health, Timestamp::EPOCH) }
+}
+
+fn well() -> Observation {
+    Observation::of(Health::Healthy, Timestamp::EPOCH)
+}
+
+fn dead(since: u64) -> Observation {
+    let since = Timestamp::from_unix_millis(since);
+    Observation { since, ..Observation::of(Health::Unhealthy, Timestamp::EPOCH) }
+}
+
+#[test]
+fn half_of_a_service_is_removed_at_most() {
+    for (regions, removed) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        let row = Row::of((0..regions).map(dead).collect());
+        let regions = usize::try_from(regions).unwrap();
+        assert_eq!(row.retained(), regions - removed, "of {regions}");
+    }
+}
+
+#[test]
+fn whoever_failed_first_is_removed_first() {
+    let row = Row::of(vec![dead(3), dead(1), dead(2)]);
+    let table = row.table();
+    let retained = table.service("api").unwrap().retained();
+    let ids: Vec<_> = retained.iter().map(|&index| table.region(index).id.as_str()).collect();
+    assert_eq!(ids, ["r0", "r2"]);
+    assert!(row.clients_of(1).keys().all(|(_, reason)| *reason == Reason::Failover));
+    assert!(row.clients_of(0).keys().all(|(_, reason)| *reason == Reason::LowestLatency));
+}
+
+#[test]
+fn operators_may_allow_more() {
+    let row = Row { budget: 100, ..Row::of(vec![dead(1), dead(2), well()]) };
+    assert_eq!(row.retained(), 0);
+    assert_eq!(row.clients_of(0).keys().next().unwrap().0, "r2");
+}
+
+#[test]
+fn one_of_three_regions_lost_overloads_nobody() {
+    // Each has room for 100 and a load of 60; the first one's clients prefer the second.
+    let row = Row {
+        capacity: Some(100),
+        ..Row::of(vec![
+            seen(Health::Unhealthy, 60.0, 1),
+            seen(Health::Healthy, 60.0, 0),
+            seen(Health::Healthy, 60.0, 0),
+        ])
+    };
+    let counts = row.clients_of(0);
+    let taken = |region: &str| {
+        let clients = counts[&(region.to_owned(), Reason::Failover)];
+        f64::from(clients) / 30_000.0 * 60.0
+    };
+    let (next, last) = (60.0 + taken("r1"), 60.0 + taken("r2"));
+    assert!(next < 100.0 && last < 100.0, "{next} and {last} of 100");
+    assert!(next > last, "and the nearer one has more: {next} and {last}");
+}
+
+#[test]
+fn the_clients_of_a_dead_region_go_down_their_own_order() {
+    // The second has room for a third of what the first had, the third for the rest.
+    let row = Row {
+        capacity: Some(90),
+        ..Row::of(vec![
+            seen(Health::Unhealthy, 60.0, 1),
+            seen(Health::Healthy, 70.0, 0),
+            seen(Health::Healthy, 30.0, 0),
+            seen(Health::Healthy, 0.0, 0),
+        ])
+    };
+    let counts = row.clients_of(0);
+    let share = |region: &str| {
+        let clients = counts.get(&(region.to_owned(), Reason::Failover)).copied();
+        f64::from(clients.unwrap_or_default()) / 30_000.0
+    };
+    assert!((share("r1") - 0.3).abs() < 0.01, "20 of 60, with headroom: {counts:?}");
+    assert!((share("r2") - 0.7).abs() < 0.01, "room for 60 of 60: {counts:?}");
+    assert_eq!(share("r3"), 0.0, "so the farthest has none: {counts:?}");
+}
+
+#[test]
+fn what_is_too_much_for_all_is_spread_over_all() {
+    let row = Row {
+        capacity: Some(100),
+        ..Row::of(vec![
+            seen(Health::Unhealthy, 90.0, 1),
+            seen(Health::Healthy, 80.0, 0),
+            seen(Health::Healthy, 90.0, 0),
+        ])
+    };
+    let counts = row.clients_of(0);
+    let share = |region: &str| f64::from(counts[&(region.to_owned(), Reason::Failover)]) / 30_000.0;
+    assert!((share("r1") - 2.0 / 3.0).abs() < 0.01, "{counts:?}");
+    assert!((share("r2") - 1.0 / 3.0).abs() < 0.01, "{counts:?}");
+}
+
+#[test]
+fn a_region_that_comes_back_has_its_share_and_no_more() {
+    let back = Observation { share: Share::new(0.25), ..well() };
+    let counts = Row::of(vec![back, well()]).clients_of(0);
+    let own = f64::from(counts[&("r0".to_owned(), Reason::LowestLatency)]) / 30_000.0;
+    assert!((own - 0.25).abs() < 0.02, "{counts:?}");
+    assert!(counts.contains_key(&("r1".to_owned(), Reason::Failover)));
+    let alone = Row::of(vec![back]).clients_of(0);
+    assert_eq!(alone.values().sum::<u32>(), 30_000, "with nobody else it serves all");
+}
+
+#[test]
+fn an_explanation_tells_who_was_spared() {
+    let row = Row {
+        capacity: Some(100),
+        ..Row::of(vec![
+            seen(Health::Unhealthy, 60.0, 1),
+            seen(Health::Healthy, 90.0, 0),
+            seen(Health::Healthy, 0.0, 0),
+        ])
+    };
+    let table = row.table();
+    let service = table.service("api").unwrap();
+    let home = geostream_domain::Location::at(GeoPoint::new(1.0, 0.0).unwrap());
+    let spilled = (0..1000_u32).find_map(|network| {
+        let address = std::net::Ipv4Addr::from((11 << 24) + network * 256);
+        let client = Client::new(address.into(), home);
+        let decision = service.route(&client).ok()?;
+        (table.region(decision.region).id.as_str() == "r2").then_some(client)
+    });
+    let explanation = table.explain(service, &spilled.unwrap());
+    let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
+    assert_eq!(fates, [Fate::Unhealthy, Fate::Spilled, Fate::Chosen]);
+}

@@ -1,0 +1,15 @@
+//! Asks regions how they are: over HTTP, TCP, or gRPC's health protocol.
+//!
+//! A probe follows no redirect, reads at most 64 KiB, and reuses the connection of the one before.
+//! Names are resolved for each connection, and addresses that are not public are left alone unless
+//! the configuration permits their network: so nobody who may change a region's URL can have this
+//! node look around in its own network.
+
+mod addresses;
+mod connection;
+mod grpc;
+mod pace;
+mod prober;
+
+pub use addresses::PermittedNetworks;
+pub use prober::{HttpProber, TrustError};

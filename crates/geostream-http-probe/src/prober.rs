@@ -1,0 +1,248 @@
+//! One probe, from its name to its outcome.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use geostream_domain::{HealthCheck, Load, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget};
+use geostream_ports::{Probed, Prober};
+use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::time::{Instant, timeout};
+
+use crate::addresses::PermittedNetworks;
+use crate::connection::{Connection, Connector, of_hyper};
+use crate::grpc;
+use crate::pace::Pace;
+
+/// Probes over the network.
+#[derive(Debug)]
+pub struct HttpProber {
+    connector: Connector,
+    pace: Pace,
+    /// The connections that no probe uses, by the URL they were made for.
+    idle: Mutex<HashMap<String, Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    made: Instant,
+}
+
+/// Why no prober can be made.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The file of authorities cannot be read.
+    #[error("the authorities in {path} cannot be read")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// A certificate is none of an authority.
+    #[error("a certificate of an authority cannot be used")]
+    Certificate(#[from] rustls::Error),
+}
+
+/// The most that is read of a body.
+const BODY: usize = 64 << 10;
+
+/// How long a connection is reused: a certificate that has run out and a name that has moved are
+/// noticed by new ones only.
+const OLDEST: Duration = Duration::from_secs(10);
+
+/// The header in which a region reports its load, in the unit of its capacity.
+const LOAD: &str = "geostream-load";
+
+impl HttpProber {
+    /// Probes public addresses and these networks, and trusts the system's authorities and those in
+    /// this file (PEM).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or holds what is no authority's certificate.
+    pub fn new(
+        networks: PermittedNetworks,
+        authorities: Option<&Path>,
+    ) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "some of the system's authorities cannot be read");
+        }
+        roots.add_parsable_certificates(system.certs);
+        if let Some(path) = authorities {
+            for authority in read(path)? {
+                roots.add(authority)?;
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let http = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut grpc = http.clone();
+        grpc.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = Connector { networks, http: Arc::new(http), grpc: Arc::new(grpc) };
+        Ok(Self { connector, pace: Pace::default(), idle: Mutex::default() })
+    }
+
+    async fn ask(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+        match check.target.protocol() {
+            ProbeProtocol::Tcp => self.connector.dial(&check.target).await.map(|_stream| None),
+            ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check).await,
+            ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check).await,
+        }
+    }
+
+    async fn ask_http(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+        let url = check.target.url();
+        let path = match url.path_and_query() {
+            "" => "/".to_owned(),
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        };
+        let request = Request::get(path).header(HOST, authority(&check.target));
+        let request = request.body(Full::default()).map_err(|_| ProbeFailure::Protocol)?;
+        let (connection, response) = self.send(&check.target, request).await?;
+        let (head, body) = response.into_parts();
+        if !check.status.contains(head.status.as_u16()) {
+            return Err(ProbeFailure::Status(head.status.as_u16()));
+        }
+        let body = Limited::new(body, BODY).collect().await;
+        match (&check.body, body) {
+            (Some(wanted), Ok(body)) => {
+                let (body, wanted) = (body.to_bytes(), wanted.as_str().as_bytes());
+                if !body.windows(wanted.len()).any(|part| part == wanted) {
+                    return Err(ProbeFailure::Body);
+                }
+                self.keep(&check.target, connection);
+            }
+            (Some(_), Err(_)) => return Err(ProbeFailure::Body),
+            (None, Ok(_)) => self.keep(&check.target, connection),
+            // A long body is nobody's fault, but its connection cannot be used again.
+            (None, Err(_)) => {}
+        }
+        Ok(load(&head.headers))
+    }
+
+    async fn ask_grpc(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+        let url = check.target.url();
+        let scheme = if check.target.protocol() == ProbeProtocol::Grpcs { "https" } else { "http" };
+        let uri = format!("{scheme}://{}{}", authority(&check.target), grpc::METHOD);
+        let request = Request::builder().method(Method::POST).uri(uri);
+        let request = request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers");
+        let message = grpc::request(url.path_and_query().trim_matches('/'));
+        let request = request.body(Full::new(message)).map_err(|_| ProbeFailure::Protocol)?;
+        let (connection, response) = self.send(&check.target, request).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, BODY).collect().await.map_err(|_| ProbeFailure::Protocol)?;
+        let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
+        let status = status.or_else(|| head.headers.get("grpc-status"));
+        if status.is_none_or(|status| status != "0") {
+            return Err(ProbeFailure::Protocol);
+        }
+        match grpc::is_serving(&body.to_bytes()) {
+            Some(true) => {
+                self.keep(&check.target, connection);
+                Ok(load(&head.headers))
+            }
+            Some(false) => Err(ProbeFailure::Body),
+            None => Err(ProbeFailure::Protocol),
+        }
+    }
+
+    /// Sends a request, on the connection of an earlier one if there is one.
+    async fn send(
+        &self,
+        target: &ProbeTarget,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Idle, Response<Incoming>), ProbeFailure> {
+        let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
+        if let Ok(agent) = agent.parse() {
+            request.headers_mut().insert(USER_AGENT, agent);
+        }
+        if let Some(mut idle) = self.take(target) {
+            match send_on(&mut idle.connection, request.clone()).await {
+                Ok(response) => return Ok((idle, response)),
+                // It may have been closed for idleness at this very moment.
+                Err(ProbeFailure::Reset) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let connection = self.connector.connect(target).await?;
+        let mut fresh = Idle { connection, made: Instant::now() };
+        let response = send_on(&mut fresh.connection, request).await?;
+        Ok((fresh, response))
+    }
+
+    fn take(&self, target: &ProbeTarget) -> Option<Idle> {
+        let idle = self.idle().remove(target.url().as_str())?;
+        (idle.connection.is_open() && idle.made.elapsed() < OLDEST).then_some(idle)
+    }
+
+    fn keep(&self, target: &ProbeTarget, connection: Idle) {
+        let mut idle = self.idle();
+        // Those of regions that are probed no more.
+        idle.retain(|_, kept| kept.connection.is_open() && kept.made.elapsed() < OLDEST);
+        idle.insert(target.url().as_str().to_owned(), connection);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<String, Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Prober for HttpProber {
+    async fn probe(&self, check: &HealthCheck) -> Probed {
+        self.pace.wait(check.target.url().host(), check.target.port()).await;
+        let began = Instant::now();
+        match timeout(check.timing.timeout(), self.ask(check)).await {
+            Ok(Ok(load)) => Probed { outcome: ProbeOutcome::Well(began.elapsed()), load },
+            Ok(Err(failure)) => Probed { outcome: ProbeOutcome::Failed(failure), load: None },
+            Err(_) => Probed { outcome: ProbeOutcome::Failed(ProbeFailure::Timeout), load: None },
+        }
+    }
+}
+
+fn read(authorities: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let read = CertificateDer::pem_file_iter(authorities).and_then(Iterator::collect);
+    read.map_err(|source| TrustError::File { path: authorities.display().to_string(), source })
+}
+
+async fn send_on(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, ProbeFailure> {
+    let sent = match connection {
+        Connection::Http1(sender) => sender.send_request(request).await,
+        Connection::Http2(sender) => sender.send_request(request).await,
+    };
+    sent.map_err(|error| of_hyper(&error))
+}
+
+fn authority(target: &ProbeTarget) -> String {
+    let host = target.url().host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match target.url().port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
+}
+
+/// Reads the load that a region reports; one that cannot be read is none.
+fn load(headers: &HeaderMap) -> Option<Load> {
+    let units = headers.get(LOAD)?.to_str().ok()?.trim().parse().ok()?;
+    Load::new(units).ok()
+}

@@ -1,0 +1,197 @@
+//! Probes of real servers, well and broken.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use geostream_domain::{
+    CheckTiming, HealthCheck, Line, Load, ProbeFailure, ProbeOutcome, ProbeTarget,
+};
+use geostream_http_probe::{HttpProber, PermittedNetworks};
+use geostream_ports::{Probed, Prober as _};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// A server that answers every request on every connection with these bytes.
+struct Region {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Region {
+    async fn answering(answer: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(converse(stream, answer));
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Listens, and says nothing ever.
+    async fn silent() -> Self {
+        Self::answering("").await
+    }
+
+    fn check(&self, scheme: &str) -> HealthCheck {
+        check(&format!("{scheme}://{}/healthz", self.address))
+    }
+}
+
+async fn converse<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, answer: &'static str) {
+    let mut request = Vec::new();
+    while let Ok(1..) = stream.read_buf(&mut request).await {
+        if request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn check(url: &str) -> HealthCheck {
+    HealthCheck::of(ProbeTarget::new(url.parse().unwrap()).unwrap())
+}
+
+fn prober() -> HttpProber {
+    let loopback = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    HttpProber::new(PermittedNetworks::new(loopback), None).unwrap()
+}
+
+fn failure(probed: Probed) -> Option<ProbeFailure> {
+    match probed.outcome {
+        ProbeOutcome::Well(_) => None,
+        ProbeOutcome::Failed(failure) => Some(failure),
+    }
+}
+
+const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ngeostream-load: 41.5\r\n\r\nok";
+
+#[tokio::test]
+async fn a_region_that_is_well_is_asked_on_one_connection_and_may_report_its_load() {
+    let region = Region::answering(WELL).await;
+    let prober = prober();
+    for _ in 0..5 {
+        let probed = prober.probe(&region.check("http")).await;
+        assert_eq!(failure(probed), None);
+        assert_eq!(probed.load, Some(Load::new(41.5).unwrap()));
+    }
+    assert_eq!(region.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(failure(prober.probe(&region.check("tcp")).await), None);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told() {
+    let broken = Region::answering("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").await;
+    let moved =
+        Region::answering("HTTP/1.1 302 There\r\nlocation: /\r\ncontent-length: 0\r\n\r\n").await;
+    let nonsense = Region::answering("220 mail.example.com ESMTP\r\n").await;
+    let prober = prober();
+    for (region, expected) in [
+        (&broken, ProbeFailure::Status(500)),
+        (&moved, ProbeFailure::Status(302)),
+        (&nonsense, ProbeFailure::Protocol),
+    ] {
+        assert_eq!(failure(prober.probe(&region.check("http")).await), Some(expected));
+    }
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}/", listener.local_addr().unwrap())
+    };
+    assert_eq!(failure(prober.probe(&check(&gone)).await), Some(ProbeFailure::Refused));
+    let nowhere = check("http://no-such-host.invalid/");
+    assert_eq!(failure(prober.probe(&nowhere).await), Some(ProbeFailure::Name));
+}
+
+#[tokio::test]
+async fn a_body_is_looked_into() {
+    let region = Region::answering(WELL).await;
+    let prober = prober();
+    let holding = |text: &str| HealthCheck {
+        body: Some(text.parse::<Line>().unwrap()),
+        ..region.check("http")
+    };
+    assert_eq!(failure(prober.probe(&holding("ok")).await), None);
+    assert_eq!(failure(prober.probe(&holding("maintenance")).await), Some(ProbeFailure::Body));
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_timeout() {
+    let region = Region::silent().await;
+    let second = Duration::from_secs(1);
+    let timing = CheckTiming::new(second, second / 10, 5, 3, second).unwrap();
+    let check = HealthCheck { timing, ..region.check("http") };
+    assert_eq!(failure(prober().probe(&check).await), Some(ProbeFailure::Timeout));
+}
+
+#[tokio::test]
+async fn addresses_of_ones_own_network_are_left_alone() {
+    let region = Region::answering(WELL).await;
+    let careful = HttpProber::new(PermittedNetworks::default(), None).unwrap();
+    let port = region.address.port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"] {
+        let probed = careful.probe(&check(&format!("http://{host}:{port}/"))).await;
+        assert_eq!(failure(probed), Some(ProbeFailure::Forbidden), "{host}");
+    }
+    assert_eq!(region.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_no_certificate() {
+    let directory = std::env::temp_dir().join(format!("geostream-probe-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (expires, expected) in [(2999, None), (2001, Some(ProbeFailure::Tls))] {
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(expires, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = directory.join(format!("{expires}.pem"));
+        std::fs::write(&file, certificate.pem()).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(converse(stream, WELL));
+                }
+            }
+        });
+        let loopback = vec!["127.0.0.0/8".parse().unwrap()];
+        let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
+        let probed = prober.probe(&check(&format!("https://{address}/"))).await;
+        assert_eq!(failure(probed), expected, "valid until {expires}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_regions_behind_one_endpoint_do_not_ask_it_more_than_ten_times_a_second() {
+    let region = Region::answering(WELL).await;
+    let prober = Arc::new(prober());
+    let began = tokio::time::Instant::now();
+    for _ in 0..50 {
+        prober.probe(&region.check("http")).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+}

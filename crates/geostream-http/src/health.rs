@@ -1,0 +1,105 @@
+//! How regions are, and what is reported of them.
+
+use geostream_api::{
+    BudgetSpent, Fields, HealthReport, OutcomeKind, OutcomeReport, OutcomesAnswer, OutcomesRequest,
+    RegionHealth, Time,
+};
+use geostream_app::{Outcome, RegionStatus};
+use geostream_domain::{BreakerState, Load, RegionId, RoutingTable, ServiceTable};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+
+use crate::api::{Api, Call};
+use crate::body;
+use crate::problem::{Answer, Failure};
+use crate::route;
+
+/// The most outcomes in a report.
+const OUTCOMES: usize = 1_000;
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: ConfigStore + TokenStore,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    pub(crate) fn region_health(&self) -> Result<Answer, Failure> {
+        let view = self.router.view();
+        let table = view.table();
+        let regions = self.parts.health.regions();
+        body::json(&HealthReport {
+            regions: regions.into_iter().map(|status| describe(table, status)).collect(),
+            budget_spent: table.services().filter_map(|service| spent(table, service)).collect(),
+        })
+    }
+
+    pub(crate) fn take_outcomes(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let OutcomesRequest { outcomes } = body::read(&call.head.headers, &call.body)?;
+        if !(1..=OUTCOMES).contains(&outcomes.len()) {
+            let detail = format!("1 to {OUTCOMES} are expected, and {} were given", outcomes.len());
+            return Err(Failure::field("/outcomes", detail));
+        }
+        let mut fields = Fields::default();
+        let read: Vec<Outcome> = outcomes
+            .iter()
+            .enumerate()
+            .filter_map(|(number, report)| read(number, report, &mut fields))
+            .collect();
+        let read = fields.finish(Some(read))?;
+        let mut unknown = self.parts.health.report(&read);
+        let accepted = read.len() - unknown.len();
+        unknown.sort();
+        unknown.dedup();
+        let unknown = unknown.iter().map(RegionId::to_string).collect();
+        body::json(&OutcomesAnswer { accepted, unknown })
+    }
+}
+
+fn read(number: usize, report: &OutcomeReport, fields: &mut Fields) -> Option<Outcome> {
+    let at = |field: &str| format!("/outcomes/{number}/{field}");
+    let region: Option<RegionId> = fields.check(at("region"), report.region.parse());
+    let load = fields.check_some(at("load"), report.load.map(Load::new));
+    if report.outcome.is_none() && report.load.is_none() {
+        fields.note(at("outcome"), "an outcome or a load is expected");
+    }
+    if report.rtt_ms.is_some_and(|ms| !(0.0..=3_600_000.0).contains(&ms)) {
+        fields.note(at("rtt_ms"), "0 to 3600000 milliseconds are expected");
+    }
+    let is_well = report.outcome.map(|outcome| outcome == OutcomeKind::Ok);
+    Some(Outcome { region: region?, is_well, load })
+}
+
+fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
+    let RegionStatus { region, watched, observed, evidence } = status;
+    let entry = table.regions().iter().find(|entry| entry.region.id == region);
+    let overridden = entry.and_then(|entry| entry.overridden.as_ref());
+    RegionHealth {
+        region: region.to_string(),
+        health: route::health(watched.health).to_owned(),
+        breaker: watched.breaker.map(|state| breaker(state).to_owned()),
+        failures: watched.failures,
+        share: route::rounded(watched.share.fraction(), 100.0),
+        abstains: watched.abstains,
+        load: observed
+            .and_then(|observed| observed.load)
+            .map(|load| route::rounded(load.units(), 100.0)),
+        since: observed.map(|observed| Time(observed.since)),
+        evidence,
+        overridden: overridden.map(|wish| wish.action.as_str().to_owned()),
+    }
+}
+
+fn spent(table: &RoutingTable, service: &ServiceTable) -> Option<BudgetSpent> {
+    let retained = service.retained().iter().map(|&index| table.region(index).id.to_string());
+    let retained: Vec<_> = retained.collect();
+    let service = service.service().id.to_string();
+    (!retained.is_empty()).then_some(BudgetSpent { service, retained })
+}
+
+fn breaker(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half_open",
+    }
+}

@@ -1,0 +1,23 @@
+//! Asking regions how they are.
+
+use std::future::Future;
+
+use geostream_domain::{HealthCheck, Load, ProbeOutcome};
+
+/// Asks a region how it is.
+pub trait Prober: Send + Sync + 'static {
+    /// Asks once, and returns within the check's timeout, or little later where the endpoint is
+    /// asked too often.
+    ///
+    /// Whatever goes wrong is an outcome. Dropping the future ends the probe.
+    fn probe(&self, check: &HealthCheck) -> impl Future<Output = Probed> + Send;
+}
+
+/// What a probe has brought.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probed {
+    /// Whether the region is well.
+    pub outcome: ProbeOutcome,
+    /// The load that it reports, in the unit of its capacity.
+    pub load: Option<Load>,
+}
