@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: figures, and the bars that they are to keep.
 
 mod engine;
+mod failover;
 mod http;
 
 use anyhow::bail;
@@ -15,6 +16,8 @@ pub(crate) enum Bench {
     Engine(Options),
     /// What a request costs the server, against a bare hyper server
     Http(Options),
+    /// How long clients are sent to a region that has died
+    Failover(Options),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -57,6 +60,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (options, figures) = match bench {
         Bench::Engine(options) => (options, engine::run(*options)?),
         Bench::Http(options) => (options, http::run(*options)?),
+        Bench::Failover(options) => (options, failover::run(*options)?),
     };
     if options.json {
         print(&serde_json::to_string_pretty(&figures)?);

@@ -6,6 +6,7 @@ mod client;
 mod completions;
 mod flag;
 mod geoip;
+mod health;
 mod history;
 mod output;
 mod region;
@@ -49,6 +50,8 @@ struct Arguments {
 enum Command {
     /// Tell how the server is
     Status,
+    /// Tell how the regions are
+    Health(health::Arguments),
     /// Ask which region should serve a client
     Route(route::Arguments),
     /// List, show, add, change, remove, drain and undrain regions
@@ -109,6 +112,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
     let client = Client::new(connection);
     match command {
         Command::Status => status::run(&client, output),
+        Command::Health(arguments) => health::run(&client, output, &arguments),
         Command::Route(arguments) => route::run(&client, output, &arguments),
         Command::Region(command) => region::run(&client, output, command),
         Command::Service(command) => service::run(&client, output, command),

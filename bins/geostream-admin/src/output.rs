@@ -54,6 +54,19 @@ pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
+/// Prints a warning.
+pub(crate) fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
+/// Begins at the top of an empty screen, where there is one.
+pub(crate) fn clear_screen() {
+    if std::io::stdout().is_terminal() {
+        // ECMA-48: erase the display and its history, and go home.
+        print!("\x1b[2J\x1b[3J\x1b[H");
+    }
+}
+
 /// Prints an error with its causes.
 pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("geostream-admin: {error:#}");

@@ -454,7 +454,9 @@ impl Schedule {
 
     /// Takes a probe that should have been answered by now.
     fn take_silent(&mut self, now: Instant) -> Option<Instant> {
-        let is_silent = |sent: &Instant| now.saturating_duration_since(*sent) >= CONFIRM_GAP;
+        // Half a gap, since the last of them was sent a gap ago, give or take a moment.
+        let due = (CONFIRM_GAP / 2).max(self.usual * 2);
+        let is_silent = |sent: &Instant| now.saturating_duration_since(*sent) >= due;
         let place = self.in_flight.iter().position(|(_, sent)| is_silent(sent))?;
         Some(self.in_flight.remove(place).1)
     }

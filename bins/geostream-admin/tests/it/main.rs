@@ -118,6 +118,21 @@ fn regions_come_change_and_go() {
 }
 
 #[test]
+fn the_last_region_that_can_serve_is_not_drained_by_accident() {
+    let setup = Setup::new();
+    setup.ends(0, "service add pair --region us-east-1 --region us-west-2");
+    setup.ends(0, "region drain us-east-1 --reason work");
+    let refused = setup.ends(1, "region drain us-west-2 --reason work");
+    assert!(refused.contains("the last region that can serve pair"), "{refused}");
+    setup.ends(0, "region drain us-west-2 --reason work --force");
+    let health = setup.ends(0, "health");
+    assert!(health.contains("unchecked") && health.contains("drain"), "{health}");
+    let seen = setup.json("health");
+    assert_eq!(seen["regions"].as_array().unwrap().len(), 10);
+    assert_eq!(seen["regions"][0]["health"], "unknown");
+}
+
+#[test]
 fn a_declared_file_is_compared_tried_applied_and_taken_back() {
     let setup = Setup::new();
     let sample =

@@ -1,0 +1,68 @@
+//! `health`
+
+use std::time::Duration;
+
+use clap::Args;
+use geostream_api::{HealthReport, RegionHealth};
+
+use crate::End;
+use crate::client::Client;
+use crate::output::{Output, clear_screen, or_dash, say, table};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Look again every second, until it is interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> anyhow::Result<End> {
+    loop {
+        let report: HealthReport = client.get("/api/v1/health/regions")?;
+        if arguments.watch && output == Output::Table {
+            clear_screen();
+        }
+        let shown = output.show(&report, || show(&report));
+        if !arguments.watch {
+            return shown;
+        }
+        wait();
+    }
+}
+
+fn show(report: &HealthReport) {
+    let rows = report.regions.iter().map(|seen| {
+        [
+            seen.region.clone(),
+            in_words(seen),
+            format!("{:.0} %", seen.share * 100.0),
+            or_dash(seen.load),
+            or_dash(seen.since),
+            or_dash(seen.overridden.clone()),
+            seen.evidence.clone(),
+        ]
+    });
+    table(["region", "health", "share", "load", "since", "override", "evidence"], rows);
+    for spent in &report.budget_spent {
+        let (service, retained) = (&spent.service, spent.retained.join(", "));
+        say(&format!("service {service}: no more may be removed; still answered: {retained}"));
+    }
+    if report.regions.iter().any(|seen| seen.abstains) {
+        say("this node sees nobody well, and takes nobody for dead: is its own network down?");
+    }
+}
+
+fn in_words(seen: &RegionHealth) -> String {
+    let RegionHealth { health, breaker, failures, .. } = seen;
+    match breaker.as_deref() {
+        None if health == "unknown" => "unchecked".to_owned(),
+        Some("closed") if *failures > 0 => format!("{health}, {failures} failed"),
+        Some("half_open") => format!("{health}, on trial"),
+        Some(_) | None => health.clone(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "whoever watches wants to see it change")]
+fn wait() {
+    std::thread::sleep(Duration::from_secs(1));
+}
