@@ -128,8 +128,9 @@ async fn assemble(
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<ServerApi> {
     let clock = SystemClock;
-    let store = open_store(&config.data_dir.join("config.redb"))?;
-    let last_good = LastGoodFile::new(&config.data_dir.join("last-good.json"));
+    let saved = config.data_dir.join("last-good.json");
+    let store = open_store(&config.data_dir.join("config.redb"), &saved)?;
+    let last_good = LastGoodFile::new(&saved);
     let publisher = Arc::new(Publisher::new(clock));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
     follower.start().await;
@@ -165,9 +166,14 @@ async fn assemble(
     }))
 }
 
-/// Opens the store; one that is damaged is left to the last good table, until it is mended.
-fn open_store(path: &Path) -> anyhow::Result<EmbeddedStore> {
-    match EmbeddedStore::open(path) {
+/// Opens the store, or makes it where nothing says that there was one.
+///
+/// One that is lost or damaged is left to the last good table, until it is mended.
+fn open_store(path: &Path, last_good: &Path) -> anyhow::Result<EmbeddedStore> {
+    let is_first_start = is_missing(path)? && is_missing(last_good)?;
+    let opened =
+        if is_first_start { EmbeddedStore::create(path) } else { EmbeddedStore::open(path) };
+    match opened {
         Ok(store) => Ok(store),
         Err(error) if error.is_in_use() => {
             bail!("{} is in use: does another server run on this data?", path.display())
@@ -177,6 +183,11 @@ fn open_store(path: &Path) -> anyhow::Result<EmbeddedStore> {
             EmbeddedStore::unopened(path).context("starting the store's thread")
         }
     }
+}
+
+fn is_missing(path: &Path) -> anyhow::Result<bool> {
+    let exists = path.try_exists().with_context(|| format!("looking for {}", path.display()))?;
+    Ok(!exists)
 }
 
 async fn declare_first(

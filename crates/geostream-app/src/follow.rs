@@ -1,6 +1,7 @@
 //! Following the log, the clock and the GeoIP files.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use geostream_domain::Revision;
@@ -15,6 +16,8 @@ pub struct Follower<S, L, C> {
     last_good: L,
     publisher: Arc<Publisher<C>>,
     clock: C,
+    /// The revision of the last good table that is kept.
+    kept: AtomicU64,
 }
 
 /// How long to wait before a store that has failed is asked again.
@@ -26,15 +29,18 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
 impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Follows this store, and keeps what is good there.
     pub fn new(store: S, last_good: L, publisher: Arc<Publisher<C>>, clock: C) -> Self {
-        Self { store, last_good, publisher, clock }
+        Self { store, last_good, publisher, clock, kept: AtomicU64::new(0) }
     }
 
     /// Publishes the store's configuration, or, if it cannot be read, that of an earlier run.
     pub async fn start(&self) {
+        let saved = self.last_good.load().await;
+        if let Ok(Some(saved)) = &saved {
+            self.kept.store(saved.snapshot.revision.get(), Ordering::Relaxed);
+        }
         let Err(error) = self.publish_latest().await else { return };
         let error = Chain(&error).to_string();
         tracing::error!(%error, "the store cannot be read; going on with the last good table");
-        let saved = self.last_good.load().await;
         match saved {
             Ok(Some(SavedTable { snapshot, at })) => {
                 self.publisher.publish(snapshot, StoreState::LastGood { saved: at, error });
@@ -74,12 +80,26 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     async fn publish_latest(&self) -> Result<Revision, Unavailable> {
         let snapshot = self.store.load().await?;
         self.publisher.publish(snapshot.clone(), StoreState::Current);
-        let table = SavedTable { snapshot, at: self.clock.wall() };
-        if let Err(error) = self.last_good.save(&table).await {
-            // The store itself is well: nothing is lost but the spare.
-            tracing::warn!(error = %Chain(&error), "the last good table is not kept");
+        let revision = snapshot.revision;
+        self.keep(SavedTable { snapshot, at: self.clock.wall() }).await;
+        Ok(revision)
+    }
+
+    /// Keeps a table for the day on which the store cannot be read.
+    async fn keep(&self, table: SavedTable) {
+        let (revision, kept) = (table.snapshot.revision.get(), self.kept.load(Ordering::Relaxed));
+        if revision < kept {
+            // A store that has lost revisions is in doubt: what it had must not be lost as well.
+            tracing::warn!(revision, kept, "the last good table is later than the store's");
+            return;
         }
-        Ok(table.snapshot.revision)
+        match self.last_good.save(&table).await {
+            Ok(()) => self.kept.store(revision, Ordering::Relaxed),
+            // The store itself is well: nothing is lost but the spare.
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "the last good table is not kept");
+            }
+        }
     }
 
     async fn override_ends(&self) {

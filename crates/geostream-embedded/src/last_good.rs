@@ -65,7 +65,12 @@ fn replace(path: &Path, document: &Document) -> io::Result<()> {
     let mut file = File::create(&new)?;
     file.write_all(&serde_json::to_vec(document)?)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
+    put_in_place(&new, path)
+}
+
+/// Gives a file that is whole its name, for good.
+pub(crate) fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(new, path)?;
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),

@@ -1,16 +1,21 @@
 //! The log in its database: every read and write, without a thread or a runtime.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geostream_domain::{Config, Revision, Snapshot};
 use geostream_ports::{Commit, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::documents::{CommitDocument, ConfigDocument, TokenDocument};
+use crate::last_good::put_in_place;
 
 /// Commits by revision.
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -68,6 +73,12 @@ macro_rules! from_redb {
 
 from_redb!(CommitError DatabaseError StorageError TableError TransactionError);
 
+impl From<io::Error> for LogError {
+    fn from(error: io::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
@@ -82,16 +93,30 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Opens the log that is there; a file that is missing or empty has been lost.
     pub(crate) fn open(place: &Place) -> Result<Self, LogError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = match place {
-            Place::File(path) => builder.create(path),
-            Place::Memory => builder.create_with_backend(InMemoryBackend::new()),
-        };
-        let database = database?;
+        match place {
+            Place::File(path) => Self::of(builder().open(path)?),
+            Place::Memory => Self::of(new_in_memory()?),
+        }
+    }
+
+    /// Makes an empty log in a file that is not there yet.
+    ///
+    /// It gets its name when it is whole, so that a crash leaves no file that looks like a lost one.
+    pub(crate) fn create(path: &Path) -> Result<Self, LogError> {
+        let new = path.with_extension("new");
+        remove_if_there(&new)?;
+        let database = builder().create(&new)?;
         prepare(&database)?;
-        let latest = read_latest(&begin_read(&database)?)?;
+        put_in_place(&new, path)?;
+        Self::of(database)
+    }
+
+    fn of(database: Database) -> Result<Self, LogError> {
+        let read = begin_read(&database)?;
+        check_format(&read)?;
+        let latest = read_latest(&read)?;
         Ok(Self { database, latest })
     }
 
@@ -191,24 +216,43 @@ impl Log {
     }
 }
 
-/// Makes the tables of a new database, and refuses one of another format.
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn new_in_memory() -> Result<Database, LogError> {
+    let database = builder().create_with_backend(InMemoryBackend::new())?;
+    prepare(&database)?;
+    Ok(database)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the tables of a new database.
 fn prepare(database: &Database) -> Result<(), LogError> {
     let write = database.begin_write()?;
     {
         write.open_table(LOG)?;
         write.open_table(CHECKPOINTS)?;
         write.open_table(TOKENS)?;
-        let mut format = write.open_table(FORMAT)?;
-        let found = format.get(())?.map(|format| format.value());
-        match found {
-            None => {
-                format.insert((), THIS_FORMAT)?;
-            }
-            Some(THIS_FORMAT) => {}
-            Some(other) => return Err(LogError::Format(other)),
-        }
+        write.open_table(FORMAT)?.insert((), THIS_FORMAT)?;
     }
     Ok(write.commit()?)
+}
+
+fn check_format(read: &ReadTransaction) -> Result<(), LogError> {
+    match read.open_table(FORMAT)?.get(())?.map(|format| format.value()) {
+        Some(THIS_FORMAT) => Ok(()),
+        Some(other) => Err(LogError::Format(other)),
+        None => Err(damaged("format", 0, "there is none")),
+    }
 }
 
 fn begin_read(database: &Database) -> Result<ReadTransaction, LogError> {

@@ -62,11 +62,20 @@ struct Owner {
 }
 
 impl EmbeddedStore {
-    /// Opens the database in this file, and makes it if there is none.
+    /// Makes an empty database in this file, whose name nothing has yet.
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, another process has it open, or its content is damaged.
+    /// If the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self, LogError> {
+        Self::start(Place::File(path.to_owned()), Some(Log::create(path)?))
+    }
+
+    /// Opens the database in this file.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, another process has it open, or its content is damaged.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let place = Place::File(path.to_owned());
         let log = Log::open(&place)?;
@@ -97,14 +106,11 @@ impl EmbeddedStore {
         let (sender, revision) = watch::channel(revision);
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
         let mut owner = Owner { place, log, revision: sender };
-        let handle = thread::Builder::new()
-            .name("embedded-store".to_owned())
-            .spawn(move || {
-                while let Some(Request(work)) = queue.blocking_recv() {
-                    work(&mut owner);
-                }
-            })
-            .map_err(|error| LogError::Database(redb::Error::Io(error)))?;
+        let handle = thread::Builder::new().name("embedded-store".to_owned()).spawn(move || {
+            while let Some(Request(work)) = queue.blocking_recv() {
+                work(&mut owner);
+            }
+        })?;
         let thread = StoreThread { requests: Some(requests), handle: Some(handle) };
         Ok(Self { thread: Arc::new(thread), revision })
     }

@@ -80,6 +80,34 @@ fn a_damaged_store_leaves_the_last_good_table() {
 }
 
 #[test]
+fn a_lost_store_leaves_the_last_good_table() {
+    let home = Home::new();
+    let server = home.start();
+    let kept = || fs::read_to_string(home.path("last-good.json")).unwrap();
+    while !kept().contains("ap-northeast-1") {
+        std::thread::yield_now();
+    }
+    server.kill();
+    let database = home.path("config.redb");
+    let decides_by_last_good = || {
+        let server = home.start();
+        let answer = server.route(r#"{"client_ip": "165.100.97.15"}"#).json();
+        assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &1.into()));
+        assert!(kept().contains("ap-northeast-1"));
+        server.kill();
+    };
+    let whole = home.path("whole.redb");
+    fs::rename(&database, &whole).unwrap();
+    decides_by_last_good();
+    assert!(!database.exists(), "no empty store takes its place");
+    fs::write(&database, "").unwrap();
+    decides_by_last_good();
+    fs::rename(whole, &database).unwrap();
+    let server = home.start();
+    assert_eq!(put_region(&server, &home.token(), 1).status, 200, "it is back");
+}
+
+#[test]
 fn without_any_configuration_the_node_is_not_ready() {
     let home = Home::new();
     fs::write(home.path("config.redb"), "this is no database").unwrap();

@@ -83,11 +83,17 @@ async fn without_the_store_the_last_good_table_decides() {
     assert!(matches!(view.store(), StoreState::LastGood { saved, .. } if *saved == at));
     assert_eq!(view.table().revision(), Revision::new(7));
 
-    // The store comes back with less than was known: it is the truth all the same.
+    // A store that is lost is not an empty one.
     std::fs::remove_file(&path).unwrap();
     setup.follower(EmbeddedStore::unopened(&path).unwrap()).start().await;
+    assert_eq!(router.view().table().revision(), Revision::new(7));
+
+    // Somebody has put one there that has less than was known: it is the truth all the same.
+    setup.follower(EmbeddedStore::create(&path).unwrap()).start().await;
     assert_eq!(*router.view().store(), StoreState::Current);
     assert_eq!(router.view().table().revision(), Revision::ZERO);
+    let kept = setup.last_good().load().await.unwrap().expect("it is not overwritten by less");
+    assert_eq!(kept.snapshot.revision, Revision::new(7));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ impl Paths {
 #[tokio::test]
 async fn a_file_keeps_the_contract_of_a_config_store() {
     let paths = Paths::new();
-    contract::config_store(async || EmbeddedStore::open(&paths.next()).unwrap()).await;
+    contract::config_store(async || EmbeddedStore::create(&paths.next()).unwrap()).await;
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn memory_keeps_the_contract_of_a_config_store() {
 #[tokio::test]
 async fn a_file_keeps_the_contract_of_a_token_store() {
     let paths = Paths::new();
-    contract::token_store(async || EmbeddedStore::open(&paths.next()).unwrap()).await;
+    contract::token_store(async || EmbeddedStore::create(&paths.next()).unwrap()).await;
 }
 
 #[tokio::test]
@@ -67,10 +67,29 @@ async fn a_database_that_is_none_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_lost_database_does_not_become_a_new_one() {
+    let paths = Paths::new();
+    let path = paths.next();
+    drop(EmbeddedStore::create(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(EmbeddedStore::open(&path).is_err());
+    let store = EmbeddedStore::unopened(&path).unwrap();
+    assert!(store.load().await.is_err());
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    assert!(EmbeddedStore::open(&path).is_err());
+    assert!(store.load().await.is_err());
+    assert!(std::fs::read(&path).unwrap().is_empty());
+    std::fs::remove_file(&path).unwrap();
+    drop(EmbeddedStore::create(&path).unwrap());
+    assert!(store.load().await.is_ok(), "somebody has put one there");
+}
+
+#[tokio::test]
 async fn a_second_process_is_kept_out() {
     let paths = Paths::new();
     let path = paths.next();
-    let first = EmbeddedStore::open(&path).unwrap();
+    let first = EmbeddedStore::create(&path).unwrap();
     assert!(EmbeddedStore::open(&path).is_err());
     assert!(first.load().await.is_ok());
 }

@@ -57,7 +57,9 @@ fn write_until_killed(path: &Path, commits: u64) -> u64 {
 #[tokio::test]
 async fn writer() {
     let Some(path) = env::var_os(DATABASE) else { return };
-    let store = EmbeddedStore::open(Path::new(&path)).unwrap();
+    let path = Path::new(&path);
+    let open = if path.exists() { EmbeddedStore::open } else { EmbeddedStore::create };
+    let store = open(path).unwrap();
     let mut expected = store.load().await.unwrap().revision;
     println!("\nat revision {expected}");
     loop {
