@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The work on the database panicked, as redb does on what it cannot believe.
+    #[error("the work on the database panicked")]
+    Panicked,
 }
 
 impl LogError {
@@ -95,10 +99,11 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the log that is there; a file that is missing or empty has been lost.
     pub(crate) fn open(place: &Place) -> Result<Self, LogError> {
-        match place {
+        let open = || match place {
             Place::File(path) => Self::of(builder().open(path)?),
             Place::Memory => Self::of(new_in_memory()?),
-        }
+        };
+        surviving(open).flatten()
     }
 
     /// Makes an empty log in a file that is not there yet.
@@ -219,6 +224,7 @@ impl Log {
 fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
+    builder.set_check_integrity_on_open(true);
     builder
 }
 
@@ -321,6 +327,13 @@ fn put(
     let bytes = serde_json::to_vec(document).map_err(|error| damaged("document", key, error))?;
     table.insert(key, bytes.as_slice())?;
     Ok(())
+}
+
+/// Does what may panic on a damaged file.
+///
+/// Whoever gets the error drops what was worked on: nobody sees it half done.
+pub(crate) fn surviving<T>(work: impl FnOnce() -> T) -> Result<T, LogError> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| LogError::Panicked)
 }
 
 pub(crate) fn unavailable(error: LogError) -> Unavailable {

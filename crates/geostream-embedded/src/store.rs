@@ -10,7 +10,7 @@ use geostream_ports::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::log::{Log, LogError, Place, unavailable};
+use crate::log::{Log, LogError, Place, surviving, unavailable};
 
 /// Configuration and tokens in one local database.
 ///
@@ -149,7 +149,7 @@ impl Owner {
         work: impl FnOnce(&mut Log) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
         let log = self.open_log()?;
-        let result = work(log);
+        let result = surviving(|| work(log)).flatten();
         if let Err(error) = &result {
             self.close_after(error);
         }
@@ -169,13 +169,17 @@ impl Owner {
     fn close_after(&mut self, error: &(dyn std::error::Error + 'static)) {
         tracing::error!(error, "embedded store failed; the next request opens it again");
         if matches!(self.place, Place::File(_)) {
-            self.log = None;
+            let log = self.log.take();
+            if surviving(|| drop(log)).is_err() {
+                tracing::error!("nor could the embedded store be closed");
+            }
         }
     }
 
     fn propose(&mut self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
         let log = self.open_log().map_err(unavailable)?;
-        let result = log.propose(proposal);
+        let result = surviving(|| log.propose(proposal)).map_err(unavailable);
+        let result = result.map_err(ProposeError::from).flatten();
         match &result {
             Ok(snapshot) => {
                 self.revision.send_replace(snapshot.revision);

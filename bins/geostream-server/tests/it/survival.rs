@@ -80,6 +80,30 @@ fn a_damaged_store_leaves_the_last_good_table() {
 }
 
 #[test]
+fn wrong_bytes_in_the_store_do_not_end_the_server() {
+    let home = Home::new();
+    let server = home.start();
+    for revision in 1..20 {
+        assert_eq!(put_region(&server, &home.token(), revision).status, 200);
+    }
+    server.signal("TERM");
+    server.wait();
+    let database = home.path("config.redb");
+    let mut bytes = fs::read(&database).unwrap();
+    let text = bytes.windows(7).rposition(|seven| seven == b"changes").expect("a commit");
+    bytes[text] ^= 1;
+    fs::write(&database, &bytes).unwrap();
+
+    let server = home.start();
+    assert_eq!(server.route(r#"{"client_ip": "165.100.97.15"}"#).json()["revision"], 20);
+    assert_ne!(put_region(&server, &home.token(), 20).status, 200);
+    assert_eq!(server.get("/ready").status, 200);
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert!(status.success() && log.contains("store not opened"), "{log}");
+}
+
+#[test]
 fn a_lost_store_leaves_the_last_good_table() {
     let home = Home::new();
     let server = home.start();

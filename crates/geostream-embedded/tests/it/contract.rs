@@ -1,9 +1,11 @@
 //! The ports' suites against the real thing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use geostream_domain::{Change, GeoPoint, Region, Revision, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
-use geostream_ports::{ConfigStore as _, LastGood as _, contract};
+use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, contract};
 use tempfile::TempDir;
 
 /// A new path with each call, in a directory that is removed at the end.
@@ -83,6 +85,47 @@ async fn a_lost_database_does_not_become_a_new_one() {
     std::fs::remove_file(&path).unwrap();
     drop(EmbeddedStore::create(&path).unwrap());
     assert!(store.load().await.is_ok(), "somebody has put one there");
+}
+
+#[tokio::test]
+async fn a_database_with_wrong_bytes_is_refused() {
+    let path = Paths::new().next();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let store = EmbeddedStore::create(&path).unwrap();
+    fill(&store).await;
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for start in (0..whole.len()).step_by(1 << 12) {
+        let mut wrong = whole.clone();
+        wrong[start..start + 64].iter_mut().for_each(|byte| *byte ^= 0xff);
+        std::fs::write(&path, wrong).unwrap();
+        refused += u32::from(EmbeddedStore::open(&path).is_err());
+        let store = EmbeddedStore::unopened(&path).unwrap();
+        if let Ok(snapshot) = store.load().await {
+            assert_eq!(snapshot.revision.get(), COMMITS, "wrong bytes at {start} are not in use");
+        }
+    }
+    assert!(refused > 0);
+    std::fs::write(&path, whole).unwrap();
+    assert!(EmbeddedStore::open(&path).is_ok());
+}
+
+const COMMITS: u64 = 100;
+
+async fn fill(store: &EmbeddedStore) {
+    for number in 0..COMMITS {
+        let id = format!("r{number}").parse().expect("a name");
+        let region = Region::new(id, GeoPoint::new(1.0, 2.0).expect("a point"));
+        let proposal = Proposal {
+            expected: Revision::new(number),
+            changes: vec![Change::PutRegion(Arc::new(region))],
+            author: "writer".parse().expect("a line"),
+            reason: "to have something".parse().expect("a line"),
+            at: Timestamp::EPOCH,
+        };
+        store.propose(proposal).await.expect("written");
+    }
 }
 
 #[tokio::test]
