@@ -30,6 +30,9 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::telemetry;
 
+/// How long to wait before tokens that could not be read are read again.
+const TOKENS_RETRY: Duration = Duration::from_secs(1);
+
 type ServerApi = Api<EmbeddedStore, GeoIp, SystemClock>;
 
 /// Runs the server until it is told to stop.
@@ -137,7 +140,7 @@ async fn assemble(
 
     let configuration = Configuration::new(store.clone(), Arc::clone(&publisher), clock);
     declare_first(&configuration, config.bootstrap.as_ref()).await?;
-    let access = Access::new(store, clock);
+    let access = Arc::new(Access::new(store, clock));
     make_admin_token(&access, config).await?;
 
     let health = Arc::new(RegionHealth::new(Arc::clone(&publisher), clock, seed()?));
@@ -149,6 +152,7 @@ async fn assemble(
     let geo = Arc::new(open_geoip(config).await?);
     tokio::spawn(follower.run());
     tokio::spawn(HealthDriver::new(Arc::clone(&health), prober).run());
+    tokio::spawn(read_tokens(Arc::clone(&access)));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     Ok(Api::new(Parts {
@@ -214,7 +218,7 @@ async fn make_admin_token(
         }
         Ok(made) => made,
         Err(error) => {
-            // Clients are answered all the same; control requests are refused.
+            // Clients are answered all the same; control requests are refused until they can.
             tracing::error!(error = %Chain(&error), "tokens cannot be read");
             return Ok(());
         }
@@ -231,6 +235,17 @@ async fn make_admin_token(
     written.with_context(|| format!("writing the admin token to {}", path.display()))?;
     tracing::info!(path = %path.display(), "an admin token is in this file");
     Ok(())
+}
+
+/// Reads the tokens that could not be read at the start, as soon as they can be.
+async fn read_tokens(access: Arc<Access<EmbeddedStore, SystemClock>>) {
+    while !access.is_loaded() {
+        tokio::time::sleep(TOKENS_RETRY).await;
+        match access.load().await {
+            Ok(()) => tracing::info!("tokens can be read again"),
+            Err(error) => tracing::debug!(error = %Chain(&error), "tokens cannot be read"),
+        }
+    }
 }
 
 fn make_private_directory(path: &Path) -> anyhow::Result<()> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use geostream_domain::Line;
 use geostream_ports::{Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailable};
 use sha2::{Digest as _, Sha256};
@@ -18,7 +19,8 @@ use thiserror::Error;
 pub struct Access<T, C> {
     store: T,
     clock: C,
-    records: ArcSwap<HashMap<TokenId, TokenRecord>>,
+    /// `None` until they have been read once.
+    records: ArcSwapOption<HashMap<TokenId, TokenRecord>>,
 }
 
 /// Whoever sent a valid token.
@@ -82,7 +84,7 @@ impl<T, C> Access<T, C> {
 impl<T: TokenStore, C: Clock> Access<T, C> {
     /// Grants access by the tokens in this store, none before [`Access::load`].
     pub fn new(store: T, clock: C) -> Self {
-        Self { store, clock, records: ArcSwap::default() }
+        Self { store, clock, records: ArcSwapOption::empty() }
     }
 
     /// Reads the tokens from the store.
@@ -93,8 +95,14 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     pub async fn load(&self) -> Result<(), Unavailable> {
         let records = self.store.tokens().await?;
         let by_id = records.into_iter().map(|record| (record.id, record)).collect();
-        self.records.store(std::sync::Arc::new(by_id));
+        self.records.store(Some(Arc::new(by_id)));
         Ok(())
+    }
+
+    /// Tells whether the tokens have ever been read: before, nobody's is known to be wrong.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.records.load().is_some()
     }
 
     /// Returns whoever a token belongs to; `None` if it is not valid.
@@ -104,7 +112,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     pub fn authenticate(&self, token: &str) -> Option<Caller> {
         let (id, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
         let records = self.records.load();
-        let record = records.get(&id.parse().ok()?)?;
+        let record = records.as_ref()?.get(&id.parse().ok()?)?;
         let is_right: bool = hash(secret).ct_eq(&record.hash).into();
         is_right.then(|| Caller { name: record.name.clone(), scope: record.scope })
     }
@@ -115,7 +123,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If there are too many, or the store cannot be used.
     pub async fn create(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
-        if self.records.load().len() >= Self::MAX_TOKENS {
+        if self.records().len() >= Self::MAX_TOKENS {
             return Err(AccessError::TooMany);
         }
         let mut random = [0; SECRET_BYTES + size_of::<u64>()];
@@ -151,7 +159,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If there is no such token, it is the last admin's, or the store cannot be used.
     pub async fn revoke(&self, id: TokenId) -> Result<(), AccessError> {
-        let scope = self.records.load().get(&id).map(|record| record.scope);
+        let scope = self.records().get(&id).map(|record| record.scope);
         match scope {
             None => return Err(AccessError::Unknown(id)),
             Some(Scope::Admin) if self.admins() == 1 => return Err(AccessError::LastAdmin),
@@ -166,14 +174,18 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     /// Returns what is known of every token, the oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<TokenRecord> {
-        let by_id = self.records.load();
+        let by_id = self.records();
         let mut records: Vec<_> = by_id.values().cloned().collect();
         records.sort_by_key(|record| (record.created, record.id));
         records
     }
 
     fn admins(&self) -> usize {
-        self.records.load().values().filter(|record| record.scope == Scope::Admin).count()
+        self.records().values().filter(|record| record.scope == Scope::Admin).count()
+    }
+
+    fn records(&self) -> Arc<HashMap<TokenId, TokenRecord>> {
+        self.records.load_full().unwrap_or_default()
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Parts<S, G, C> {
     /// Sees how regions are.
     pub health: Arc<RegionHealth<C>>,
     /// Says who a token belongs to.
-    pub access: Access<S, C>,
+    pub access: Arc<Access<S, C>>,
     /// Tells the time.
     pub clock: C,
     /// The proxies that are believed.
@@ -207,6 +207,10 @@ where
         match caller {
             Some(caller) if caller.scope.permits(needed) => Ok(caller),
             Some(_) => Err(Failure::scope(needed)),
+            None if !self.parts.access.is_loaded() => {
+                let detail = "the tokens cannot be read; decisions go on";
+                Err(Failure::new(Kind::StoreUnavailable, detail))
+            }
             None => Err(Failure::unauthorized("the token is not valid")),
         }
     }

@@ -20,6 +20,9 @@ use crate::route;
 #[derive(Serialize)]
 struct Well {
     status: &'static str,
+    /// What somebody should look at all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 impl<S, G, C> Api<S, G, C>
@@ -29,7 +32,7 @@ where
     C: Clock + 'static,
 {
     pub(crate) fn health(&self) -> Result<Answer, Failure> {
-        body::json(&Well { status: "alive" })
+        body::json(&Well { status: "alive", warning: None })
     }
 
     /// Tells whether the node has a table, a configuration and its GeoIP data.
@@ -38,17 +41,21 @@ where
         if (self.parts.stopping)() {
             return not_ready("the server is about to stop");
         }
-        match self.router.view().store() {
+        let warning = match self.router.view().store() {
             StoreState::Unread => return not_ready("the configuration has not been read yet"),
             StoreState::Nothing { error } => {
                 return not_ready(&format!("the configuration cannot be read: {error}"));
             }
-            StoreState::Current | StoreState::LastGood { .. } => {}
-        }
+            StoreState::Current => None,
+            StoreState::LastGood { saved, .. } => {
+                let age = age_in_words(self.parts.clock.wall().since(*saved));
+                Some(format!("the store cannot be read; what decides was saved {age} ago"))
+            }
+        };
         if !self.router.geo().is_complete() {
             return not_ready("a GeoIP file is missing or damaged; the log says which");
         }
-        body::json(&Well { status: "ready" })
+        body::json(&Well { status: "ready", warning })
     }
 
     pub(crate) fn metrics(&self) -> Answer {

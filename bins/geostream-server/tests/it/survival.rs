@@ -67,16 +67,27 @@ fn a_damaged_store_leaves_the_last_good_table() {
     assert_eq!(put_region(&server, &home.token(), 1).status, 200);
     server.signal("TERM");
     server.wait();
+    let whole = home.path("whole.redb");
+    fs::rename(home.path("config.redb"), &whole).unwrap();
     fs::write(home.path("config.redb"), "this is no database").unwrap();
 
     let server = home.start();
     let answer = server.route(r#"{"client_ip": "165.100.97.15"}"#).json();
     assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &2.into()));
-    assert_eq!(server.get("/ready").status, 200);
+    let ready = server.get("/ready");
+    let warning = ready.json()["warning"].to_string();
+    assert!(ready.status == 200 && warning.contains("saved"), "{ready:?}");
     let refused = put_region(&server, &home.token(), 2);
-    refused.expect_problem(401, "unauthorized", "");
+    refused.expect_problem(503, "store-unavailable", "");
     let database = fs::read_to_string(home.path("config.redb")).unwrap();
     assert_eq!(database, "this is no database", "a damaged file is left for whoever mends it");
+
+    fs::rename(whole, home.path("config.redb")).unwrap();
+    while put_region(&server, &home.token(), 2).status == 503 {
+        std::thread::yield_now();
+    }
+    assert_eq!(put_region(&server, &home.token(), 3).status, 200, "it goes on by itself");
+    assert_eq!(server.get("/ready").json(), json!({ "status": "ready" }));
 }
 
 #[test]
