@@ -10,6 +10,7 @@ use geostream_ports::{Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailabl
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
+use tokio::sync::Mutex;
 
 /// Says who a token belongs to and what it is good for.
 ///
@@ -21,6 +22,8 @@ pub struct Access<T, C> {
     clock: C,
     /// `None` until they have been read once.
     records: ArcSwapOption<HashMap<TokenId, TokenRecord>>,
+    /// Held from checking to reading what was written: what is checked holds until it is written.
+    turn: Mutex<()>,
 }
 
 /// Whoever sent a valid token.
@@ -84,7 +87,7 @@ impl<T, C> Access<T, C> {
 impl<T: TokenStore, C: Clock> Access<T, C> {
     /// Grants access by the tokens in this store, none before [`Access::load`].
     pub fn new(store: T, clock: C) -> Self {
-        Self { store, clock, records: ArcSwapOption::empty() }
+        Self { store, clock, records: ArcSwapOption::empty(), turn: Mutex::new(()) }
     }
 
     /// Reads the tokens from the store.
@@ -93,6 +96,11 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If the store cannot be used.
     pub async fn load(&self) -> Result<(), Unavailable> {
+        let _turn = self.turn.lock().await;
+        self.read().await
+    }
+
+    async fn read(&self) -> Result<(), Unavailable> {
         let records = self.store.tokens().await?;
         let by_id = records.into_iter().map(|record| (record.id, record)).collect();
         self.records.store(Some(Arc::new(by_id)));
@@ -123,6 +131,11 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If there are too many, or the store cannot be used.
     pub async fn create(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
+        let _turn = self.turn.lock().await;
+        self.make(name, scope).await
+    }
+
+    async fn make(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
         if self.records().len() >= Self::MAX_TOKENS {
             return Err(AccessError::TooMany);
         }
@@ -135,7 +148,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let created = self.clock.wall();
         let record = TokenRecord { id, name, scope, hash: hash(&secret), created };
         self.store.put_token(record.clone()).await?;
-        self.load().await?;
+        self.read().await?;
         tracing::info!(%id, name = %record.name, %scope, "token made");
         Ok(NewToken { record, text })
     }
@@ -146,11 +159,12 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If the store cannot be used.
     pub async fn first_admin(&self, name: Line) -> Result<Option<NewToken>, AccessError> {
-        self.load().await?;
+        let _turn = self.turn.lock().await;
+        self.read().await?;
         if self.admins() > 0 {
             return Ok(None);
         }
-        self.create(name, Scope::Admin).await.map(Some)
+        self.make(name, Scope::Admin).await.map(Some)
     }
 
     /// Removes a token: it is not valid from now on.
@@ -159,6 +173,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     ///
     /// If there is no such token, it is the last admin's, or the store cannot be used.
     pub async fn revoke(&self, id: TokenId) -> Result<(), AccessError> {
+        let _turn = self.turn.lock().await;
         let scope = self.records().get(&id).map(|record| record.scope);
         match scope {
             None => return Err(AccessError::Unknown(id)),
@@ -166,7 +181,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
             Some(_) => {}
         }
         self.store.remove_token(id).await?;
-        self.load().await?;
+        self.read().await?;
         tracing::info!(%id, "token revoked");
         Ok(())
     }

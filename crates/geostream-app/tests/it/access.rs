@@ -50,3 +50,15 @@ async fn there_is_always_an_admin() {
     access.revoke(first.record.id).await.unwrap();
     assert_eq!(access.list().len(), 1);
 }
+
+#[tokio::test]
+async fn two_admins_cannot_revoke_each_other_at_once() {
+    let access = access().await;
+    let first = access.create(line("first"), Scope::Admin).await.unwrap();
+    let second = access.create(line("second"), Scope::Admin).await.unwrap();
+    let (one, other) =
+        tokio::join!(access.revoke(first.record.id), access.revoke(second.record.id));
+    assert!(one.is_ok());
+    assert!(matches!(other, Err(AccessError::LastAdmin)));
+    assert_eq!(access.list().len(), 1);
+}
