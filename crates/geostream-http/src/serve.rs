@@ -3,10 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
+use crate::problem::Answer;
 use crate::tls::TlsIdentity;
 
 /// What a client may make grow, and how long it may make the server wait.
@@ -79,7 +84,8 @@ where
     let listener = TcpListener::from_std(listener)?;
     // Requests of this thread count references to the thread's own copy, which no other thread's
     // cache wants.
-    let worker = Arc::new(Worker { api, protocols: Protocols::new(limits), limits, tls });
+    let protocols = Protocols::new(limits);
+    let worker = Arc::new(Worker { api, protocols, limits, tls, stop: stop.clone() });
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -146,6 +152,7 @@ struct Worker<S, G, C> {
     protocols: Protocols,
     limits: Limits,
     tls: Option<TlsIdentity>,
+    stop: watch::Receiver<bool>,
 }
 
 impl<S, G, C> Worker<S, G, C>
@@ -187,23 +194,94 @@ where
     ) where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let worker = Arc::clone(&self);
-        let service = service_fn(move |request| {
-            let worker = Arc::clone(&worker);
-            async move {
-                let patience = worker.limits.body_patience;
-                Ok::<_, Infallible>(worker.api.answer(request, peer, patience).await)
-            }
-        });
-        let stream = TokioIo::new(stream);
         let ended = if is_http2 {
-            watcher.watch(self.protocols.http2.serve_connection(stream, service)).await
+            self.converse_http2(stream, peer, watcher).await
         } else {
+            let (worker, stream) = (Arc::clone(&self), TokioIo::new(stream));
+            let service = service_fn(move |request| Arc::clone(&worker).answer(request, peer));
             watcher.watch(self.protocols.http1.serve_connection(stream, service)).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
         }
+    }
+
+    /// Answers the streams of an HTTP/2 connection until it has had none for long enough, for which
+    /// hyper has no limit.
+    async fn converse_http2<T>(
+        self: Arc<Self>,
+        stream: T,
+        peer: SocketAddr,
+        _under_way: Watcher,
+    ) -> hyper::Result<()>
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let streams = Arc::new(Streams::default());
+        let service = service_fn(|request| {
+            let counted = CountedStream::begin(&streams);
+            let answer = Arc::clone(&self).answer(request, peer);
+            async move {
+                let _counted = counted;
+                answer.await
+            }
+        });
+        let stream = TokioIo::new(stream);
+        let mut connection = pin!(self.protocols.http2.serve_connection(stream, service));
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = streams.idle(self.limits.header_patience) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Answer, Infallible> {
+        Ok(self.api.answer(request, peer, self.limits.body_patience).await)
+    }
+}
+
+/// How many streams a connection has had.
+#[derive(Debug, Default)]
+struct Streams {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Streams {
+    /// Waits until for this long no stream has been open.
+    async fn idle(&self, patience: Duration) {
+        let mut before = None;
+        loop {
+            let counts = (self.begun.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed));
+            if before == Some(counts) && counts.0 == counts.1 {
+                return;
+            }
+            before = Some(counts);
+            sleep(patience).await;
+        }
+    }
+}
+
+/// A stream that is open until it is dropped.
+struct CountedStream(Arc<Streams>);
+
+impl CountedStream {
+    fn begin(streams: &Arc<Streams>) -> Self {
+        streams.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::server::{Answer, Home, Request, Server};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::server::{Answer, Home, PATIENCE, Request, Server};
 
 /// A server that has a second's patience.
 fn impatient(home: &Home) -> Server {
@@ -98,4 +102,26 @@ fn what_is_under_way_is_finished_before_the_server_stops() {
     assert_eq!(Answer::read(&mut begun).status, 200);
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
+}
+
+#[test]
+fn an_idle_http2_connection_is_closed_though_its_client_is_alive() {
+    let home = Home::new();
+    let server = impatient(&home);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let (io, executor) = (TokioIo::new(stream), TokioExecutor::new());
+        let (mut sender, connection) = http2::handshake(executor, io).await.unwrap();
+        let ended = tokio::spawn(connection);
+        for _ in 0..3 {
+            let request = hyper::Request::get(format!("http://{}/health", server.address));
+            let request = request.body(http_body_util::Empty::<&[u8]>::new()).unwrap();
+            assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        // The client answers every PING by itself.
+        tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
+        assert!(sender.is_closed());
+    });
 }
