@@ -1,6 +1,7 @@
 //! Talking to the server.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::Agent;
-use ureq::http::{Request, Response};
+use ureq::http::{Request, Response, Uri};
 
 /// Where the server is and who asks.
 #[derive(Debug, Args)]
@@ -61,6 +62,12 @@ pub(crate) enum ClientError {
         "there is no token: run this on the server's machine, or set GEOSTREAM_TOKEN or --token-file"
     )]
     NoToken,
+    /// Nobody has said which token the server may see.
+    #[error(
+        "there is no token for {0}: set GEOSTREAM_TOKEN or --token-file; the admin.token of a \
+         server on this machine is sent to no other"
+    )]
+    NoTokenFor(String),
 }
 
 /// Something that the server showed, and the revision that it was shown at.
@@ -85,13 +92,13 @@ impl Client {
         Self { agent: config.into(), connection }
     }
 
-    /// Reads something that anybody may read.
+    /// Reads something that anybody may read, or nearly so.
     pub(crate) fn ask<T: DeserializeOwned>(
         &self,
         path: &str,
         question: &impl Serialize,
+        token: Option<String>,
     ) -> anyhow::Result<T> {
-        let token = self.token().ok();
         Ok(self.send("POST", path, token, None, Some(question))?.value)
     }
 
@@ -213,8 +220,9 @@ impl Client {
         Err(error.into())
     }
 
-    fn token(&self) -> anyhow::Result<String> {
-        let Connection { token_file, data_dir, token, .. } = &self.connection;
+    /// Returns the token that was given, else for a server on this machine the one in its data.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        let Connection { server, token_file, data_dir, token } = &self.connection;
         if let Some(token) = token {
             return Ok(token.trim().to_owned());
         }
@@ -224,6 +232,9 @@ impl Client {
         };
         if let Some(path) = token_file {
             return Ok(read(path)?.trim().to_owned());
+        }
+        if !is_on_this_machine(server) {
+            return Err(ClientError::NoTokenFor(server.clone()).into());
         }
         let home = std::env::home_dir().map(|home| home.join(".local/share/geostream"));
         let directories = match data_dir {
@@ -239,6 +250,13 @@ impl Client {
             None => Err(ClientError::NoToken.into()),
         }
     }
+}
+
+fn is_on_this_machine(server: &str) -> bool {
+    let Ok(uri) = server.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 fn describe(problem: &Problem) -> String {
@@ -264,4 +282,28 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         }
         encoded
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for server in ["http://127.0.0.1:8080", "https://[::1]/", "http://LOCALHOST", "127.8.9.1:1"]
+        {
+            assert!(is_on_this_machine(server), "{server}");
+        }
+        for server in [
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "http://localhost@example.org",
+            "http://localhost:1@example.org",
+            "http://[2001:db8::1]",
+            "",
+        ] {
+            assert!(!is_on_this_machine(server), "{server}");
+        }
+    }
 }

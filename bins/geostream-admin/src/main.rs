@@ -25,9 +25,9 @@ use crate::output::Output;
 
 /// Looks after a GeoStream server over its HTTP API.
 ///
-/// The token is taken from --token-file, else from the environment, else from admin.token in the
-/// data directory of a server on this machine: --data-dir, ./.geostream, ~/.local/share/geostream
-/// or /var/lib/geostream.
+/// The token is taken from the environment, else from --token-file, else, where --server is on this
+/// machine, from admin.token in its data directory: --data-dir, ./.geostream,
+/// ~/.local/share/geostream or /var/lib/geostream.
 ///
 /// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server cannot be
 /// reached, 4 if it does not permit the request, 5 if somebody else has written since, and 6 if
@@ -140,7 +140,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             412 => 5,
             _ => 1,
         },
-        Some(ClientError::NoToken) => 4,
+        Some(ClientError::NoToken | ClientError::NoTokenFor(_)) => 4,
         Some(ClientError::Answer { .. }) | None => 1,
     }
 }

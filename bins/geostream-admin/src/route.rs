@@ -50,7 +50,8 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         key: arguments.key.clone(),
         explain: arguments.explain,
     };
-    let answer: RouteAnswer = client.ask("/api/v1/route", &request)?;
+    let token = if arguments.explain { client.token().ok() } else { None };
+    let answer: RouteAnswer = client.ask("/api/v1/route", &request, token)?;
     // Whoever sees a place that GeoIP data knows is to see whose data it is.
     let credits = || client.get::<Status>("/api/v1/status").map(|status| status.geo);
     output.show(&answer, || {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -198,6 +199,25 @@ fn tokens_flags_and_settings_are_managed() {
         .clone();
     setup.ends(0, &format!("token revoke {}", id.as_str().unwrap()));
     as_viewer("region list", 4);
+}
+
+#[test]
+fn the_token_of_this_machine_stays_on_it() {
+    let setup = Setup::new();
+    let refused = setup.ends(4, "status --server http://203.0.113.1:1");
+    assert!(refused.contains("--token-file"), "{refused}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    for (question, sends_token) in [("route 192.0.2.1", false), ("route --explain", true)] {
+        let line = format!("{question} --server {server}");
+        let mut asking = setup.command(&line.split(' ').collect::<Vec<_>>());
+        let mut asking = asking.stderr(Stdio::null()).spawn().unwrap();
+        let head = BufReader::new(listener.accept().unwrap().0).lines().map_while(Result::ok);
+        let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+        let has_token = head.iter().any(|line| line.starts_with("authorization"));
+        assert_eq!(has_token, sends_token, "{question}: {head:?}");
+        asking.wait().unwrap();
+    }
 }
 
 #[test]
