@@ -221,8 +221,17 @@ impl Config {
     ///
     /// Says which rule the result would break; the configuration then stays as it was.
     pub fn apply(&mut self, change: Change) -> Result<(), ConfigError> {
+        *self = self.after([change]).map_err(|error| error.source)?;
+        Ok(())
+    }
+
+    /// Applies one change of several, which may make more room than this one takes.
+    fn change(&mut self, change: Change) -> Result<(), ConfigError> {
         match change {
-            Change::PutRegion(region) => self.put_region(region),
+            Change::PutRegion(region) => {
+                self.regions.insert(region.id.clone(), region);
+                Ok(())
+            }
             Change::RemoveRegion(id) => self.remove_region(&id),
             Change::PutService(service) => self.put_service(service),
             Change::RemoveService(id) => self.remove_service(&id),
@@ -265,13 +274,26 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Names the first change that cannot be applied.
+    /// Names the first change that cannot be applied; the last one, if there is too much after all.
     pub fn after(&self, changes: impl IntoIterator<Item = Change>) -> Result<Self, ChangeError> {
         let mut next = self.clone();
+        let mut last = 0;
         for (position, change) in changes.into_iter().enumerate() {
-            next.apply(change).map_err(|source| ChangeError { position, source })?;
+            next.change(change).map_err(|source| ChangeError { position, source })?;
+            last = position;
         }
+        next.check_size().map_err(|source| ChangeError { position: last, source })?;
         Ok(next)
+    }
+
+    fn check_size(&self) -> Result<(), ConfigError> {
+        if self.regions.len() > Self::MAX_REGIONS {
+            return Err(ConfigError::TooManyRegions);
+        }
+        if self.services.len() > Self::MAX_SERVICES {
+            return Err(ConfigError::TooManyServices);
+        }
+        Ok(())
     }
 
     /// Returns this configuration with the overrides of another, as far as its regions exist here.
@@ -316,14 +338,6 @@ impl Config {
         changes
     }
 
-    fn put_region(&mut self, region: Arc<Region>) -> Result<(), ConfigError> {
-        if self.regions.len() >= Self::MAX_REGIONS && !self.regions.contains_key(&region.id) {
-            return Err(ConfigError::TooManyRegions);
-        }
-        self.regions.insert(region.id.clone(), region);
-        Ok(())
-    }
-
     fn remove_region(&mut self, id: &RegionId) -> Result<(), ConfigError> {
         if !self.regions.contains_key(id) {
             return Err(ConfigError::UnknownRegion(id.clone()));
@@ -344,9 +358,6 @@ impl Config {
     }
 
     fn put_service(&mut self, service: Arc<Service>) -> Result<(), ConfigError> {
-        if self.services.len() >= Self::MAX_SERVICES && !self.services.contains_key(&service.id) {
-            return Err(ConfigError::TooManyServices);
-        }
         self.check_service(&service)?;
         self.services.insert(service.id.clone(), service);
         Ok(())
@@ -520,6 +531,20 @@ mod tests {
         let back = now.after(now.changes_to(&target)).unwrap();
         assert_eq!(back, target);
         assert_eq!(back.overrides().keys().map(RegionId::as_str).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn nearly_everything_can_be_replaced_at_once() {
+        let regions = |letter: char| (0..15_000).map(move |n| region(&format!("{letter}{n}")));
+        let before = Config::default().after(regions('a')).unwrap();
+        let target = Config::default().after(regions('b')).unwrap();
+        assert_eq!(before.after(before.changes_to(&target)).unwrap(), target);
+        let error = before.after(regions('b')).unwrap_err();
+        assert_eq!(error, ChangeError { position: 14_999, source: ConfigError::TooManyRegions });
+        let mut full =
+            Config::default().after(regions('a').chain(regions('b').take(5_000))).unwrap();
+        assert_eq!(full.apply(region("c")), Err(ConfigError::TooManyRegions));
+        assert_eq!(full.apply(region("a1")), Ok(()));
     }
 
     #[test]
