@@ -75,7 +75,6 @@ pub struct ServiceTable {
     pools: Box<[FencedPool]>,
     /// The pool of each kind of client; empty where there is but one.
     pool_by_origin: Box<[u16]>,
-    last_good: BTreeSet<RegionIndex>,
     fallback: Option<Fallback>,
     /// Members that would have been removed, if the budget permitted it.
     retained: BTreeSet<RegionIndex>,
@@ -88,6 +87,8 @@ struct FencedPool {
     pool: Pool,
     /// Whether any candidate is able to serve.
     is_able: bool,
+    /// The candidates that were able last.
+    last_good: BTreeSet<RegionIndex>,
     /// Whether the geofence leaves a member that is drained.
     withholds_drained: bool,
     /// Whether the static answer may be given to such clients.
@@ -134,7 +135,10 @@ impl RoutingTable {
             .values()
             .enumerate()
             .map(|(index, service)| {
-                let before = previous.and_then(|table| table.last_good(service, &regions));
+                let before = |origin| {
+                    let before = previous.map(|table| table.last_good(service, origin, &regions));
+                    before.unwrap_or_default()
+                };
                 let table = ServiceTable::compile(service, index, config, &regions, before);
                 (service.id.clone(), table)
             })
@@ -260,17 +264,21 @@ impl RoutingTable {
         }
     }
 
-    /// Returns which of a service's regions were able last, as indexes of the table in the making.
+    /// Returns which of a service's regions were able last for such clients, as indexes of the
+    /// table in the making.
     fn last_good(
         &self,
         service: &Service,
+        origin: Origin,
         regions: &[RegionEntry],
-    ) -> Option<BTreeSet<RegionIndex>> {
-        let before = self.services.get(&service.id)?;
-        let ids: BTreeSet<_> =
-            before.last_good.iter().map(|&index| &self.region(index).id).collect();
-        let still = regions.iter().enumerate().filter(|(_, entry)| ids.contains(&entry.region.id));
-        Some(still.map(|(place, _)| RegionIndex::new(place)).collect())
+    ) -> BTreeSet<RegionIndex> {
+        let Some(before) = self.services.get(&service.id) else { return BTreeSet::new() };
+        let place = |&index: &RegionIndex| {
+            let id = &self.region(index).id;
+            regions.binary_search_by(|entry| entry.region.id.cmp(id)).ok()
+        };
+        let last_good = before.pool_of(origin).last_good.iter();
+        last_good.filter_map(place).map(RegionIndex::new).collect()
     }
 }
 
@@ -280,7 +288,7 @@ impl ServiceTable {
         index: usize,
         config: &Config,
         regions: &[RegionEntry],
-        last_good: Option<BTreeSet<RegionIndex>>,
+        last_good: impl Fn(Origin) -> BTreeSet<RegionIndex>,
     ) -> Self {
         let place_of = |id: &crate::RegionId| {
             let found = regions.binary_search_by(|entry| entry.region.id.cmp(id));
@@ -306,10 +314,11 @@ impl ServiceTable {
         let (origins, pool_by_origin) = kinds_of_client(service);
         let pools = origins
             .into_iter()
-            .map(|origin| FencedPool::new(service, origin, &members, permits_fallback(origin)))
+            .map(|origin| {
+                let permits_fallback = permits_fallback(origin);
+                FencedPool::new(service, origin, &members, permits_fallback, &last_good)
+            })
             .collect();
-        let able: BTreeSet<_> =
-            members.iter().filter(|m| m.is_able()).map(|m| m.candidate.contender.region).collect();
         Self {
             service: Arc::clone(service),
             index,
@@ -317,7 +326,6 @@ impl ServiceTable {
             answers: 1 + usize::from(config.settings().alternatives.get()),
             pools,
             pool_by_origin,
-            last_good: if able.is_empty() { last_good.unwrap_or_default() } else { able },
             fallback: fallback.map(|region| Fallback {
                 region,
                 direction: regions[region.get()].region.point.into(),
@@ -369,7 +377,7 @@ impl ServiceTable {
         match &self.service.all_down {
             AllDown::FailOpen => self.fail_open(pool, client),
             AllDown::LastGood => {
-                let best = self.search(pool, client, |c| self.last_good.contains(&c.region));
+                let best = self.search(pool, client, |c| fenced.last_good.contains(&c.region));
                 match decision(&best, 0, self.answers, Reason::LastGood) {
                     Some(decision) => Ok(decision),
                     None => self.fail_open(pool, client),
@@ -426,7 +434,11 @@ impl ServiceTable {
     }
 
     fn pool(&self, client: &Client) -> &FencedPool {
-        match self.pool_by_origin.get(client.location.origin().index()) {
+        self.pool_of(client.location.origin())
+    }
+
+    fn pool_of(&self, origin: Origin) -> &FencedPool {
+        match self.pool_by_origin.get(origin.index()) {
             Some(&place) => &self.pools[usize::from(place)],
             None => &self.pools[0],
         }
@@ -476,14 +488,18 @@ impl FencedPool {
         origin: Origin,
         members: &[CompiledMember<'_>],
         permits_fallback: bool,
+        last_good: impl Fn(Origin) -> BTreeSet<RegionIndex>,
     ) -> Self {
         let permitted = |member: &&CompiledMember<'_>| {
             service.geofence.forbids(origin, &member.entry.region.labels).is_none()
         };
         let (drained, candidates): (Vec<_>, Vec<_>) =
             members.iter().filter(permitted).partition(|member| member.entry.is_drained());
+        let able = candidates.iter().filter(|member| member.is_able());
+        let able: BTreeSet<_> = able.map(|member| member.candidate.contender.region).collect();
         Self {
-            is_able: candidates.iter().any(|member| member.is_able()),
+            is_able: !able.is_empty(),
+            last_good: if able.is_empty() { last_good(origin) } else { able },
             pool: Pool::new(candidates.into_iter().map(|member| member.candidate).collect()),
             withholds_drained: !drained.is_empty(),
             permits_fallback,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use geostream_domain::{
-    AllDown, AlternativeCount, Change, Client, Fate, GeoPoint, Geofence, Member, Objective,
-    OverrideAction, Reason, Region, RoutingTable, Setting, Timestamp, Weight,
+    AllDown, AlternativeCount, Change, Client, ClientSelector, Continent, Fate, FenceRule,
+    GeoPoint, Geofence, Labels, Location, Member, Objective, Observations, OverrideAction, Reason,
+    Region, RoutingTable, Setting, Timestamp, Weight,
 };
 use proptest::prelude::*;
 
@@ -101,7 +102,7 @@ proptest! {
         let answered = |count| {
             let setting = Setting::Alternatives(AlternativeCount::new(count).unwrap());
             let config = world.config().after([Change::SetSetting(setting)]).unwrap();
-            let observed = geostream_domain::Observations::default();
+            let observed = Observations::default();
             let table = RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None);
             let decision = service(&table).route(&client).ok()?;
             Some((decision.region, decision.alternatives.to_vec()))
@@ -147,7 +148,7 @@ pub(crate) fn scattered(count: usize) -> Vec<Place> {
 
 /// Counts the clients of each region over 40,000 neighbouring /24 networks.
 fn shares(table: &RoutingTable) -> BTreeMap<String, u32> {
-    let berlin = geostream_domain::Location::at(GeoPoint::new(52.5, 13.4).unwrap());
+    let berlin = Location::at(GeoPoint::new(52.5, 13.4).unwrap());
     let mut shares = BTreeMap::new();
     for network in 0..40_000_u32 {
         let client =
@@ -181,4 +182,41 @@ fn weight_zero_serves_only_when_nobody_else_can() {
     assert_eq!(shares(&world.table()).keys().collect::<Vec<_>>(), ["equal-0"]);
     world.places[0].overridden = Some(OverrideAction::Down);
     assert_eq!(shares(&world.table()).keys().collect::<Vec<_>>(), ["equal-1"]);
+}
+
+#[test]
+fn what_was_good_last_is_known_behind_each_fence() {
+    let mut world = equal_regions(3, &[1], Objective::default());
+    world.all_down = AllDown::LastGood;
+    world.geofence = Geofence::new(vec![FenceRule {
+        clients: ClientSelector { continents: vec![Continent::Europe], ..<_>::default() },
+        allow: vec!["residency=eu".parse().unwrap()],
+        deny: Vec::new(),
+    }])
+    .unwrap();
+    for place in &mut world.places[..2] {
+        let residency = BTreeMap::from([("residency".parse().unwrap(), "eu".parse().unwrap())]);
+        place.region.labels = Labels::new(residency).unwrap();
+        place.region.point = GeoPoint::new(52.0, 13.0).unwrap();
+    }
+    // The nearer of the two that Europeans may have is down from the start.
+    world.places[1].region.point = GeoPoint::new(40.0, -3.0).unwrap();
+    world.places[0].overridden = Some(OverrideAction::Down);
+    let before = world.table();
+    world.places[1].overridden = Some(OverrideAction::Down);
+    let observed = Observations::default();
+    let after =
+        RoutingTable::compile(world.config().into(), &observed, Timestamp::EPOCH, Some(&before));
+    let berlin = Location::at(GeoPoint::new(52.5, 13.4).unwrap());
+    let client = |country: &str| {
+        let location = berlin.in_country(country.parse().unwrap());
+        Client::new(std::net::Ipv4Addr::LOCALHOST.into(), location)
+    };
+    for (country, region, reason) in
+        [("DE", "equal-1", Reason::LastGood), ("US", "equal-2", Reason::Failover)]
+    {
+        let decision = service(&after).route(&client(country)).unwrap();
+        assert_eq!(after.region(decision.region).id.as_str(), region);
+        assert_eq!(decision.reason, reason);
+    }
 }
