@@ -37,24 +37,25 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
 
 /// Prints a table of GeoIP files.
 pub(crate) fn show_databases(databases: &[GeoDatabase]) {
-    let rows = databases.iter().map(|data| {
+    let rows = databases.iter().map(|file| {
+        let data = file.data.as_ref();
         [
-            data.path.clone(),
-            data.kind.clone(),
-            data.families.clone(),
-            data.built.to_string(),
-            format!("{} MB", data.bytes.div_ceil(1_000_000)),
-            or_dash(data.refused.clone()),
+            file.path.clone(),
+            or_dash(data.map(|data| &data.kind)),
+            or_dash(data.map(|data| &data.families)),
+            or_dash(data.map(|data| data.built)),
+            or_dash(data.map(|data| format!("{} MB", data.bytes.div_ceil(1_000_000)))),
+            or_dash(file.refused.as_ref()),
         ]
     });
-    table(["GeoIP file", "type", "families", "made", "size", "newer file refused"], rows);
+    table(["GeoIP file", "type", "families", "made", "size", "file refused"], rows);
     attributions(databases).into_iter().for_each(say);
 }
 
 /// Returns what the makers of the data want to be shown beside it, each once.
 pub(crate) fn attributions(databases: &[GeoDatabase]) -> Vec<&str> {
-    let mut credits: Vec<&str> =
-        databases.iter().filter_map(|data| data.attribution.as_deref()).collect();
+    let data = databases.iter().filter_map(|file| file.data.as_ref());
+    let mut credits: Vec<&str> = data.filter_map(|data| data.attribution.as_deref()).collect();
     credits.sort_unstable();
     credits.dedup();
     credits

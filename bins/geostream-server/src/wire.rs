@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -254,30 +254,22 @@ fn make_private_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 async fn open_geoip(config: &Config) -> anyhow::Result<GeoIp> {
-    let files = match &config.geoip.files[..] {
-        [] => find_geoip(&config.data_dir.join("geoip")),
-        files => files.to_vec(),
-    };
+    let (files, directory) = (config.geoip.files.clone(), config.data_dir.join("geoip"));
+    let opening = tokio::task::spawn_blocking(move || match &files[..] {
+        [] => GeoIp::open_directory(&directory),
+        _ => GeoIp::open(files),
+    });
+    let geoip = opening.await.context("reading the GeoIP files")?;
+    let files = geoip.databases();
     if files.is_empty() {
         tracing::warn!("there is no GeoIP file: only callers can say where clients are");
     }
-    let opening = tokio::task::spawn_blocking(move || GeoIp::open(files));
-    let geoip = opening.await.context("reading the GeoIP files")?;
-    for data in geoip.databases() {
+    for file in files {
+        let Some(data) = file.data else { continue };
         let age = SystemClock.wall().since(data.built).as_secs() / 86_400;
-        tracing::info!(path = data.path, kind = data.kind, age_days = age, "GeoIP data");
+        tracing::info!(path = file.path, kind = data.kind, age_days = age, "GeoIP data");
     }
     Ok(geoip)
-}
-
-/// Returns the `.mmdb` files in a directory, in the order of their names.
-fn find_geoip(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut files: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|ext| ext == "mmdb")).collect();
-    files.sort();
-    files
 }
 
 /// Looks at the GeoIP files now and then, and at once on SIGHUP, for ever.

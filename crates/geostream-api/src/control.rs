@@ -245,10 +245,20 @@ pub struct Status {
 /// A file of GeoIP data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeoDatabase {
-    /// The type that the file says it is of.
-    pub kind: String,
     /// The file's path.
     pub path: String,
+    /// The data in use, unless the file has never been well.
+    #[serde(flatten)]
+    pub data: Option<GeoData>,
+    /// Why what lies there is not used.
+    pub refused: Option<String>,
+}
+
+/// GeoIP data in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeoData {
+    /// The type that the file says it is of.
+    pub kind: String,
     /// When the data was made.
     pub built: Time,
     /// The size of the file in bytes.
@@ -257,8 +267,6 @@ pub struct GeoDatabase {
     pub families: String,
     /// What has to be shown beside results for people.
     pub attribution: Option<String>,
-    /// Why a newer file that lies there is not used.
-    pub refused: Option<String>,
 }
 
 /// What two configurations differ in.

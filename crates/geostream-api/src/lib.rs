@@ -23,8 +23,8 @@ pub use config::{
     OverrideAction, Policy, Region, Service, Settings,
 };
 pub use control::{
-    Diff, Difference, Flag, GeoDatabase, HistoryEntry, HistoryPage, NewToken, OverrideRequest,
-    Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
+    Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
+    OverrideRequest, Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{

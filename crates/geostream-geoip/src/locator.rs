@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use geostream_ports::{Chain, Families, GeoDatabase, GeoLocator, Place};
+use geostream_ports::{Chain, Families, GeoData, GeoDatabase, GeoLocator, Place};
 
-use crate::database::{Database, FileVersion};
+use crate::database::{Database, DatabaseError, FileVersion};
 
 /// Finds places in one or several files of GeoIP data, asked in order.
 ///
@@ -17,12 +17,17 @@ use crate::database::{Database, FileVersion};
 #[derive(Debug)]
 pub struct GeoIp {
     sources: ArcSwap<Vec<Source>>,
+    /// Where more files may come.
+    directory: Option<PathBuf>,
 }
 
 /// A file, and what is used of it.
 #[derive(Clone, Debug)]
 struct Source {
     path: PathBuf,
+    /// Whether the file was there at the start, so that answers are not what they should be without
+    /// it.
+    is_needed: bool,
     /// The data in use, which may be older than the file.
     database: Option<Arc<LoadedDatabase>>,
     /// Why the file is not in use, if it is not, and in which version.
@@ -35,8 +40,10 @@ struct LoadedDatabase {
     families: Families,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Refused {
+    /// The version that cannot be used; `None` if it could not be read, which no change to its
+    /// content mends.
     version: Option<FileVersion>,
     why: String,
 }
@@ -47,11 +54,20 @@ impl GeoIp {
     /// Takes seconds for large ones: keep it off threads that answer requests.
     #[must_use]
     pub fn open(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let sources = paths.into_iter().map(Source::new).collect();
-        Self { sources: ArcSwap::from_pointee(sources) }
+        let sources = paths.into_iter().map(|path| Source::new(path, true)).collect();
+        Self { sources: ArcSwap::from_pointee(sources), directory: None }
     }
 
-    /// Reads again the files that have changed, and tells whether anything is different now.
+    /// Reads the `.mmdb` files in a directory, in the order of their names, and those that come.
+    ///
+    /// Takes seconds for large ones: keep it off threads that answer requests.
+    #[must_use]
+    pub fn open_directory(directory: &Path) -> Self {
+        Self { directory: Some(directory.to_owned()), ..Self::open(files_in(directory)) }
+    }
+
+    /// Reads again the files that have changed, and new ones, and tells whether anything is
+    /// different now.
     ///
     /// A file that is damaged, older than the data in use or of another type is refused, and the
     /// data in use stays. Takes seconds for large files: keep it off threads that answer requests.
@@ -59,11 +75,29 @@ impl GeoIp {
         let before = self.sources.load_full();
         let mut after = Vec::clone(&before);
         let changed = after.iter_mut().filter_map(|source| source.refresh().then_some(())).count();
-        if changed > 0 {
+        for path in self.directory.iter().flat_map(|directory| files_in(directory)) {
+            if !after.iter().any(|source| source.path == path) {
+                after.push(Source::new(path, false));
+            }
+        }
+        let is_different = changed > 0 || after.len() > before.len();
+        if is_different {
+            if self.directory.is_some() {
+                after.sort_by(|one, other| one.path.cmp(&other.path));
+            }
             self.sources.store(Arc::new(after));
         }
-        changed > 0
+        is_different
     }
+}
+
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|ext| ext == "mmdb")).collect();
+    files.sort();
+    files
 }
 
 impl GeoLocator for GeoIp {
@@ -87,11 +121,11 @@ impl GeoLocator for GeoIp {
     }
 
     fn databases(&self) -> Vec<GeoDatabase> {
-        self.sources.load().iter().filter_map(Source::describe).collect()
+        self.sources.load().iter().map(Source::describe).collect()
     }
 
     fn is_complete(&self) -> bool {
-        self.sources.load().iter().all(|source| source.database.is_some())
+        self.sources.load().iter().all(|source| source.database.is_some() || !source.is_needed)
     }
 }
 
@@ -106,8 +140,8 @@ impl LoadedDatabase {
 }
 
 impl Source {
-    fn new(path: PathBuf) -> Self {
-        let mut source = Self { path, database: None, refused: None };
+    fn new(path: PathBuf, is_needed: bool) -> Self {
+        let mut source = Self { path, is_needed, database: None, refused: None };
         source.refresh();
         source
     }
@@ -123,24 +157,38 @@ impl Source {
         if version == looked_at && (version.is_some() || self.refused.is_some()) {
             return false;
         }
-        match self.read() {
+        match self.read(version) {
             Ok(loaded) => {
                 let (path, kind) = (self.path.display(), loaded.database.kind());
                 tracing::info!(%path, kind, "GeoIP data in use");
                 self.database = Some(Arc::new(loaded));
                 self.refused = None;
+                true
             }
-            Err(why) => {
-                let path = self.path.display();
-                tracing::warn!(%path, %why, "GeoIP file refused; the data in use stays");
-                self.refused = Some(Refused { version, why });
+            Err(refused) => {
+                let before = self.refused.replace(refused.clone());
+                let is_news = before.is_none_or(|before| before != refused);
+                if is_news {
+                    let (path, why) = (self.path.display(), refused.why);
+                    tracing::warn!(%path, %why, "GeoIP file refused; the data in use stays");
+                }
+                is_news
             }
         }
-        true
     }
 
-    fn read(&self) -> Result<LoadedDatabase, String> {
-        let database = Database::open(&self.path).map_err(|error| Chain(&error).to_string())?;
+    fn read(&self, version: Option<FileVersion>) -> Result<LoadedDatabase, Refused> {
+        let database = Database::open(&self.path).map_err(|error| Refused {
+            version: version.filter(|_| !matches!(error, DatabaseError::Read(_))),
+            why: Chain(&error).to_string(),
+        })?;
+        self.compare(&database).map_err(|why| Refused { version, why })?;
+        let families = database.families();
+        Ok(LoadedDatabase { database, families })
+    }
+
+    /// Refuses data that is worse than what is in use.
+    fn compare(&self, database: &Database) -> Result<(), String> {
         if let Some(in_use) = self.database.as_ref().map(|loaded| &loaded.database) {
             if database.kind() != in_use.kind() {
                 let (new, old) = (database.kind(), in_use.kind());
@@ -150,22 +198,26 @@ impl Source {
                 return Err("it was made before the data in use".to_owned());
             }
         }
-        let families = database.families();
-        Ok(LoadedDatabase { database, families })
+        Ok(())
     }
 
-    fn describe(&self) -> Option<GeoDatabase> {
-        let loaded = self.database.as_ref()?;
-        let database = &loaded.database;
-        Some(GeoDatabase {
-            kind: database.kind().to_owned(),
+    fn describe(&self) -> GeoDatabase {
+        GeoDatabase {
             path: self.path.display().to_string(),
+            data: self.database.as_ref().map(|loaded| self.describe_data(loaded)),
+            refused: self.refused.as_ref().map(|refused| refused.why.clone()),
+        }
+    }
+
+    fn describe_data(&self, loaded: &LoadedDatabase) -> GeoData {
+        let database = &loaded.database;
+        GeoData {
+            kind: database.kind().to_owned(),
             built: database.built(),
             bytes: database.bytes(),
             families: loaded.families,
             attribution: self.attribution(database.kind()),
-            refused: self.refused.as_ref().map(|refused| refused.why.clone()),
-        })
+        }
     }
 
     /// Returns what the maker's licence wants to be shown, as far as the maker can be told.

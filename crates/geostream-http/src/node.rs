@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use geostream_api::{GeoDatabase, Override, Status, Time};
+use geostream_api::{GeoData, GeoDatabase, Override, Status, Time};
 use geostream_app::{LocationSource, StoreState};
+use geostream_domain::Revision;
 use geostream_ports::{Clock, ConfigStore, Families, GeoLocator, Place, TokenStore};
 use http::header::HeaderValue;
 use serde::Serialize;
@@ -35,13 +36,14 @@ where
         body::json(&Well { status: "alive", warning: None })
     }
 
-    /// Tells whether the node has a table, a configuration and its GeoIP data.
+    /// Tells whether the node has a configuration and the GeoIP files that it is to have.
     pub(crate) fn readiness(&self) -> Result<Answer, Failure> {
         let not_ready = |detail: &str| Err(Failure::new(Kind::NotReady, detail));
         if (self.parts.stopping)() {
             return not_ready("the server is about to stop");
         }
-        let warning = match self.router.view().store() {
+        let view = self.router.view();
+        let warning = match view.store() {
             StoreState::Unread => return not_ready("the configuration has not been read yet"),
             StoreState::Nothing { error } => {
                 return not_ready(&format!("the configuration cannot be read: {error}"));
@@ -52,6 +54,9 @@ where
                 Some(format!("the store cannot be read; what decides was saved {age} ago"))
             }
         };
+        if view.table().revision() == Revision::ZERO {
+            return not_ready("nothing has been configured yet");
+        }
         if !self.router.geo().is_complete() {
             return not_ready("a GeoIP file is missing or damaged; the log says which");
         }
@@ -62,7 +67,8 @@ where
         let now = self.parts.clock.wall();
         let compiled = self.router.view().table().compiled_at();
         metrics::gauge!("routing_table_age_seconds").set(now.since(compiled).as_secs_f64());
-        let oldest = self.router.geo().databases().iter().map(|data| data.built).min();
+        let files = self.router.geo().databases();
+        let oldest = files.iter().filter_map(|file| Some(file.data.as_ref()?.built)).min();
         if let Some(oldest) = oldest {
             metrics::gauge!("geoip_build_age_seconds").set(now.since(oldest).as_secs_f64());
         }
@@ -115,10 +121,13 @@ where
     }
 }
 
-fn describe(data: geostream_ports::GeoDatabase) -> GeoDatabase {
-    GeoDatabase {
+fn describe(file: geostream_ports::GeoDatabase) -> GeoDatabase {
+    GeoDatabase { path: file.path, data: file.data.map(describe_data), refused: file.refused }
+}
+
+fn describe_data(data: geostream_ports::GeoData) -> GeoData {
+    GeoData {
         kind: data.kind,
-        path: data.path,
         built: Time(data.built),
         bytes: data.bytes,
         families: match data.families {
@@ -128,7 +137,6 @@ fn describe(data: geostream_ports::GeoDatabase) -> GeoDatabase {
         }
         .to_owned(),
         attribution: data.attribution.map(str::to_owned),
-        refused: data.refused,
     }
 }
 

@@ -13,7 +13,7 @@ pub trait GeoLocator: Send + Sync + 'static {
     /// Returns the place of an address; an IPv4-mapped IPv6 address is IPv4.
     fn locate(&self, address: IpAddr) -> Place;
 
-    /// Describes the data that answers come from; empty where there is none.
+    /// Describes the files that answers come from, or would if they were well.
     fn databases(&self) -> Vec<GeoDatabase>;
 
     /// Tells whether all the data that it was told to use is in use.
@@ -49,13 +49,22 @@ impl fmt::Display for Network {
     }
 }
 
-/// What data a locator answers from.
+/// A file that a locator answers from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeoDatabase {
-    /// The type that the file says it is of, such as `GeoLite2-City`.
-    pub kind: String,
     /// The file's path, for people.
     pub path: String,
+    /// The data in use; `None` if the file has never been well.
+    pub data: Option<GeoData>,
+    /// Why what lies there is not used.
+    pub refused: Option<String>,
+}
+
+/// Data that is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeoData {
+    /// The type that the file says it is of, such as `GeoLite2-City`.
+    pub kind: String,
     /// When the data was made.
     pub built: Timestamp,
     /// The size of the file in bytes.
@@ -64,8 +73,6 @@ pub struct GeoDatabase {
     pub families: Families,
     /// What has to be shown beside results for people, where the licence asks for it.
     pub attribution: Option<&'static str>,
-    /// Why a newer file that lies there is not used.
-    pub refused: Option<String>,
 }
 
 /// The address families that a file describes.

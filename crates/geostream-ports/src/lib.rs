@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
 pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
-pub use geo::{Families, GeoDatabase, GeoLocator, Network, Place};
+pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
 pub use last_good::{LastGood, SavedTable};
 pub use prober::{Probed, Prober};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};

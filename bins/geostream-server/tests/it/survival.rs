@@ -153,6 +153,17 @@ fn without_any_configuration_the_node_is_not_ready() {
 }
 
 #[test]
+fn a_node_without_a_declared_configuration_is_not_ready() {
+    let home = Home::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-server"));
+    let arguments = home.arguments();
+    let server = Server::start(command.args(&arguments[..2]).args(&arguments[4..]));
+    server.get("/ready").expect_problem(503, "not-ready", "");
+    assert_eq!(put_region(&server, &home.token(), 0).status, 200);
+    assert_eq!(server.get("/ready").status, 200);
+}
+
+#[test]
 fn a_damaged_geoip_file_is_said_and_mended_on_the_fly() {
     let home = Home::new();
     let file = home.path("geoip/dbip-sample.mmdb");
@@ -160,6 +171,8 @@ fn a_damaged_geoip_file_is_said_and_mended_on_the_fly() {
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let server = home.start();
     server.get("/ready").expect_problem(503, "not-ready", "");
+    let status = server.send(&Request::new("GET", "/api/v1/status").token(&home.token())).json();
+    assert!(status["geo"][0]["refused"].as_str().unwrap().contains("damaged"), "{status}");
     let tokyo = || server.route(r#"{"client_ip": "165.100.97.15"}"#).json()["region"].clone();
     assert_eq!(tokyo(), "us-east-1", "an unknown place");
     let new = home.path("new.mmdb");

@@ -83,7 +83,8 @@ fn private_reserved_and_unknown_addresses_are_at_unknown_places() {
 fn files_of_one_family_answer_together() {
     let v4 = testdata("GeoLite2-City-Test.mmdb");
     let geoip = GeoIp::open([v4.clone(), testdata("dbip-city-flat-sample.mmdb")]);
-    let families: Vec<_> = geoip.databases().iter().map(|d| d.families).collect();
+    let families: Vec<_> =
+        geoip.databases().iter().filter_map(|d| Some(d.data.as_ref()?.families)).collect();
     assert_eq!(families, [Families::Both, Families::Both]);
     // The first file that knows an address answers for it.
     assert_eq!(locate(&geoip, "81.2.69.142"), locate(&GeoIp::open([v4]), "81.2.69.142"));
@@ -177,12 +178,13 @@ fn a_newer_file_is_taken_and_a_worse_one_refused() {
     let geoip = GeoIp::open([file.path()]);
     let place = locate(&geoip, "81.2.69.142");
     let state = || geoip.databases().pop().expect("a database");
-    let first = state().built;
+    let built = || state().data.expect("data in use").built;
+    let first = built();
     assert!(!geoip.refresh(), "nothing has changed");
 
     file.put(&city_built(1000));
     assert!(geoip.refresh());
-    assert_eq!(state().built.since(first).as_secs(), 1000);
+    assert_eq!(built().since(first).as_secs(), 1000);
 
     let country = fs::read(testdata("GeoLite2-Country-Test.mmdb")).expect("a file");
     let half = city_built(2000).split_at(9000).0.to_vec();
@@ -206,7 +208,7 @@ fn a_newer_file_is_taken_and_a_worse_one_refused() {
     file.put(&city_built(3000));
     assert!(geoip.refresh());
     assert_eq!(state().refused, None);
-    assert_eq!(state().built.since(first).as_secs(), 3000);
+    assert_eq!(built().since(first).as_secs(), 3000);
 }
 
 #[test]
@@ -218,4 +220,45 @@ fn a_missing_file_is_taken_when_it_comes() {
     file.put(&city_built(0));
     assert!(geoip.refresh());
     assert!(geoip.is_complete());
+}
+
+#[test]
+fn a_file_that_was_never_well_is_described() {
+    let file = Updated::new();
+    file.put(b"no GeoIP data");
+    let geoip = GeoIp::open([file.path()]);
+    let described = geoip.databases().pop().expect("a file");
+    assert_eq!(described.data, None);
+    assert!(described.refused.is_some_and(|why| why.contains("damaged")));
+}
+
+#[test]
+fn files_that_come_into_a_directory_are_used() {
+    let file = Updated::new();
+    let directory = file.directory.path().to_owned();
+    let geoip = GeoIp::open_directory(&directory);
+    assert!(geoip.is_complete(), "no file at all is permitted");
+    assert!(!geoip.refresh());
+    fs::write(directory.join("a.mmdb"), "half a file").expect("a file");
+    assert!(geoip.refresh());
+    assert!(geoip.is_complete(), "a file that only comes may be still on its way");
+    file.put(&city_built(0));
+    assert!(geoip.refresh());
+    assert!(locate(&geoip, "81.2.69.142").location.point.is_some());
+    assert!(!geoip.refresh(), "nothing has changed");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_tried_again() {
+    // Unlike a missing permission, this holds for root as well: a directory is there, and no file.
+    let file = Updated::new();
+    fs::create_dir(file.path()).expect("a directory");
+    let geoip = GeoIp::open([file.path()]);
+    assert!(!geoip.refresh(), "tried again, with the same end");
+    let refused = geoip.databases().pop().expect("a file").refused;
+    assert!(refused.is_some_and(|why| why.contains("cannot be read")));
+    assert!(!geoip.is_complete());
+    fs::remove_dir(file.path()).expect("removed");
+    file.put(&city_built(0));
+    assert!(geoip.refresh() && geoip.is_complete());
 }
