@@ -25,7 +25,7 @@ use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 use crate::telemetry;
@@ -34,6 +34,9 @@ use crate::telemetry;
 const TOKENS_RETRY: Duration = Duration::from_secs(1);
 
 type ServerApi = Api<EmbeddedStore, GeoIp, SystemClock>;
+
+/// The most clients that may listen to events at once.
+const LISTENERS: usize = 64;
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
@@ -140,7 +143,7 @@ async fn assemble(
 
     let configuration = Configuration::new(store.clone(), Arc::clone(&publisher), clock);
     declare_first(&configuration, config.bootstrap.as_ref()).await?;
-    let access = Arc::new(Access::new(store, clock));
+    let access = Arc::new(Access::new(store.clone(), clock));
     make_admin_token(&access, config).await?;
 
     let health = Arc::new(RegionHealth::new(Arc::clone(&publisher), clock, seed()?));
@@ -151,13 +154,14 @@ async fn assemble(
     .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
     tokio::spawn(follower.run());
-    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober).run());
+    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober, store).run());
     tokio::spawn(read_tokens(Arc::clone(&access)));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
+        listeners: Arc::new(Semaphore::new(LISTENERS)),
         health,
         access,
         clock,

@@ -50,6 +50,21 @@ pub struct RegionHealth {
     pub overridden: Option<String>,
 }
 
+/// A region's health has changed: the event `health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthEvent {
+    /// The region.
+    pub region: String,
+    /// What its health was.
+    pub from: String,
+    /// What it is.
+    pub to: String,
+    /// Why.
+    pub evidence: String,
+    /// When.
+    pub at: Time,
+}
+
 /// Up to 1,000 outcomes at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

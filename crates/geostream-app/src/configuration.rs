@@ -5,6 +5,7 @@ use std::sync::Arc;
 use geostream_domain::{Change, Config, Line, Revision, Snapshot};
 use geostream_ports::{Clock, Commit, ConfigStore, Proposal, ProposeError, Unavailable};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::publisher::{Publisher, StoreState};
 
@@ -51,6 +52,12 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// Changes the configuration in this store, and publishes to this publisher.
     pub fn new(store: S, publisher: Arc<Publisher<C>>, clock: C) -> Self {
         Self { store, publisher, clock }
+    }
+
+    /// Tells of every configuration that is published from now on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Revision> {
+        self.publisher.configured()
     }
 
     /// Returns the configuration in use.

@@ -8,8 +8,8 @@ use geostream_domain::{
     BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
     ProbeOutcome, RegionId, Timestamp, WatchOutput, WatchedHealth,
 };
-use geostream_ports::{Clock, Probed, Prober};
-use tokio::sync::{Notify, broadcast};
+use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -71,6 +71,9 @@ pub struct RegionStatus {
 
 /// The events that a slow listener may be behind before it misses some.
 const EVENTS: usize = 1_024;
+
+/// The changes that may wait to be kept.
+const KEPT: usize = 1_024;
 
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -134,32 +137,56 @@ impl<C: Clock> RegionHealth<C> {
 
 /// Probes regions and publishes what comes of it.
 #[derive(Debug)]
-pub struct HealthDriver<P, C> {
+pub struct HealthDriver<P, L, C> {
     health: Arc<RegionHealth<C>>,
     prober: Arc<P>,
+    log: Arc<L>,
     probes: JoinSet<(RegionId, ProbeId, Probed)>,
     next_tick: Instant,
 }
 
-impl<P: Prober, C: Clock> HealthDriver<P, C> {
-    /// Drives what this health's regions need, by this prober.
-    pub fn new(health: Arc<RegionHealth<C>>, prober: P) -> Self {
+impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
+    /// Drives what this health's regions need, by this prober, and keeps in this log how they are.
+    pub fn new(health: Arc<RegionHealth<C>>, prober: P, log: L) -> Self {
         let next_tick = health.clock.now();
-        Self { health, prober: Arc::new(prober), probes: JoinSet::new(), next_tick }
+        let (prober, log) = (Arc::new(prober), Arc::new(log));
+        Self { health, prober, log, probes: JoinSet::new(), next_tick }
     }
 
-    /// Goes on for ever.
+    /// Goes on for ever, from how the regions were when they were last seen.
     pub async fn run(mut self) {
         let mut configured = self.health.publisher.configured();
+        self.resume().await;
         self.configure();
+        // A log that hangs is not to hold up whoever watches.
+        let (keep, kept) = mpsc::channel(KEPT);
+        tokio::spawn(keep_in(Arc::clone(&self.log), kept));
         loop {
-            let next = self.act();
+            let (next, records) = self.act();
+            if !records.is_empty() && keep.try_send(records).is_err() {
+                tracing::warn!("the log of health is behind; a change is not kept");
+            }
             tokio::select! {
                 Some(probed) = self.probes.join_next() => self.take_in(probed),
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
                 Ok(()) = configured.changed() => self.configure(),
             }
+        }
+    }
+
+    async fn resume(&self) {
+        let records = match self.log.latest().await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "nothing is known of the regions' health");
+                return;
+            }
+        };
+        let mut seen = self.health.seen();
+        for HealthRecord { region, health, evidence, at } in records {
+            seen.evidence.insert(region.clone(), evidence);
+            seen.regions.insert(region, Observation::of(health, at));
         }
     }
 
@@ -193,8 +220,8 @@ impl<P: Prober, C: Clock> HealthDriver<P, C> {
         watch.handle_config(&snapshot.config, known, clock.now());
     }
 
-    /// Does what is due, and returns when something will be.
-    fn act(&mut self) -> Instant {
+    /// Does what is due, and returns when something will be, and what is to be kept.
+    fn act(&mut self) -> (Instant, Vec<HealthRecord>) {
         let RegionHealth { publisher, clock, events, .. } = &*self.health;
         let now = clock.now();
         let mut seen = self.health.seen();
@@ -212,6 +239,7 @@ impl<P: Prober, C: Clock> HealthDriver<P, C> {
                 WatchOutput::Changed(change) => changes.push(change),
             }
         }
+        let mut records = Vec::new();
         let is_tick = now >= self.next_tick;
         if is_tick {
             self.next_tick = now + TICK;
@@ -225,11 +253,27 @@ impl<P: Prober, C: Clock> HealthDriver<P, C> {
             for change in changes {
                 let HealthChange { region, from, to, evidence } = &change;
                 tracing::info!(%region, ?from, ?to, %evidence, "health changed");
+                records.push(HealthRecord {
+                    region: region.clone(),
+                    health: *to,
+                    evidence: evidence.to_string(),
+                    at: wall,
+                });
                 // Nobody has to listen.
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
             }
         }
-        seen.watch.poll_timeout().map_or(self.next_tick, |due| due.min(self.next_tick))
+        let due = seen.watch.poll_timeout();
+        (due.map_or(self.next_tick, |due| due.min(self.next_tick)), records)
+    }
+}
+
+/// Keeps what comes for the next start.
+async fn keep_in<L: HealthLog>(log: Arc<L>, mut kept: mpsc::Receiver<Vec<HealthRecord>>) {
+    while let Some(records) = kept.recv().await {
+        if let Err(error) = log.append(records).await {
+            tracing::warn!(error = %Chain(&error), "health is not kept for the next start");
+        }
     }
 }
 

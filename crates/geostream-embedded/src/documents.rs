@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use geostream_api::{self as api, FieldErrors, Time};
-use geostream_domain::{Change, Config, Revision, Timestamp};
-use geostream_ports::{Commit, Scope, TokenId, TokenRecord};
+use geostream_domain::{Change, Config, Health, Revision, Timestamp};
+use geostream_ports::{Commit, HealthRecord, Scope, TokenId, TokenRecord};
 use serde::{Deserialize, Serialize};
 
 /// A configuration with its overrides.
@@ -98,6 +98,48 @@ impl TokenDocument {
             scope,
             hash: self.hash,
             created: Timestamp::from_unix_millis(self.created),
+        })
+    }
+}
+
+/// How a region was, without its id, which is its key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HealthDocument {
+    health: HealthName,
+    evidence: String,
+    at: Time,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HealthName {
+    Unknown,
+    Healthy,
+    Unhealthy,
+}
+
+impl From<&HealthRecord> for HealthDocument {
+    fn from(record: &HealthRecord) -> Self {
+        let health = match record.health {
+            Health::Unknown => HealthName::Unknown,
+            Health::Healthy => HealthName::Healthy,
+            Health::Unhealthy => HealthName::Unhealthy,
+        };
+        Self { health, evidence: record.evidence.clone(), at: Time(record.at) }
+    }
+}
+
+impl HealthDocument {
+    pub(crate) fn to_record(&self, region: &str) -> Result<HealthRecord, FieldErrors> {
+        Ok(HealthRecord {
+            region: region.parse().map_err(|error| FieldErrors::one("", error))?,
+            health: match self.health {
+                HealthName::Unknown => Health::Unknown,
+                HealthName::Healthy => Health::Healthy,
+                HealthName::Unhealthy => Health::Unhealthy,
+            },
+            evidence: self.evidence.clone(),
+            at: self.at.0,
         })
     }
 }

@@ -6,7 +6,8 @@ use std::thread;
 
 use geostream_domain::{Config, Revision, Snapshot};
 use geostream_ports::{
-    Commit, ConfigStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, Unavailable,
+    Commit, ConfigStore, HealthLog, HealthRecord, Proposal, ProposeError, TokenId, TokenRecord,
+    TokenStore, Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -232,5 +233,15 @@ impl TokenStore for EmbeddedStore {
 
     async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
         self.read(move |log| log.remove_token(id)).await
+    }
+}
+
+impl HealthLog for EmbeddedStore {
+    async fn append(&self, records: Vec<HealthRecord>) -> Result<(), Unavailable> {
+        self.read(move |log| log.put_health(&records)).await
+    }
+
+    async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.read(|log| log.health()).await
     }
 }

@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use metrics::Histogram;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::body;
 use crate::client::TrustedProxies;
@@ -47,6 +48,8 @@ pub struct Parts<S, G, C> {
     pub router: Router<G>,
     /// Changes the configuration.
     pub configuration: Configuration<S, C>,
+    /// A place for everybody who listens to events.
+    pub listeners: Arc<Semaphore>,
     /// Sees how regions are.
     pub health: Arc<RegionHealth<C>>,
     /// Says who a token belongs to.

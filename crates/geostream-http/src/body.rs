@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
+use crate::events::Content;
 use crate::problem::{Answer, Failure, Kind};
 use crate::strict::Strict;
 
@@ -145,7 +146,7 @@ pub(crate) fn json_at(revision: Revision, document: &impl Serialize) -> Result<A
 
 /// Answers with bytes of this type.
 pub(crate) fn answer(body: impl Into<Bytes>, content_type: HeaderValue) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Content::Whole(Full::new(body.into())));
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer

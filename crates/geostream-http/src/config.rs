@@ -284,7 +284,7 @@ fn propose_only(
     body::json_at(current.revision, &Proposed { revision: current.revision.get(), changes })
 }
 
-fn history_entry(commit: &geostream_ports::Commit) -> HistoryEntry {
+pub(crate) fn history_entry(commit: &geostream_ports::Commit) -> HistoryEntry {
     let told = commit.changes.iter().take(HistoryEntry::SUMMARY);
     HistoryEntry {
         revision: commit.revision.get(),

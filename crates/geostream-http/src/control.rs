@@ -31,6 +31,7 @@ where
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
             O::GetStatus => call.no_query().and_then(|()| self.status()),
             O::GetRegionHealth => call.no_query().and_then(|()| self.region_health()),
+            O::StreamEvents => call.no_query().and_then(|()| self.events()),
             O::ReportOutcomes => self.take_outcomes(&call),
             O::LookUpAddress => self.look_up_address(&call),
             O::GetConfig => self.get_config(&call),

@@ -12,6 +12,7 @@ mod body;
 mod client;
 mod config;
 mod control;
+mod events;
 mod health;
 mod json;
 mod node;

@@ -9,8 +9,10 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTI
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use crate::events::Content;
+
 /// What every response is made of.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Content>;
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub(crate) enum Kind {
     InvalidConfiguration,
     RevisionRequired,
     NoRegion,
+    TooManyListeners,
     NotReady,
     StoreUnavailable,
     Internal,
@@ -108,6 +111,9 @@ impl Kind {
             ),
             Self::NoRegion => {
                 (S::SERVICE_UNAVAILABLE, "no-region", "No region can serve this client")
+            }
+            Self::TooManyListeners => {
+                (S::SERVICE_UNAVAILABLE, "too-many-listeners", "Too many listen already")
             }
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The node is not ready"),
             Self::StoreUnavailable => {
@@ -191,7 +197,7 @@ impl Failure {
 
     pub(crate) fn into_answer(self) -> Answer {
         let body = serde_json::to_vec(&self.to_problem()).unwrap_or_default();
-        let mut answer = Response::new(Full::new(Bytes::from(body)));
+        let mut answer = Response::new(Content::Whole(Full::new(Bytes::from(body))));
         *answer.status_mut() = self.kind.described().0;
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -54,6 +54,8 @@ pub enum Control {
     GetStatus,
     /// Tells how every region is.
     GetRegionHealth,
+    /// Tells what happens, as it happens.
+    StreamEvents,
     /// Takes in what came of using regions.
     ReportOutcomes,
     /// Finds the place of an address.
@@ -130,6 +132,7 @@ impl Control {
             Self::GetOpenapi => "getOpenapi",
             Self::GetStatus => "getStatus",
             Self::GetRegionHealth => "getRegionHealth",
+            Self::StreamEvents => "streamEvents",
             Self::ReportOutcomes => "reportOutcomes",
             Self::LookUpAddress => "lookUpAddress",
             Self::GetConfig => "getConfig",
@@ -187,6 +190,7 @@ pub static ROUTES: &[Route] = {
         route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
         route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
         route(GET, "/api/v1/health/regions", Do(C::GetRegionHealth), Some(Viewer), NONE),
+        route(GET, "/api/v1/events", Do(C::StreamEvents), Some(Viewer), NONE),
         route(POST, "/api/v1/outcomes", Do(C::ReportOutcomes), Some(Reporter), BATCH),
         route(GET, "/api/v1/geoip/{address}", Do(C::LookUpAddress), Some(Viewer), NONE),
         route(GET, "/api/v1/config", Do(C::GetConfig), Some(Viewer), NONE),

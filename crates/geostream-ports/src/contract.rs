@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use geostream_domain::{
-    Change, ConfigError, GeoPoint, Region, Revision, Service, Setting, Timestamp,
+    Change, ConfigError, GeoPoint, Health, Region, Revision, Service, Setting, Timestamp,
 };
 
 use crate::{
-    ConfigStore, LastGood, Proposal, ProposeError, SavedTable, Scope, TokenId, TokenRecord,
-    TokenStore,
+    ConfigStore, HealthLog, HealthRecord, LastGood, Proposal, ProposeError, SavedTable, Scope,
+    TokenId, TokenRecord, TokenStore,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -27,6 +27,27 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
     old_revisions_are_kept(&new().await).await;
     whoever_waits_is_told(&new().await).await;
     of_two_proposals_at_once_one_wins(Arc::new(new().await)).await;
+}
+
+/// Holds a [`HealthLog`] to its promises.
+///
+/// # Panics
+///
+/// Where the log breaks one.
+pub async fn health_log<L: HealthLog>(log: L) {
+    let record = |region: &str, health, at| HealthRecord {
+        region: id(region),
+        health,
+        evidence: format!("seen at {at}: \"quoted\""),
+        at: Timestamp::from_unix_millis(at),
+    };
+    assert_eq!(log.latest().await.expect("a new log is empty"), []);
+    let first = [record("b", Health::Healthy, 1), record("a", Health::Unhealthy, 2)];
+    log.append(first.to_vec()).await.expect("append");
+    let again = [record("b", Health::Unhealthy, 3), record("b", Health::Unknown, 4)];
+    log.append(again.to_vec()).await.expect("append");
+    let latest = log.latest().await.expect("latest");
+    assert_eq!(latest, [first[1].clone(), again[1].clone()], "the last of each, by their ids");
 }
 
 async fn a_new_log_is_empty(store: &impl ConfigStore) {

@@ -59,7 +59,7 @@ fn converse(mut stream: &TcpStream, manner: &AtomicU8) {
 
 /// A server, and three regions: the first is the nearest to the client, then the second.
 struct Scene {
-    _home: Home,
+    home: Home,
     server: Server,
     token: String,
     regions: Vec<Region>,
@@ -87,7 +87,7 @@ impl Scene {
         let request = Request::new("PUT", "/api/v1/config").token(&token).revision(1);
         let answer = server.send(&request.json(&config.to_string()));
         assert_eq!(answer.status, 200, "{answer:?}");
-        let scene = Self { _home: home, server, token, regions };
+        let scene = Self { home, server, token, regions };
         for region in ["r0", "r1", "r2"] {
             scene.wait_until(&format!("{region} is healthy"), |scene| {
                 scene.health(region)["health"] == "healthy"
@@ -145,6 +145,52 @@ fn a_region_that_fails_is_avoided_and_comes_back() {
     let metrics = scene.server.get("/metrics").body;
     assert!(metrics.contains(r#"region_healthy{region="r0"} 0"#), "{metrics}");
     assert!(metrics.contains(r#"circuit_breaker_state{region="r0"} 1"#), "{metrics}");
+}
+
+#[test]
+fn what_happens_is_told_as_it_happens() {
+    let scene = Scene::new();
+    let mut stream = scene.server.connect();
+    let token = &scene.token;
+    let request = format!(
+        "GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
+    assert!(lines.by_ref().any(|line| line.is_empty()), "the head ends");
+    let mut next = |event: &str| -> Value {
+        assert!(lines.by_ref().any(|line| line == format!("event: {event}")), "{event}");
+        serde_json::from_str(lines.next().unwrap().strip_prefix("data: ").unwrap()).unwrap()
+    };
+    // Whatever was told first tells that the stream is listened to.
+    let wish = json!({ "action": "drain", "reason": "work" }).to_string();
+    let drain = Request::new("PUT", "/api/v1/overrides/r2").token(token).revision(2).json(&wish);
+    assert_eq!(scene.server.send(&drain).status, 200);
+    let commit = next("config");
+    assert_eq!((&commit["revision"], &commit["author"]), (&3.into(), &"first-admin".into()));
+    scene.regions[0].set(BROKEN);
+    let change = next("health");
+    assert_eq!((&change["region"], &change["to"]), (&"r0".into(), &"unhealthy".into()));
+    assert!(change["evidence"].as_str().unwrap().contains("status 503"), "{change}");
+}
+
+#[test]
+fn a_restart_goes_on_from_what_was_known() {
+    let scene = Scene::new();
+    scene.regions[0].set(BROKEN);
+    scene.wait_until("r0 is avoided", |scene| scene.decision()["region"] == "r1");
+    let Scene { home, server, token, regions } = scene;
+    server.signal("TERM");
+    assert!(server.wait().0.success());
+    let server = Server::start(home.command().args(["--probe-network", "127.0.0.0/8"]));
+    let scene = Scene { home, server, token, regions };
+    scene.wait_until("r0 is known to be dead", |scene| {
+        scene.health("r0")["evidence"].as_str().is_some_and(|why| why.contains("status 503"))
+    });
+    assert_eq!(scene.decision()["region"], "r1");
+    scene.regions[0].set(WELL);
+    scene.wait_until("r0 is back", |scene| scene.decision()["region"] == "r0");
 }
 
 #[test]

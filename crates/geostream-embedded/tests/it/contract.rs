@@ -136,3 +136,10 @@ async fn a_second_process_is_kept_out() {
     assert!(EmbeddedStore::open(&path).is_err());
     assert!(first.load().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_file_and_memory_keep_the_contract_of_a_health_log() {
+    let paths = Paths::new();
+    contract::health_log(EmbeddedStore::create(&paths.next()).unwrap()).await;
+    contract::health_log(EmbeddedStore::in_memory().unwrap()).await;
+}
