@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fields::FieldError;
+use crate::route::Explanation;
 
 /// An error as RFC 9457 describes it, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// What kind of problem it is: stable, for programs.
     #[serde(rename = "type")]
@@ -19,4 +20,7 @@ pub struct Problem {
     /// Each field that is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Every region's fate, if it was asked for and none can serve the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Box<Explanation>>,
 }

@@ -79,14 +79,6 @@ pub struct Routed<'a> {
     pub decision: Decision,
 }
 
-impl Routed<'_> {
-    /// Explains the decision: every region's fate and what ranked it.
-    #[must_use]
-    pub fn explain(&self) -> Explanation {
-        self.table.explain(self.service, &self.client)
-    }
-}
-
 /// Why there is no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RouteError {
@@ -164,10 +156,7 @@ impl<G: GeoLocator> View<'_, G> {
     /// Says what was asked wrongly, or why no region may or can serve the client.
     pub fn route(&self, query: &RouteQuery<'_>) -> Result<Routed<'_>, RouteError> {
         let table = self.table();
-        let service = self.service(query.service)?;
-        if query.claim.is_some() && !table.config().flag(Flag::CallerLocation) {
-            return Err(RouteError::ClaimRefused);
-        }
+        let service = self.permitted_service(query)?;
         let (client, network, source) = self.client(query);
         match service.route(&client) {
             Ok(decision) => {
@@ -179,6 +168,28 @@ impl<G: GeoLocator> View<'_, G> {
                 Err(RouteError::NoRegion { service, why })
             }
         }
+    }
+
+    /// Tells every region's fate and what ranked it, whether or not one can serve the client.
+    ///
+    /// # Errors
+    ///
+    /// Says what was asked wrongly.
+    pub fn explain(
+        &self,
+        query: &RouteQuery<'_>,
+    ) -> Result<(&ServiceTable, Explanation), RouteError> {
+        let service = self.permitted_service(query)?;
+        let (client, ..) = self.client(query);
+        Ok((service, self.table().explain(service, &client)))
+    }
+
+    fn permitted_service(&self, query: &RouteQuery<'_>) -> Result<&ServiceTable, RouteError> {
+        let service = self.service(query.service)?;
+        if query.claim.is_some() && !self.table().config().flag(Flag::CallerLocation) {
+            return Err(RouteError::ClaimRefused);
+        }
+        Ok(service)
     }
 
     fn service(&self, id: Option<&str>) -> Result<&ServiceTable, RouteError> {

@@ -169,7 +169,7 @@ where
             }
             Operation::Decide(Decide::ByQuery) => {
                 let asked = Asked::by_query(&head.uri)?;
-                self.route(asked, &head.headers, peer).await
+                self.route(asked, &head.headers, peer).await.map_err(Failure::in_query)
             }
             Operation::Decide(Decide::Batch) => {
                 Query::of(&head.uri).end()?;

@@ -1,7 +1,7 @@
 //! Errors as answers.
 
 use bytes::Bytes;
-use geostream_api::{FieldError, FieldErrors, Problem, pointer_in_service};
+use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
 use geostream_app::{AccessError, RouteError, WriteError};
 use geostream_domain::{ConfigError, NoRegion};
 use geostream_ports::{Chain, Scope, Unavailable};
@@ -22,6 +22,8 @@ pub(crate) struct Failure {
     errors: Vec<FieldError>,
     /// The methods of the path, if the request's is not one of them.
     allow: Option<Box<str>>,
+    /// Every region's fate, if it was asked for and none can serve the client.
+    explanation: Option<Box<Explanation>>,
 }
 
 /// The kinds of problem: each has a stable `type`.
@@ -131,7 +133,7 @@ impl Kind {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), allow: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), allow: None, explanation: None }
     }
 
     /// One field is wrong.
@@ -158,6 +160,11 @@ impl Failure {
         Self { allow: Some(allowed.into()), ..Self::new(Kind::MethodNotAllowed, detail) }
     }
 
+    /// Tells every region's fate as well.
+    pub(crate) fn explained(self, explanation: Explanation) -> Self {
+        Self { explanation: Some(Box::new(explanation)), ..self }
+    }
+
     /// Says that what the path names is missing, where the rules speak of a reference to it.
     pub(crate) fn about_the_path(self) -> Self {
         if self.kind == Kind::InvalidConfiguration {
@@ -178,8 +185,10 @@ impl Failure {
     /// Points at parameters of the query, where the rules speak of a document's fields.
     pub(crate) fn in_query(mut self) -> Self {
         for error in &mut self.errors {
-            let name = error.pointer.rsplit('/').next().unwrap_or_default();
-            error.pointer = format!("?{name}");
+            error.pointer = match error.pointer.rsplit('/').next().unwrap_or_default() {
+                "location" => "?latitude".to_owned(),
+                name => format!("?{name}"),
+            };
         }
         self
     }
@@ -192,6 +201,7 @@ impl Failure {
             status: status.as_u16(),
             detail: self.detail.clone(),
             errors: self.errors.clone(),
+            explanation: self.explanation.clone(),
         }
     }
 

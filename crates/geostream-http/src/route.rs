@@ -148,8 +148,13 @@ where
         self.on_control(move |api| async move {
             let view = api.router.view();
             let query = asked.query(peer);
-            let routed = view.route(&query)?;
-            let explanation = explanation(&routed, api.parts.clock.wall());
+            let (service, explained) = view.explain(&query)?;
+            let now = api.parts.clock.wall();
+            let explanation = explanation(view.table(), service, explained.regions, now);
+            let routed = match view.route(&query) {
+                Ok(routed) => routed,
+                Err(error) => return Err(Failure::from(error).explained(explanation)),
+            };
             Ok(write(|out| write_answer(out, &routed, query.address, Some(&explanation))))
         })
         .await
@@ -276,16 +281,19 @@ pub(crate) fn write_client(
     );
 }
 
-fn explanation(routed: &Routed<'_>, now: Timestamp) -> Explanation {
-    let table = routed.table;
-    let objective = routed.service.service().policy.objective;
-    let regions = routed.explain().regions;
+fn explanation(
+    table: &RoutingTable,
+    service: &ServiceTable,
+    regions: Vec<geostream_domain::Explained>,
+    now: Timestamp,
+) -> Explanation {
+    let objective = service.service().policy.objective;
     Explanation {
         objective: geostream_api::Objective::from(objective).to_string(),
         table_compiled: Time(table.compiled_at()),
         regions: regions
             .into_iter()
-            .map(|explained| explain_region(table, routed.service, explained, now))
+            .map(|explained| explain_region(table, service, explained, now))
             .collect(),
     }
 }

@@ -48,6 +48,8 @@ fn bad_questions_are_told_what_is_wrong() {
         let answer = server.get(&format!("/api/v1/route?{query}"));
         answer.expect_problem(400, "invalid-request", pointer);
     }
+    let nowhere = server.get("/api/v1/route?service=nowhere");
+    nowhere.expect_problem(404, "unknown-service", "?service");
     assert_eq!(server.route("{}").status, 200, "the server still answers");
 }
 

@@ -133,6 +133,11 @@ fn a_geofence_beats_everything() {
     nowhere.expect_problem(403, "geofenced", "");
     let claimed = r#"{"client_ip": "165.100.97.15", "location": {"latitude": 50, "longitude": 8}}"#;
     operated.server.route(claimed).expect_problem(403, "geofenced", "");
+    let explained = operated.server.get("/api/v1/route?client_ip=165.100.97.15&explain=true");
+    explained.expect_problem(403, "geofenced", "");
+    let regions = explained.json()["explanation"]["regions"].clone();
+    assert!(regions.as_array().unwrap().iter().any(|region| region["fate"] == "fenced"));
+    assert!(nowhere.json().get("explanation").is_none());
 }
 
 #[test]
@@ -210,6 +215,8 @@ fn flags_and_settings_take_effect() {
     operated.write("PUT", "/api/v1/flags/caller_location", 2, off);
     let claim = r#"{"location": {"latitude": 1, "longitude": 2}}"#;
     operated.server.route(claim).expect_problem(403, "forbidden", "/location");
+    let asked = operated.server.get("/api/v1/route?latitude=1&longitude=2");
+    asked.expect_problem(403, "forbidden", "?latitude");
     let settings = Some(json!({ "default_service": "api", "alternatives": 0 }));
     operated.write("PUT", "/api/v1/settings", 3, settings);
     assert_eq!(operated.server.route("{}").json()["alternatives"], json!([]));
