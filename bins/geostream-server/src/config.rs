@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
 use geostream_domain as domain;
-use geostream_http::Limits;
+use geostream_http::{Limits, TlsIdentity};
 use ipnet::IpNet;
 use serde::Deserialize;
+
+use crate::telemetry;
 
 /// Answers which region should serve a client now.
 ///
@@ -105,7 +107,7 @@ pub(crate) struct Config {
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
 }
 
@@ -127,14 +129,6 @@ pub(crate) struct Probe {
     pub(crate) authorities: Option<PathBuf>,
 }
 
-/// The server's certificate and key.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tls {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
 /// How and what is logged.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -153,7 +147,7 @@ struct File {
     geoip: FileGeoIp,
     probe: Probe,
     http: FileHttp,
-    tls: Option<Tls>,
+    tls: FileTls,
     log: FileLog,
 }
 
@@ -190,6 +184,13 @@ impl Default for FileHttp {
             drain_timeout_seconds: 10,
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileTls {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -241,14 +242,7 @@ impl Config {
             },
             limits: file.http.limits(workers)?,
             tls: tls(arguments, file.tls)?,
-            log: Log {
-                format: arguments.log_format.unwrap_or(file.log.format),
-                filter: arguments
-                    .log
-                    .clone()
-                    .or(file.log.filter)
-                    .unwrap_or_else(|| "info".to_owned()),
-            },
+            log: log(arguments, file.log)?,
         })
     }
 }
@@ -261,7 +255,7 @@ impl File {
         let mut file: Self =
             toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
-        let tls_paths = file.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+        let tls_paths = file.tls.certificate.iter_mut().chain(&mut file.tls.key);
         let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
         let paths = paths.chain(&mut file.probe.authorities);
         for path in paths.chain(&mut file.geoip.files).chain(tls_paths) {
@@ -288,12 +282,20 @@ fn seconds(name: &str, seconds: u64) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-fn tls(arguments: &Arguments, file: Option<Tls>) -> anyhow::Result<Option<Tls>> {
-    match (&arguments.tls_certificate, &arguments.tls_key) {
+fn log(arguments: &Arguments, file: FileLog) -> anyhow::Result<Log> {
+    let filter = arguments.log.clone().or(file.filter).unwrap_or_else(|| "info".to_owned());
+    telemetry::filter(&filter)?;
+    Ok(Log { format: arguments.log_format.unwrap_or(file.format), filter })
+}
+
+fn tls(arguments: &Arguments, file: FileTls) -> anyhow::Result<Option<TlsIdentity>> {
+    let certificate = arguments.tls_certificate.clone().or(file.certificate);
+    match (certificate, arguments.tls_key.clone().or(file.key)) {
         (Some(certificate), Some(key)) => {
-            Ok(Some(Tls { certificate: certificate.clone(), key: key.clone() }))
+            let identity = TlsIdentity::read(&certificate, &key);
+            identity.map(Some).context("reading the TLS certificate")
         }
-        (None, None) => Ok(file),
+        (None, None) => Ok(None),
         (Some(_), None) => bail!("a TLS certificate needs its key: --tls-key"),
         (None, Some(_)) => bail!("a TLS key needs its certificate: --tls-certificate"),
     }
@@ -342,6 +344,21 @@ mod tests {
     }
 
     #[test]
+    fn certificate_and_key_may_be_given_in_different_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(path("cert.pem"), identity.cert.pem()).unwrap();
+        fs::write(path("key.pem"), identity.signing_key.serialize_pem()).unwrap();
+        let file = "[tls]\ncertificate = \"cert.pem\"\nkey = \"old.pem\"";
+        fs::write(path("geostream.toml"), file).unwrap();
+        let (file, key) = (path("geostream.toml"), path("key.pem"));
+        let arguments = ["geostream-server", "--config", &file, "--tls-key", &key];
+        let config = Config::read(&Arguments::parse_from(arguments)).unwrap();
+        assert!(config.tls.is_some());
+    }
+
+    #[test]
     fn errors_point_at_the_line() {
         for (text, expected) in [
             ("\nlisten = \"nowhere\"", "line 2"),
@@ -350,6 +367,9 @@ mod tests {
             ("[http]\nbody_timeout_seconds = 0", "http.body_timeout_seconds: 1 to 3600"),
             ("workers = 0", "workers: 1 to 1024"),
             ("bootstrap = \"missing.toml\"", "missing.toml"),
+            ("[log]\nfilter = \"=====\"", "no level"),
+            ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
+            ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),
         ] {
             let error = error_of(text);
             assert!(error.contains(expected), "{text}: {error}");

@@ -20,10 +20,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Starts logging to standard error and recording metrics.
 pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .with_context(|| format!("log: {:?} is no level or list of directives", log.filter))?;
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&log.filter)?)
         .with_ansi(io::stderr().is_terminal())
         // It would be reported by a panic, in the middle of a request, when nobody reads the log.
         .log_internal_errors(false)
@@ -41,6 +39,12 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
     metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;
     describe();
     Ok(handle)
+}
+
+/// Reads what is to be logged.
+pub(crate) fn filter(text: &str) -> anyhow::Result<EnvFilter> {
+    let filter = EnvFilter::try_new(text);
+    filter.with_context(|| format!("log: {text:?} is no level or list of directives"))
 }
 
 /// Keeps the recorder's memory bounded, for ever.

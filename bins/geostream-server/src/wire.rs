@@ -61,8 +61,6 @@ struct Server {
 fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyhow::Result<Server> {
     // Taken first, so that a second server on the same port fails before it touches anything.
     let listeners = open_listeners(config.listen, config.workers)?;
-    let tls = config.tls.as_ref().map(|tls| TlsIdentity::read(&tls.certificate, &tls.key));
-    let tls = tls.transpose().context("reading the TLS certificate")?;
     make_private_directory(&config.data_dir)?;
     let (stop, stopping) = watch::channel(false);
     let api = control.block_on(assemble(config, metrics, stopping.clone()))?;
@@ -70,7 +68,7 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     let workers = listeners
         .into_iter()
         .map(|listener| {
-            let (api, tls, stopping) = (api.clone(), tls.clone(), stopping.clone());
+            let (api, tls, stopping) = (api.clone(), config.tls.clone(), stopping.clone());
             let limits = config.limits;
             thread::Builder::new()
                 .name("worker".to_owned())

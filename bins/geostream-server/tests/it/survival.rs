@@ -216,13 +216,15 @@ fn a_wrong_configuration_is_refused_before_anything_starts() {
         ),
         ("bad.toml", "listen = \"127.0.0.1:1\"\nport = 8080", "--config", "line 2"),
         ("log.toml", "[log]\nfilter = \"=====\"", "--config", "no level"),
+        ("tls.toml", "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", "--config", "c.pem"),
     ] {
         fs::write(home.path(file), content).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-server"));
         command.args(["--data-dir", home.path("data").to_str().unwrap(), option]);
-        let output = command.arg(home.path(file)).output().unwrap();
+        let output = command.arg(home.path(file)).arg("--check-config").output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && error.contains(expected), "{file}: {error}");
+        assert_eq!(output.status.code(), Some(2), "{file}: {error}");
+        assert!(error.contains(expected), "{file}: {error}");
     }
     let checked = home.command().arg("--check-config").output().unwrap();
     assert!(checked.status.success());
