@@ -10,7 +10,6 @@ use geostream_api::{
 use geostream_app::Written;
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
-use http::StatusCode;
 use serde::Serialize;
 
 use crate::api::{Api, Call};
@@ -51,7 +50,7 @@ where
         }
         let Intent { expected, author, reason } = intent;
         let configuration = &self.parts.configuration;
-        written(&configuration.replace(expected, &target, author, reason).await?, StatusCode::OK)
+        written(&configuration.replace(expected, &target, author, reason).await?)
     }
 
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
@@ -111,7 +110,7 @@ where
         let deed = format!("roll back to revision {to}");
         let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
         let configuration = &self.parts.configuration;
-        written(&configuration.roll_back(expected, to, author, reason).await?, StatusCode::OK)
+        written(&configuration.roll_back(expected, to, author, reason).await?)
     }
 
     // === Regions and services ===
@@ -257,16 +256,14 @@ where
     ) -> Result<Answer, Failure> {
         let Intent { expected, author, reason } = Intent::alone(call, deed)?;
         let configuration = &self.parts.configuration;
-        written(&configuration.write(expected, changes, author, reason).await?, StatusCode::OK)
+        written(&configuration.write(expected, changes, author, reason).await?)
     }
 }
 
-fn written(written: &Written, status: StatusCode) -> Result<Answer, Failure> {
+fn written(written: &Written) -> Result<Answer, Failure> {
     let revision = written.after.revision;
     let changes = Difference::between(&written.before, &written.after.config);
-    let mut answer = body::json_at(revision, &Proposed { revision: revision.get(), changes })?;
-    *answer.status_mut() = status;
-    Ok(answer)
+    body::json_at(revision, &Proposed { revision: revision.get(), changes })
 }
 
 /// Answers what a declaration would change.
