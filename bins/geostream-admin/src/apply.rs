@@ -10,7 +10,7 @@ use geostream_api::{Config, Diff, Proposed};
 
 use crate::End;
 use crate::client::{Client, Versioned};
-use crate::output::{Output, confirm, say, show_differences};
+use crate::output::{Output, say, show_differences};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -54,16 +54,10 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     if arguments.dry_run || tried.changes.is_empty() {
         return show(output, &tried);
     }
-    if output == Output::Table && !arguments.yes {
-        show_differences(&tried.changes);
-    }
     let question = format!("Make these {} changes?", tried.changes.len());
-    if !confirm(&question, arguments.yes)? {
-        say("nothing was changed");
-        return Ok(End::Well);
-    }
-    let reason = arguments.reason.as_deref();
-    output.wrote(&client.put("/api/v1/config", tried.revision, reason, &config)?)
+    output.write_if_sure(&question, arguments.yes, &tried.changes, || {
+        client.put("/api/v1/config", tried.revision, arguments.reason.as_deref(), &config)
+    })
 }
 
 pub(crate) fn diff(

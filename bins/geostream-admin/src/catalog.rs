@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::End;
 use crate::client::{Client, Versioned};
-use crate::output::{Output, confirm, or_dash, say, show_differences, table};
+use crate::output::{Output, or_dash, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -125,14 +125,10 @@ impl Import {
         if tried.changes.is_empty() {
             return output.wrote(&tried);
         }
-        if !self.yes {
-            show_differences(&tried.changes);
-        }
-        if !confirm(&format!("Make these {} changes?", tried.changes.len()), self.yes)? {
-            say("nothing was changed");
-            return Ok(End::Well);
-        }
-        output.wrote(&client.put("/api/v1/config", revision, self.reason.as_deref(), &config)?)
+        let question = format!("Make these {} changes?", tried.changes.len());
+        output.write_if_sure(&question, self.yes, &tried.changes, || {
+            client.put("/api/v1/config", revision, self.reason.as_deref(), &config)
+        })
     }
 
     fn entries(&self) -> anyhow::Result<Vec<Entry>> {

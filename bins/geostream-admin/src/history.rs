@@ -5,7 +5,7 @@ use geostream_api::{Diff, HistoryEntry, HistoryPage, RollbackRequest, Status};
 
 use crate::End;
 use crate::client::Client;
-use crate::output::{Output, confirm, say, show_differences, table};
+use crate::output::{Output, show_differences, table};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -67,16 +67,11 @@ pub(crate) fn roll_back(
 ) -> anyhow::Result<End> {
     let to = arguments.revision;
     let revision = client.get::<Status>("/api/v1/status")?.revision;
-    if !arguments.yes {
-        let diff: Diff = client.get(&format!("/api/v1/config/diff?from={revision}&to={to}"))?;
-        show_differences(&diff.changes);
-    }
-    if !confirm(&format!("Go back to what revision {to} said?"), arguments.yes)? {
-        say("nothing was changed");
-        return Ok(End::Well);
-    }
-    let request = RollbackRequest { revision: to };
-    let path = "/api/v1/config/rollback";
-    let reason = arguments.reason.as_deref();
-    output.wrote(&client.write("POST", path, revision, reason, Some(&request))?)
+    let diff: Diff = client.get(&format!("/api/v1/config/diff?from={revision}&to={to}"))?;
+    let question = format!("Go back to what revision {to} said?");
+    output.write_if_sure(&question, arguments.yes, &diff.changes, || {
+        let request = RollbackRequest { revision: to };
+        let path = "/api/v1/config/rollback";
+        client.write("POST", path, revision, arguments.reason.as_deref(), Some(&request))
+    })
 }

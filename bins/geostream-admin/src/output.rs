@@ -36,6 +36,24 @@ impl Output {
         Ok(End::Well)
     }
 
+    /// Shows what a write would change, and writes if whoever asked for it is sure.
+    pub(crate) fn write_if_sure(
+        self,
+        question: &str,
+        is_sure: bool,
+        changes: &[Difference],
+        write: impl FnOnce() -> anyhow::Result<Proposed>,
+    ) -> anyhow::Result<End> {
+        if self == Self::Table && !is_sure {
+            show_differences(changes);
+        }
+        if !confirm(question, is_sure)? {
+            eprintln!("nothing was changed");
+            return Ok(End::Well);
+        }
+        self.wrote(&write()?)
+    }
+
     /// Tells what a write has changed.
     pub(crate) fn wrote(self, proposed: &Proposed) -> anyhow::Result<End> {
         self.show(proposed, || {
@@ -143,7 +161,7 @@ fn short(value: &Value) -> String {
 }
 
 /// Asks whether to go on, unless that was said already.
-pub(crate) fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
+fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
     if yes {
         return Ok(true);
     }

@@ -202,6 +202,16 @@ fn tokens_flags_and_settings_are_managed() {
 }
 
 #[test]
+fn programs_get_json_and_nothing_else() {
+    let setup = Setup::new();
+    let mut unsure = setup.command(&["catalog", "import", "gcp", "--output", "json"]);
+    let output = unsure.output().unwrap();
+    assert!(output.stdout.is_empty(), "nobody can be asked, and nothing is said");
+    assert_eq!(setup.json("catalog import gcp --yes")["revision"], 2);
+    assert_eq!(setup.json("rollback 1 --yes")["revision"], 3);
+}
+
+#[test]
 fn the_token_of_this_machine_stays_on_it() {
     let setup = Setup::new();
     let refused = setup.ends(4, "status --server http://203.0.113.1:1");
