@@ -62,38 +62,13 @@ impl GeoPoint {
         let h = half_dlat.sin().powi(2) + lat1.cos() * lat2.cos() * half_dlon.sin().powi(2);
         2.0 * EARTH_RADIUS_KM * h.sqrt().min(1.0).asin()
     }
-
-    /// Returns the point's direction from the Earth's centre.
-    #[must_use]
-    pub fn unit_vector(self) -> UnitVector {
-        let (sin_lat, cos_lat) = self.latitude.to_radians().sin_cos();
-        let (sin_lon, cos_lon) = self.longitude.to_radians().sin_cos();
-        UnitVector { x: cos_lat * cos_lon, y: cos_lat * sin_lon, z: sin_lat }
-    }
 }
 
-/// A direction from the Earth's centre, of length one.
+/// A direction from the Earth's centre, of length one: what the hot path reads of thousands of
+/// regions.
 ///
-/// The greater the dot product of two directions, the nearer the points: ranking needs no
-/// trigonometry.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnitVector {
-    pub(crate) x: f64,
-    pub(crate) y: f64,
-    pub(crate) z: f64,
-}
-
-impl UnitVector {
-    /// Returns the cosine of the angle between two directions: 1 for the same, -1 for antipodes.
-    #[must_use]
-    pub fn dot(self, other: Self) -> f64 {
-        self.x * other.x + self.y * other.y + self.z * other.z
-    }
-}
-
-/// A direction in half the space: what the hot path reads of thousands of regions.
-///
-/// Rounding moves a point by two metres at the most.
+/// The shorter the chord between two directions, the nearer the points: ranking needs no
+/// trigonometry. Rounding moves a point by two metres at the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Direction(pub(crate) [f32; 3]);
 
@@ -157,7 +132,36 @@ pub(crate) fn angle(chord_squared: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn chord_order_is_haversine_order(a in point(), b in point(), client in point()) {
+            agree(a, b, client)?;
+            // The antipode is where a chord tells distances apart worst.
+            let lon = if client.longitude > 0.0 { -180.0 } else { 180.0 } + client.longitude;
+            agree(a, GeoPoint::new(-client.latitude, lon).unwrap(), client)?;
+        }
+    }
+
+    fn point() -> impl Strategy<Value = GeoPoint> {
+        (-90.0..=90.0, -180.0..=180.0).prop_map(|(lat, lon)| GeoPoint::new(lat, lon).unwrap())
+    }
+
+    /// Holds the order of two regions by angle against the one by haversine, for distances that
+    /// differ by more than rounding.
+    fn agree(a: GeoPoint, b: GeoPoint, client: GeoPoint) -> Result<(), TestCaseError> {
+        let angle = |region: GeoPoint| Direction::from(region).angle(client.into());
+        let (angle_a, angle_b) = (angle(a), angle(b));
+        let (km_a, km_b) = (a.distance_km(client), b.distance_km(client));
+        let rounding_km = if km_a.max(km_b) < 19_000.0 { 0.04 } else { 20.0 };
+        if (km_a - km_b).abs() > rounding_km {
+            prop_assert_eq!(km_a < km_b, angle_a < angle_b, "{:?} {:?} from {:?}", a, b, client);
+        }
+        Ok(())
+    }
 
     #[test]
     fn distances_match_published_ones() {

@@ -74,7 +74,7 @@ pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
 pub use decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
-pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError, UnitVector};
+pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
 pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};

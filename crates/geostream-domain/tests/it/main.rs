@@ -5,7 +5,6 @@
 mod allocation;
 mod decisions;
 mod diff;
-mod geometry;
 mod health;
 mod latency_fit;
 mod removal;
