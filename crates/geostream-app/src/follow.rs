@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use geostream_domain::Revision;
+use geostream_domain::{Backoff, Chance, Revision};
 use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailable};
 
 use crate::publisher::{Publisher, StoreState};
@@ -20,8 +20,9 @@ pub struct Follower<S, L, C> {
     kept: AtomicU64,
 }
 
-/// How long to wait before a store that has failed is asked again.
+/// How long to wait before a store that has failed is asked again, at first and at the most.
 const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// How long an override may hold before somebody looks at the clock again.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
@@ -55,25 +56,34 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
 
     /// Goes on for ever.
     pub async fn run(self) {
+        let mut backoff = Backoff::new(RETRY, LONGEST_RETRY);
+        let mut chance = Chance::new(self.clock.wall().unix_millis());
         loop {
             // What is waited for depends on what is published, so that comes first.
             let published = self.publish_latest().await;
+            let wait = match &published {
+                Ok(_) => {
+                    backoff.handle_success();
+                    RETRY
+                }
+                Err(_) => backoff.handle_failure(&mut chance),
+            };
             tokio::select! {
-                () = self.next_commit(published) => {}
+                () = self.next_commit(published, wait) => {}
                 () = self.override_ends() => self.publisher.refresh(),
             }
         }
     }
 
-    /// Waits for a commit after the published one, or until the store may be asked again.
-    async fn next_commit(&self, published: Result<Revision, Unavailable>) {
+    /// Waits for a commit after the published one, or so long until the store may be asked again.
+    async fn next_commit(&self, published: Result<Revision, Unavailable>, wait: Duration) {
         let followed = match published {
             Ok(revision) => self.store.changed(revision).await,
             Err(error) => Err(error),
         };
         if let Err(error) = followed {
             tracing::warn!(error = %Chain(&error), "the store cannot be followed");
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(wait).await;
         }
     }
 

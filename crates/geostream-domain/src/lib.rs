@@ -80,8 +80,7 @@ pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use location::{Location, Precision};
 pub use monitor::{
-    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome,
-    Witness,
+    Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, Witness,
 };
 pub use name::{LabelKey, LabelValue, Line, NameError, RegionId, ServiceId};
 pub use observation::{Health, Load, LoadError, Observation, Observations, Share};

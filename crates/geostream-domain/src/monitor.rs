@@ -145,7 +145,7 @@ pub enum Witness {
 }
 
 /// The time from one probe to the next while something seems to be wrong.
-pub const CONFIRM_GAP: Duration = Duration::from_millis(200);
+pub(crate) const CONFIRM_GAP: Duration = Duration::from_millis(200);
 
 /// The most probes of one region that are under way at once.
 const MOST_IN_FLIGHT: usize = 8;
@@ -346,12 +346,6 @@ impl HealthMonitor {
     #[must_use]
     pub fn abstains(&self) -> bool {
         self.abstains
-    }
-
-    /// Tells whether it is coming back.
-    #[must_use]
-    pub fn is_ramping(&self) -> bool {
-        self.ramp_began.is_some()
     }
 
     /// Tells whether more probes would make clear what seems to be wrong.

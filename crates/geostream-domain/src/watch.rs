@@ -212,12 +212,6 @@ impl HealthWatch {
         })
     }
 
-    /// Tells whether any region is coming back, so that shares change by themselves.
-    #[must_use]
-    pub fn is_ramping(&self) -> bool {
-        self.watched.values().any(|watched| watched.monitor.is_ramping())
-    }
-
     fn witness(&self, region: &RegionId) -> Witness {
         let check = self.watched.get(region).and_then(|watched| watched.check.as_ref());
         let own = check.map_or_else(|| region.to_string(), endpoint);
