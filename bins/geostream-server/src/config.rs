@@ -107,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
+    /// How often one client may ask; `None` for as often as it likes.
+    pub(crate) rate: Option<domain::Rate>,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
 }
@@ -169,6 +171,7 @@ impl Default for FileGeoIp {
 struct FileHttp {
     trusted_proxies: Vec<IpNet>,
     max_connections: usize,
+    requests_per_second: u32,
     header_timeout_seconds: u64,
     body_timeout_seconds: u64,
     drain_timeout_seconds: u64,
@@ -179,6 +182,7 @@ impl Default for FileHttp {
         Self {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            requests_per_second: 0,
             header_timeout_seconds: 10,
             body_timeout_seconds: 10,
             drain_timeout_seconds: 10,
@@ -241,6 +245,7 @@ impl Config {
                 arguments.trusted_proxy.clone()
             },
             limits: file.http.limits(workers)?,
+            rate: domain::Rate::per_second(file.http.requests_per_second),
             tls: tls(arguments, file.tls)?,
             log: log(arguments, file.log)?,
         })

@@ -19,7 +19,7 @@ use geostream_app::{
 use geostream_domain::Line;
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
+use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -163,6 +163,7 @@ async fn assemble(
         health,
         access,
         clock,
+        rate_limit: config.rate.map(RateLimit::new),
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render()),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -22,6 +22,7 @@ use crate::body;
 use crate::client::TrustedProxies;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
+use crate::rate::RateLimit;
 use crate::route::Asked;
 use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder};
 
@@ -56,6 +57,8 @@ pub struct Parts<S, G, C> {
     pub access: Arc<Access<S, C>>,
     /// Tells the time.
     pub clock: C,
+    /// How often one client may ask; `None` for as often as it likes.
+    pub rate_limit: Option<RateLimit>,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
     /// Where everything runs that may wait or takes long.
@@ -130,6 +133,9 @@ where
         let (head, body) = request.into_parts();
         let method = Label::of(&head.method);
         let (endpoint, result) = match self.finder.find(&head.method, head.uri.path()) {
+            Found::Route(position, _) if let Err(wait) = self.admit(&head, peer, started) => {
+                (ROUTES[position].pattern, Err(Failure::too_many(wait)))
+            }
             Found::Route(position, parameter) => {
                 let route = &ROUTES[position];
                 let parameter = parameter.unwrap_or_default().to_owned();
@@ -145,6 +151,14 @@ where
         let answer = result.unwrap_or_else(Failure::into_answer);
         method.record(endpoint, answer.status(), self.parts.clock.now() - started);
         answer
+    }
+
+    /// Counts a request against its client's rate, or says how long that has to wait.
+    fn admit(&self, head: &request::Parts, peer: SocketAddr, now: Instant) -> Result<(), Duration> {
+        match &self.parts.rate_limit {
+            Some(limit) => limit.take(self.client_address(&head.headers, peer), now),
+            None => Ok(()),
+        }
     }
 
     async fn perform(

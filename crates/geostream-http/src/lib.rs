@@ -18,6 +18,7 @@ mod json;
 mod node;
 mod problem;
 mod query;
+mod rate;
 mod route;
 mod routes;
 mod serve;
@@ -26,6 +27,7 @@ mod tls;
 
 pub use api::{Api, Parts};
 pub use client::TrustedProxies;
+pub use rate::RateLimit;
 pub use routes::{Control, Decide, Operation, ROUTES, Route};
 pub use serve::{Limits, listen, serve};
 pub use tls::{TlsError, TlsIdentity};

@@ -1,11 +1,15 @@
 //! Errors as answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
 use geostream_app::{AccessError, RouteError, WriteError};
 use geostream_domain::{ConfigError, NoRegion};
 use geostream_ports::{Chain, Scope, Unavailable};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
@@ -22,6 +26,8 @@ pub(crate) struct Failure {
     errors: Vec<FieldError>,
     /// The methods of the path, if the request's is not one of them.
     allow: Option<Box<str>>,
+    /// How many seconds to wait before asking again.
+    retry_after: Option<u64>,
     /// Every region's fate, if it was asked for and none can serve the client.
     explanation: Option<Box<Explanation>>,
 }
@@ -44,6 +50,7 @@ pub(crate) enum Kind {
     InvalidConfiguration,
     RevisionRequired,
     NoRegion,
+    TooManyRequests,
     TooManyListeners,
     NotReady,
     StoreUnavailable,
@@ -114,6 +121,9 @@ impl Kind {
             Self::NoRegion => {
                 (S::SERVICE_UNAVAILABLE, "no-region", "No region can serve this client")
             }
+            Self::TooManyRequests => {
+                (S::TOO_MANY_REQUESTS, "too-many-requests", "The client asks too often")
+            }
             Self::TooManyListeners => {
                 (S::SERVICE_UNAVAILABLE, "too-many-listeners", "Too many listen already")
             }
@@ -133,7 +143,14 @@ impl Kind {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), allow: None, explanation: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            allow: None,
+            retry_after: None,
+            explanation: None,
+        }
     }
 
     /// One field is wrong.
@@ -145,6 +162,14 @@ impl Failure {
     pub(crate) fn unfit(pointer: impl Into<String>, detail: String) -> Self {
         let errors = vec![FieldError { pointer: pointer.into(), detail: detail.clone() }];
         Self { errors, ..Self::new(Kind::InvalidConfiguration, detail) }
+    }
+
+    /// The client asks too often (RFC 6585, section 4).
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        // A whole second at the least: the header knows no less.
+        let seconds = wait.as_secs() + 1;
+        let detail = format!("this client's network asks too often; ask again in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(Kind::TooManyRequests, detail) }
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
@@ -214,6 +239,9 @@ impl Failure {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.kind == Kind::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(methods) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(ALLOW, methods);

@@ -1,5 +1,6 @@
 //! Clients that send too much, or too slowly, or stop in the middle.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::server::{Answer, Home, PATIENCE, Request, Server};
 fn impatient(home: &Home) -> Server {
     let config = home.path("geostream.toml");
     let text = "[http]\nheader_timeout_seconds = 1\nbody_timeout_seconds = 1\n";
-    std::fs::write(&config, text).unwrap();
+    fs::write(&config, text).unwrap();
     Server::start(home.command().arg("--config").arg(config))
 }
 
@@ -124,4 +125,19 @@ fn an_idle_http2_connection_is_closed_though_its_client_is_alive() {
         tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
         assert!(sender.is_closed());
     });
+}
+
+#[test]
+fn a_client_that_asks_too_often_is_told_when_to_come_back() {
+    let home = Home::new();
+    fs::write(home.path("server.toml"), "[http]\nrequests_per_second = 3\n").unwrap();
+    let config = home.path("server.toml");
+    let server = Server::start(home.command().arg("--config").arg(config));
+    let mut answers = (0..10_000).map(|_| server.route("{}"));
+    for _ in 0..3 {
+        assert_eq!(answers.next().unwrap().status, 200);
+    }
+    let refused = answers.find(|answer| answer.status != 200).expect("so many are too many");
+    refused.expect_problem(429, "too-many-requests", "");
+    assert_eq!(refused.header("retry-after"), Some("1"));
 }
