@@ -201,7 +201,7 @@ fn cut_off() -> anyhow::Result<f64> {
 
 /// A server and three regions.
 struct World {
-    server: Child,
+    _server: Process,
     address: SocketAddr,
     token: String,
     regions: Vec<Region>,
@@ -211,8 +211,20 @@ struct World {
 }
 
 struct Region {
-    process: Child,
+    process: Process,
     port: u16,
+}
+
+/// A process that ends with whoever has started it.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        if self.0.kill().is_ok() {
+            self.0.wait().ok();
+        }
+    }
 }
 
 impl World {
@@ -230,8 +242,10 @@ impl World {
         server.args(["--log-format", "json", "--workers", "1", "--probe-network", "127.0.0.0/8"]);
         server.args(["--listen", "127.0.0.1:0"]);
         server.arg("--bootstrap").arg(&config).arg("--data-dir").arg(&data);
-        let mut server = server.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut log = BufReader::new(server.stderr.take().context("the server's log")?).lines();
+        let server = server.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut server = Process(server);
+        let log = server.0.stderr.take().context("the server's log")?;
+        let mut log = BufReader::new(log).lines();
         let address = log.by_ref().map_while(Result::ok).find_map(|line| {
             let event: Value = serde_json::from_str(&line).ok()?;
             event["address"].as_str()?.parse().ok()
@@ -243,7 +257,7 @@ impl World {
         let token = token.trim().to_owned();
         let connection = std::cell::RefCell::new(Connection::open(address)?);
         let rules = Vec::new();
-        let world = Self { server, address, token, regions, data, connection, rules };
+        let world = Self { _server: server, address, token, regions, data, connection, rules };
         let deadline = now() + Duration::from_secs(20);
         while world.health()?.iter().filter(|region| region["health"] == "healthy").count() < 3 {
             ensure!(now() < deadline, "the regions are not healthy");
@@ -255,9 +269,9 @@ impl World {
     fn cause(&mut self, fault: Fault) -> anyhow::Result<()> {
         let region = &mut self.regions[0];
         match fault {
-            Fault::Killed | Fault::KilledWithReports => region.process.kill()?,
+            Fault::Killed | Fault::KilledWithReports => region.process.0.kill()?,
             Fault::Stopped => {
-                run_quietly("kill", &["-s", "STOP", &region.process.id().to_string()])?;
+                run_quietly("kill", &["-s", "STOP", &region.process.0.id().to_string()])?;
             }
             Fault::BlackHole => {
                 let port = region.port.to_string();
@@ -320,13 +334,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let regions = self.regions.iter_mut().map(|region| &mut region.process);
-        for process in regions.chain([&mut self.server]) {
-            // It may have been killed already.
-            if process.kill().is_ok() {
-                process.wait().ok();
-            }
-        }
         fs::remove_dir_all(&self.data).ok();
     }
 }
@@ -334,16 +341,16 @@ impl Drop for World {
 impl Region {
     fn start() -> anyhow::Result<Self> {
         let program = root().join("target/release/region-server");
-        let mut process =
-            Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let said = process.stdout.take().context("the region says its port")?;
+        let process = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut process = Process(process);
+        let said = process.0.stdout.take().context("the region says its port")?;
         let mut port = String::new();
         BufReader::new(said).read_line(&mut port)?;
         Ok(Self { process, port: port.trim().parse()? })
     }
 
     fn tell(&mut self, manner: &str) -> anyhow::Result<()> {
-        let input = self.process.stdin.as_mut().context("the region reads its manner")?;
+        let input = self.process.0.stdin.as_mut().context("the region reads its manner")?;
         Ok(writeln!(input, "{manner}")?)
     }
 }
