@@ -192,8 +192,11 @@ fn check_drain(client: &Client, region: &str) -> anyhow::Result<()> {
     let config: Config = client.get("/api/v1/config")?;
     let report: HealthReport = client.get("/api/v1/health/regions")?;
     let can_serve = |seen: &&RegionHealth| {
-        let is_drained = seen.overridden.as_deref() == Some("drain");
-        seen.region != region && !is_drained && seen.health != "unhealthy"
+        let is_able = match seen.overridden.as_deref() {
+            Some(action) => action == "up",
+            None => seen.health != "unhealthy",
+        };
+        seen.region != region && is_able
     };
     let able: BTreeMap<&str, &RegionHealth> =
         report.regions.iter().filter(can_serve).map(|seen| (&*seen.region, seen)).collect();

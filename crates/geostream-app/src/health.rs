@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
-    ProbeOutcome, RegionId, Timestamp, WatchOutput, WatchedHealth,
+    ProbeOutcome, RegionId, Share, Timestamp, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober};
 use tokio::sync::{Notify, broadcast, mpsc};
@@ -167,7 +167,13 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 tracing::warn!("the log of health is behind; a change is not kept");
             }
             tokio::select! {
-                Some(probed) = self.probes.join_next() => self.take_in(probed),
+                Some(probed) = self.probes.join_next() => {
+                    self.take_in(probed);
+                    // What has come in as well is published as one.
+                    while let Some(probed) = self.probes.try_join_next() {
+                        self.take_in(probed);
+                    }
+                }
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
                 Ok(()) = configured.changed() => self.configure(),
@@ -249,7 +255,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             let wall = clock.wall();
             seen.note(&changes, now, wall);
             publisher.observe(seen.observations());
-            seen.show(now);
+            if is_tick {
+                seen.show(now);
+            }
             for change in changes {
                 let HealthChange { region, from, to, evidence } = &change;
                 tracing::info!(%region, ?from, ?to, %evidence, "health changed");
@@ -266,6 +274,15 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let due = seen.watch.poll_timeout();
         (due.map_or(self.next_tick, |due| due.min(self.next_tick)), records)
     }
+}
+
+/// Returns a load, or the old one if the new one differs little: a table is made for each.
+fn steady(old: Option<Load>, new: Option<Load>) -> Option<Load> {
+    const LITTLE: f64 = 0.05;
+    let is_little = |(old, new): (Load, Load)| {
+        (old.units() - new.units()).abs() <= LITTLE * old.units().max(new.units())
+    };
+    if old.zip(new).is_some_and(is_little) { old } else { new }
 }
 
 /// Keeps what comes for the next start.
@@ -290,18 +307,21 @@ impl Seen {
             let is_same = |old: &Observation| old.health == watched.health;
             let observation = match old {
                 // What it had when it died is what others have to take.
-                Some(old) if watched.health == Health::Unhealthy => Observation {
-                    health: watched.health,
-                    since: if is_same(&old) { old.since } else { wall },
-                    at: wall,
-                    ..old
-                },
+                Some(old) if watched.health == Health::Unhealthy || watched.share != Share::ALL => {
+                    Observation {
+                        health: watched.health,
+                        share: watched.share,
+                        since: if is_same(&old) { old.since } else { wall },
+                        at: wall,
+                        ..old
+                    }
+                }
                 old => Observation {
                     health: watched.health,
                     share: watched.share,
                     since: old.filter(is_same).map_or(wall, |old| old.since),
-                    load: load.map(|load| load.all),
-                    own_load: load.map(|load| load.own),
+                    load: steady(old.and_then(|old| old.load), load.map(|load| load.all)),
+                    own_load: steady(old.and_then(|old| old.own_load), load.map(|load| load.own)),
                     at: wall,
                 },
             };

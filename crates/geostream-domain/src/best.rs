@@ -51,7 +51,7 @@ impl<'a> Best<'a> {
     }
 
     /// Returns each region that was found and its angle from the client, best first.
-    pub(crate) fn regions(&self) -> impl Iterator<Item = (RegionIndex, f32)> {
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (RegionIndex, f32)> + Clone {
         let found = &self.hits[..self.length];
         found.iter().map(|hit| (self.contenders[hit.position as usize].region, hit.angle))
     }

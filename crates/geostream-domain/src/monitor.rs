@@ -22,9 +22,12 @@ pub struct HealthMonitor {
     reports: Reports,
     schedule: Schedule,
     flaps: Flaps,
-    /// When the first failure of the present run was asked for.
-    run_began: Option<Instant>,
+    /// Whether anybody else is well.
+    others: Witness,
+    /// The present run of failures.
+    run: Run,
     abstains: bool,
+    wants_witness: bool,
     is_known: bool,
     ramp_began: Option<Instant>,
     announced: Health,
@@ -58,6 +61,8 @@ pub enum ProbeOutcome {
     Well(Duration),
     /// It is not.
     Failed(ProbeFailure),
+    /// It was not asked: its endpoint is asked too often.
+    NotAsked,
 }
 
 /// What was wrong with a probe's answer.
@@ -181,8 +186,10 @@ impl HealthMonitor {
             reports: Reports::new(),
             schedule: Schedule::new(first, chance),
             flaps: Flaps::default(),
-            run_began: None,
+            others: Witness::Alone,
+            run: Run::default(),
             abstains: false,
+            wants_witness: false,
             is_known: known == Health::Healthy,
             ramp_began: None,
             announced: Health::Unknown,
@@ -196,15 +203,10 @@ impl HealthMonitor {
     ///
     /// A probe that has timed out speaks for those that were sent while it was waited for and have
     /// not been answered either: so a silence takes no longer to believe than a refusal.
-    pub fn handle_outcome(
-        &mut self,
-        id: ProbeId,
-        outcome: ProbeOutcome,
-        witness: Witness,
-        now: Instant,
-    ) {
+    pub fn handle_outcome(&mut self, id: ProbeId, outcome: ProbeOutcome, now: Instant) {
         let sent = self.schedule.take(id);
         match outcome {
+            ProbeOutcome::NotAsked => {}
             ProbeOutcome::Well(took) => {
                 self.schedule.usual = self.schedule.usual.mul_f64(0.8) + took.mul_f64(0.2);
                 self.handle_well(now);
@@ -212,10 +214,10 @@ impl HealthMonitor {
             ProbeOutcome::Failed(failure) => {
                 // Without a time it was spoken for by another that timed out.
                 let Some(sent) = sent else { return };
-                self.handle_failure(failure, sent, witness, now);
+                self.handle_failure(failure, sent, now);
                 if failure == ProbeFailure::Timeout {
                     while let Some(sent) = self.schedule.take_silent(now) {
-                        self.handle_failure(failure, sent, witness, now);
+                        self.handle_failure(failure, sent, now);
                     }
                 }
             }
@@ -224,7 +226,7 @@ impl HealthMonitor {
     }
 
     fn handle_well(&mut self, now: Instant) {
-        self.run_began = None;
+        self.run = Run::default();
         self.abstains = false;
         self.is_known = true;
         let before = self.probes.state();
@@ -236,37 +238,48 @@ impl HealthMonitor {
         self.announce(Evidence::ProbesWell(if before == BreakerState::Closed { 1 } else { run }));
     }
 
-    fn handle_failure(
-        &mut self,
-        failure: ProbeFailure,
-        sent: Instant,
-        witness: Witness,
-        now: Instant,
-    ) {
-        let began = *self.run_began.get_or_insert(sent);
+    fn handle_failure(&mut self, failure: ProbeFailure, sent: Sent, now: Instant) {
+        self.run.handle_failure(sent);
         let fall = self.timing.unwrap_or_default().fall();
         let is_last =
             self.probes.state() == BreakerState::Closed && self.probes.failures() + 1 >= fall;
-        self.abstains = is_last && !witness.speaks_since(began);
+        self.abstains = is_last && !self.run.is_vouched_for;
         if self.abstains {
             return;
         }
+        let was_removed = self.health() == Health::Unhealthy;
         self.probes.handle_failure(now);
         if is_last {
-            if let Some(rest) = self.flaps.handle_removal(now) {
+            if !was_removed && let Some(rest) = self.flaps.handle_removal(now) {
                 self.probes.punish(rest, now);
             }
             self.announce(Evidence::ProbesFailed(fall, failure));
         }
     }
 
+    /// Notes whether anybody else is well.
+    pub fn handle_witness(&mut self, others: Witness) {
+        self.others = others;
+    }
+
+    /// Tells, once, whether somebody else should be asked now: this region is in doubt.
+    pub fn wants_witness(&mut self) -> bool {
+        std::mem::take(&mut self.wants_witness)
+    }
+
+    /// Sends the next probe now.
+    pub fn hurry(&mut self, now: Instant) {
+        self.schedule.next = self.schedule.next.min(now);
+        self.handle_timeout(now);
+    }
+
     /// Notes what a client has reported of the region.
-    pub fn handle_report(&mut self, is_well: bool, witness: Witness, now: Instant) {
-        let before = self.reports.state();
-        self.reports.handle(is_well, witness, now);
+    pub fn handle_report(&mut self, is_well: bool, now: Instant) {
+        let (before, was_removed) = (self.reports.state(), self.health() == Health::Unhealthy);
+        self.reports.handle(is_well, self.others, now);
         match (before, self.reports.state()) {
             (BreakerState::Closed, BreakerState::Open) => {
-                if let Some(rest) = self.flaps.handle_removal(now) {
+                if !was_removed && let Some(rest) = self.flaps.handle_removal(now) {
                     self.reports.punish(rest, now);
                 }
             }
@@ -290,8 +303,9 @@ impl HealthMonitor {
         }
         let Some(timing) = self.timing else { return };
         let doubts = self.doubts(timing, now);
-        if let Some(id) = self.schedule.send(timing, doubts, now) {
+        if let Some(id) = self.schedule.send(timing, doubts, self.others, now) {
             self.outputs.push_back(MonitorOutput::Probe(id));
+            self.wants_witness |= doubts;
         }
     }
 
@@ -382,12 +396,46 @@ impl Witness {
     }
 }
 
+/// When a probe was sent, and when others had last been well by then.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at: Instant,
+    others: Witness,
+}
+
+/// Failures in a row, in the order in which they were asked for.
+///
+/// Whoever loses its network, or gets it back, sees the probes fail that are under way. So a run is
+/// believed only if somebody else was well after its second probe was sent, and a probe that was
+/// sent after that has failed as well.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    first: Option<Instant>,
+    second: Option<Instant>,
+    is_vouched_for: bool,
+}
+
+impl Run {
+    fn handle_failure(&mut self, Sent { at, others }: Sent) {
+        match (self.first, self.second) {
+            (None, _) => self.first = Some(at),
+            (Some(_), None) => self.second = Some(at),
+            (Some(_), Some(_)) => {}
+        }
+        self.is_vouched_for |= match (others, self.second) {
+            (Witness::Alone, _) => true,
+            (Witness::Others(Some(well)), Some(second)) => well >= second,
+            (Witness::Others(_), _) => false,
+        };
+    }
+}
+
 /// When probes are sent.
 #[derive(Clone, Debug)]
 struct Schedule {
     next: Instant,
     last: Option<Instant>,
-    in_flight: Vec<(ProbeId, Instant)>,
+    in_flight: Vec<(ProbeId, Sent)>,
     next_id: u64,
     /// How long an answer usually takes.
     usual: Duration,
@@ -401,7 +449,13 @@ impl Schedule {
     }
 
     /// Sends a probe if one is due: the next one then follows soon if there are doubts.
-    fn send(&mut self, timing: CheckTiming, doubts: bool, now: Instant) -> Option<ProbeId> {
+    fn send(
+        &mut self,
+        timing: CheckTiming,
+        doubts: bool,
+        others: Witness,
+        now: Instant,
+    ) -> Option<ProbeId> {
         if doubts && let Some(last) = self.last {
             self.next = self.next.min(last + CONFIRM_GAP);
         }
@@ -410,7 +464,7 @@ impl Schedule {
         }
         let id = ProbeId(self.next_id);
         self.next_id += 1;
-        self.in_flight.push((id, now));
+        self.in_flight.push((id, Sent { at: now, others }));
         self.last = Some(now);
         // Always a little early, so that many do not fall into step.
         let jitter = 1.0 - 0.1 * self.chance.fraction();
@@ -425,7 +479,7 @@ impl Schedule {
             return None;
         }
         let silent = self.in_flight.first().filter(|_| may_doubt);
-        let silent = silent.map(|(_, sent)| *sent + self.patience(timing));
+        let silent = silent.map(|(_, sent)| sent.at + self.patience(timing));
         // What is sent because of a silence keeps its distance from the probe before.
         let confirm = self.last.zip(silent).map(|(last, silent)| silent.max(last + CONFIRM_GAP));
         Some(confirm.map_or(self.next, |confirm| confirm.min(self.next)))
@@ -438,19 +492,19 @@ impl Schedule {
 
     fn is_silent(&self, timing: CheckTiming, now: Instant) -> bool {
         let patience = self.patience(timing);
-        self.in_flight.iter().any(|(_, sent)| now.saturating_duration_since(*sent) >= patience)
+        self.in_flight.iter().any(|(_, sent)| now.saturating_duration_since(sent.at) >= patience)
     }
 
-    fn take(&mut self, id: ProbeId) -> Option<Instant> {
+    fn take(&mut self, id: ProbeId) -> Option<Sent> {
         let place = self.in_flight.iter().position(|(sent, _)| *sent == id)?;
         Some(self.in_flight.remove(place).1)
     }
 
     /// Takes a probe that should have been answered by now.
-    fn take_silent(&mut self, now: Instant) -> Option<Instant> {
+    fn take_silent(&mut self, now: Instant) -> Option<Sent> {
         // Half a gap, since the last of them was sent a gap ago, give or take a moment.
         let due = (CONFIRM_GAP / 2).max(self.usual * 2);
-        let is_silent = |sent: &Instant| now.saturating_duration_since(*sent) >= due;
+        let is_silent = |sent: &Sent| now.saturating_duration_since(sent.at) >= due;
         let place = self.in_flight.iter().position(|(_, sent)| is_silent(sent))?;
         Some(self.in_flight.remove(place).1)
     }

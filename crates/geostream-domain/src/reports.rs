@@ -12,7 +12,7 @@ pub(crate) struct Reports {
     /// This half second and the one before.
     slots: [Slot; 2],
     slot_ends: Option<Instant>,
-    /// When the first failure since anything was well came in.
+    /// Since when at least half of what is reported are failures.
     failing_since: Option<Instant>,
     trial_began: Option<Instant>,
     evidence: Evidence,
@@ -29,8 +29,7 @@ const LEAST_VOLUME: u32 = 10;
 
 const SLOT: Duration = Duration::from_millis(500);
 
-const RULES: BreakerRules =
-    BreakerRules { threshold: 1, trials: 10, rest: Duration::from_secs(30) };
+const RULES: BreakerRules = BreakerRules { threshold: 1, trials: 1, rest: Duration::from_secs(30) };
 
 impl Reports {
     pub(crate) fn new() -> Self {
@@ -51,18 +50,28 @@ impl Reports {
         slot.failed = slot.failed.saturating_add(u32::from(!is_well));
         match self.breaker.state() {
             BreakerState::Closed => self.judge(is_well, witness, now),
-            BreakerState::HalfOpen if is_well => {
-                self.breaker.handle_success(now);
-                self.evidence = Evidence::ReportsWell;
-            }
-            BreakerState::HalfOpen => {
-                self.breaker.handle_failure(now);
-                self.evidence = Evidence::ReportsFailed(1, 1);
-            }
+            BreakerState::HalfOpen => self.judge_trial(now),
             // These clients were sent before it opened.
             BreakerState::Open => {}
         }
         self.handle_timeout(now);
+    }
+
+    /// Ends a trial once there are enough reports of it.
+    fn judge_trial(&mut self, now: Instant) {
+        let [this, before] = self.slots;
+        let (failed, all) = (this.failed + before.failed, this.all + before.all);
+        if all < LEAST_VOLUME {
+            return;
+        }
+        if failed * 2 >= all {
+            self.breaker.handle_failure(now);
+            self.evidence = Evidence::ReportsFailed(failed, all);
+        } else {
+            self.breaker.handle_success(now);
+            self.evidence = Evidence::ReportsWell;
+        }
+        self.slots = [Slot::default(); 2];
     }
 
     /// Opens if at least half of enough reports are failures, and somebody else is well.
@@ -72,7 +81,7 @@ impl Reports {
         }
         let [this, before] = self.slots;
         let (failed, all) = (this.failed + before.failed, this.all + before.all);
-        if failed == 0 {
+        if failed * 2 < all {
             self.failing_since = None;
         }
         let Some(since) = self.failing_since else { return };
@@ -92,6 +101,7 @@ impl Reports {
         }
         let began = *self.trial_began.get_or_insert_with(|| {
             self.evidence = Evidence::Rested;
+            self.slots = [Slot::default(); 2];
             now
         });
         // Nobody reports any more: what is left to say is with the probes.

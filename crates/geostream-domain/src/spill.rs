@@ -55,22 +55,23 @@ impl Spill {
         !self.fractions.is_empty()
     }
 
-    /// Returns the place in the client's order at which it is taken; the first one if there is no
-    /// room within the order.
+    /// Returns the place in the client's order at which it is taken.
+    ///
+    /// Where the order is too short to take all, those that it holds are filled alike.
     pub(crate) fn place(
         &self,
-        order: impl Iterator<Item = RegionIndex>,
+        order: impl Iterator<Item = RegionIndex> + Clone,
         client: ClientKey,
     ) -> usize {
-        let number = unit(client.lot(PURPOSE));
+        let fraction = |region: RegionIndex| self.fractions[region.get()];
+        let all: f64 = order.clone().map(fraction).sum();
+        let number = unit(client.lot(PURPOSE)) * all.min(1.0);
         let mut taken = 0.0;
-        for (place, region) in order.enumerate() {
-            taken += self.fractions[region.get()];
-            if number < taken {
-                return place;
-            }
-        }
-        0
+        let is_taken = |region| {
+            taken += fraction(region);
+            number < taken
+        };
+        order.map(is_taken).position(|is_taken| is_taken).unwrap_or_default()
     }
 }
 

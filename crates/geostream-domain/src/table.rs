@@ -618,6 +618,11 @@ impl<'a> CompiledMember<'a> {
             Standing::Full => {
                 Room { displaced: capacity.map_or(0.0, |most| load - most), ..nothing }
             }
+            // Those of its clients that it does not have back yet are elsewhere.
+            Standing::Able if self.candidate.contender.share != Share::ALL => {
+                let away = 1.0 - self.candidate.contender.share.fraction();
+                Room { displaced: load * away, ..nothing }
+            }
             Standing::Able => {
                 let own = observed.and_then(|observed| observed.own_load).map_or(load, Load::units);
                 Room { spare: capacity.map(|most| (most - own).max(0.0)), ..nothing }

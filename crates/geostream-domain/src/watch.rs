@@ -7,7 +7,9 @@ use crate::breaker::BreakerState;
 use crate::check::HealthCheck;
 use crate::config::Config;
 use crate::hash::stable_hash;
-use crate::monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness};
+use crate::monitor::{
+    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness,
+};
 use crate::name::RegionId;
 use crate::observation::{Health, Share};
 
@@ -20,6 +22,8 @@ pub struct HealthWatch {
     /// How many regions are probed at each endpoint.
     endpoints: BTreeMap<String, usize>,
     last_well: LastWell,
+    /// When others were last asked out of turn, since a region was in doubt.
+    asked_others: Option<Instant>,
     /// Regions whose monitors may have something to say.
     talking: BTreeSet<RegionId>,
     seed: u64,
@@ -130,10 +134,12 @@ impl HealthWatch {
         if matches!(outcome, ProbeOutcome::Well(_))
             && let Some(check) = &watched.check
         {
-            self.last_well.note(&endpoint(check), now);
+            self.last_well.note(&endpoint(check), region, now);
         }
-        watched.monitor.handle_outcome(id, outcome, witness, now);
+        watched.monitor.handle_witness(witness);
+        watched.monitor.handle_outcome(id, outcome, now);
         self.follow_up(region);
+        self.ask_others(region, now);
     }
 
     /// Notes what a client has reported of a region; tells whether there is such a region.
@@ -142,9 +148,10 @@ impl HealthWatch {
         let Some(watched) = self.watched.get_mut(region) else { return false };
         if is_well {
             let name = watched.check.as_ref().map_or_else(|| region.to_string(), endpoint);
-            self.last_well.note(&name, now);
+            self.last_well.note(&name, region, now);
         }
-        watched.monitor.handle_report(is_well, witness, now);
+        watched.monitor.handle_witness(witness);
+        watched.monitor.handle_report(is_well, now);
         self.follow_up(region);
         true
     }
@@ -154,11 +161,14 @@ impl HealthWatch {
         let later = self.timers.iter().take_while(|(due, _)| *due <= now).count();
         for _ in 0..later {
             let Some((_, region)) = self.timers.pop_first() else { return };
+            let witness = self.witness(&region);
             if let Some(watched) = self.watched.get_mut(&region) {
                 watched.timer = None;
+                watched.monitor.handle_witness(witness);
                 watched.monitor.handle_timeout(now);
             }
             self.follow_up(&region);
+            self.ask_others(&region, now);
         }
     }
 
@@ -216,9 +226,28 @@ impl HealthWatch {
         let check = self.watched.get(region).and_then(|watched| watched.check.as_ref());
         let own = check.map_or_else(|| region.to_string(), endpoint);
         let others = self.endpoints.len() - usize::from(self.endpoints.contains_key(&own));
-        match self.last_well.of_others(&own) {
-            None if others == 0 => Witness::Alone,
-            last => Witness::Others(last),
+        if others == 0 {
+            return Witness::Alone;
+        }
+        Witness::Others(self.last_well.of_others(&own))
+    }
+
+    /// Asks those who were last well out of turn, if a region is in doubt: whether they still are
+    /// tells whether it is this node that has lost its network.
+    fn ask_others(&mut self, region: &RegionId, now: Instant) {
+        let Some(watched) = self.watched.get_mut(region) else { return };
+        if !watched.monitor.wants_witness()
+            || self.asked_others.is_some_and(|asked| now < asked + CONFIRM_GAP)
+        {
+            return;
+        }
+        self.asked_others = Some(now);
+        let own = watched.check.as_ref().map(endpoint).unwrap_or_default();
+        for other in self.last_well.regions_besides(&own) {
+            if let Some(watched) = self.watched.get_mut(&other) {
+                watched.monitor.hurry(now);
+            }
+            self.follow_up(&other);
         }
     }
 
@@ -243,6 +272,7 @@ impl HealthWatch {
         if let Some(due) = watched.timer {
             self.timers.remove(&(due, region.clone()));
         }
+        self.last_well.forget(region.as_str());
         if let Some(check) = &watched.check {
             let endpoint = endpoint(check);
             if let Some(count) = self.endpoints.get_mut(&endpoint) {
@@ -264,27 +294,43 @@ fn endpoint(check: &HealthCheck) -> String {
 /// When the two endpoints that were last well were so: whoever asks is at most one of them.
 #[derive(Clone, Debug, Default)]
 struct LastWell {
-    latest: Option<(String, Instant)>,
+    latest: Option<Well>,
     /// The latest of another endpoint.
-    other: Option<(String, Instant)>,
+    other: Option<Well>,
+}
+
+#[derive(Clone, Debug)]
+struct Well {
+    endpoint: String,
+    region: RegionId,
+    at: Instant,
 }
 
 impl LastWell {
-    fn note(&mut self, endpoint: &str, now: Instant) {
+    fn note(&mut self, endpoint: &str, region: &RegionId, now: Instant) {
         match &mut self.latest {
-            Some((latest, at)) if latest == endpoint => *at = now,
-            _ => self.other = self.latest.replace((endpoint.to_owned(), now)),
+            Some(latest) if latest.endpoint == endpoint => latest.at = now,
+            _ => {
+                let well = Well { endpoint: endpoint.to_owned(), region: region.clone(), at: now };
+                self.other = self.latest.replace(well);
+            }
         }
     }
 
     fn of_others(&self, endpoint: &str) -> Option<Instant> {
-        let found = [&self.latest, &self.other];
-        found.into_iter().flatten().find(|(name, _)| name != endpoint).map(|(_, at)| *at)
+        let found = [&self.latest, &self.other].into_iter().flatten();
+        let mut found = found.filter(|well| well.endpoint != endpoint);
+        found.next().map(|well| well.at)
+    }
+
+    fn regions_besides(&self, endpoint: &str) -> Vec<RegionId> {
+        let found = [&self.latest, &self.other].into_iter().flatten();
+        found.filter(|well| well.endpoint != endpoint).map(|well| well.region.clone()).collect()
     }
 
     fn forget(&mut self, endpoint: &str) {
         for kept in [&mut self.latest, &mut self.other] {
-            if kept.as_ref().is_some_and(|(name, _)| name == endpoint) {
+            if kept.as_ref().is_some_and(|well| well.endpoint == endpoint) {
                 *kept = None;
             }
         }

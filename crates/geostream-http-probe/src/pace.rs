@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use geostream_domain::{Rate, TokenBucket};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// Keeps each endpoint's probes apart.
 #[derive(Debug, Default)]
@@ -20,20 +19,14 @@ const MOST_PER_SECOND: u32 = 10;
 const MANY: usize = 1_000;
 
 impl Pace {
-    /// Waits until the endpoint may be asked once more.
-    pub(crate) async fn wait(&self, host: &str, port: u16) {
-        while let Err(wait) = self.take(host, port) {
-            sleep(wait).await;
-        }
-    }
-
-    fn take(&self, host: &str, port: u16) -> Result<(), Duration> {
+    /// Tells whether the endpoint may be asked once more.
+    pub(crate) fn permits(&self, host: &str, port: u16) -> bool {
         let rate = Rate::per_second(MOST_PER_SECOND).expect("it is a rate");
         let now = Instant::now().into_std();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() > MANY {
             buckets.retain(|_, bucket| !bucket.is_full(now));
         }
-        buckets.entry((host.to_owned(), port)).or_default().take(rate, now)
+        buckets.entry((host.to_owned(), port)).or_default().take(rate, now).is_ok()
     }
 }

@@ -29,7 +29,14 @@ pub struct HttpProber {
     connector: Connector,
     pace: Pace,
     /// The connections that no probe uses, by the URL they were made for.
-    idle: Mutex<HashMap<String, Idle>>,
+    idle: Mutex<IdleConnections>,
+}
+
+#[derive(Debug, Default)]
+struct IdleConnections {
+    by_url: HashMap<String, Idle>,
+    /// When those of regions that are probed no more were last looked for.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -188,25 +195,29 @@ impl HttpProber {
     }
 
     fn take(&self, target: &ProbeTarget) -> Option<Idle> {
-        let idle = self.idle().remove(target.url().as_str())?;
+        let idle = self.idle().by_url.remove(target.url().as_str())?;
         (idle.connection.is_open() && idle.made.elapsed() < OLDEST).then_some(idle)
     }
 
     fn keep(&self, target: &ProbeTarget, connection: Idle) {
         let mut idle = self.idle();
-        // Those of regions that are probed no more.
-        idle.retain(|_, kept| kept.connection.is_open() && kept.made.elapsed() < OLDEST);
-        idle.insert(target.url().as_str().to_owned(), connection);
+        if idle.swept.is_none_or(|swept| swept.elapsed() >= OLDEST) {
+            idle.by_url.retain(|_, kept| kept.connection.is_open() && kept.made.elapsed() < OLDEST);
+            idle.swept = Some(Instant::now());
+        }
+        idle.by_url.insert(target.url().as_str().to_owned(), connection);
     }
 
-    fn idle(&self) -> MutexGuard<'_, HashMap<String, Idle>> {
+    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Prober for HttpProber {
     async fn probe(&self, check: &HealthCheck) -> Probed {
-        self.pace.wait(check.target.url().host(), check.target.port()).await;
+        if !self.pace.permits(check.target.url().host(), check.target.port()) {
+            return Probed { outcome: ProbeOutcome::NotAsked, load: None };
+        }
         let began = Instant::now();
         match timeout(check.timing.timeout(), self.ask(check)).await {
             Ok(Ok(load)) => Probed { outcome: ProbeOutcome::Well(began.elapsed()), load },

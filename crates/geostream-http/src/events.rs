@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{HealthEvent, Time};
-use geostream_domain::HealthChange;
+use geostream_domain::{HealthChange, Revision};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -17,7 +17,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 use crate::api::Api;
 use crate::config;
@@ -76,6 +76,9 @@ const WAITING: usize = 16;
 /// How often it is looked whether the server is about to stop.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long a listener may keep an event waiting.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// How many ticks a stream stays silent: a comment then tells both sides that the other is there.
 const SILENT_TICKS: u32 = 15;
 
@@ -116,6 +119,7 @@ where
         let mut configured = self.parts.configuration.watch();
         let mut tick = interval(TICK);
         let mut silent = SILENT_TICKS;
+        let mut told = self.parts.configuration.current().revision;
         loop {
             let event = tokio::select! {
                 change = health.recv() => match change {
@@ -125,9 +129,7 @@ where
                 },
                 changed = configured.changed() => {
                     changed.ok()?;
-                    let latest = self.parts.configuration.history(None, 1).await.ok();
-                    let Some(commit) = latest.and_then(|mut latest| latest.pop()) else { continue };
-                    frame("config", &config::history_entry(&commit))
+                    self.commits_since(&mut told).await
                 }
                 _ = tick.tick() => {
                     if (self.parts.stopping)() || listener.is_closed() {
@@ -140,9 +142,24 @@ where
                     Bytes::from_static(b":\n\n")
                 }
             };
+            if event.is_empty() {
+                continue;
+            }
             silent = 0;
-            listener.send(event).await.ok()?;
+            // Who does not read for so long is not listening.
+            timeout(SLOW, listener.send(event)).await.ok()?.ok()?;
         }
+    }
+
+    /// Writes an event for each commit after the revision that was last told of.
+    async fn commits_since(&self, told: &mut Revision) -> Bytes {
+        let latest = self.parts.configuration.history(None, WAITING).await.unwrap_or_default();
+        let mut events = Vec::new();
+        for commit in latest.iter().rev().filter(|commit| commit.revision > *told) {
+            events.extend_from_slice(&frame("config", &config::history_entry(commit)));
+        }
+        *told = latest.first().map_or(*told, |commit| commit.revision);
+        events.into()
     }
 }
 

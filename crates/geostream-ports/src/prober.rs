@@ -6,10 +6,9 @@ use geostream_domain::{HealthCheck, Load, ProbeOutcome};
 
 /// Asks a region how it is.
 pub trait Prober: Send + Sync + 'static {
-    /// Asks once, and returns within the check's timeout, or little later where the endpoint is
-    /// asked too often.
+    /// Asks once, and returns within the check's timeout.
     ///
-    /// Whatever goes wrong is an outcome. Dropping the future ends the probe.
+    /// Whatever goes wrong is an outcome, and so is that the endpoint is asked too often already. Dropping the future ends the probe.
     fn probe(&self, check: &HealthCheck) -> impl Future<Output = Probed> + Send;
 }
 

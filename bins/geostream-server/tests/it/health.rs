@@ -142,9 +142,11 @@ fn a_region_that_fails_is_avoided_and_comes_back() {
             assert_eq!(scene.decision()["reason"], "lowest_latency");
         }
     }
-    let metrics = scene.server.get("/metrics").body;
-    assert!(metrics.contains(r#"region_healthy{region="r0"} 0"#), "{metrics}");
-    assert!(metrics.contains(r#"circuit_breaker_state{region="r0"} 1"#), "{metrics}");
+    scene.wait_until("the metrics say so", |scene| {
+        let metrics = scene.server.get("/metrics").body;
+        metrics.contains(r#"region_healthy{region="r0"} 0"#)
+            && metrics.contains(r#"circuit_breaker_state{region="r0"} 1"#)
+    });
 }
 
 #[test]

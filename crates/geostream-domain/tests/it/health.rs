@@ -32,6 +32,10 @@ struct Simulation {
     now: Instant,
     chance: Chance,
     faults: BTreeMap<RegionId, Fault>,
+    /// How long an answer takes.
+    rtt: Duration,
+    /// From when to when nothing gets through, in either direction.
+    cut: Option<(Duration, Duration)>,
     /// Answers that are under way.
     answers: BTreeMap<(Instant, u64), (RegionId, ProbeId, ProbeOutcome)>,
     sent: Vec<(Duration, RegionId)>,
@@ -60,6 +64,8 @@ impl Simulation {
             now: start,
             chance: Chance::new(!seed),
             faults: ids.into_iter().map(|id| (id, Fault::None)).collect(),
+            rtt: Duration::from_millis(20),
+            cut: None,
             answers: BTreeMap::new(),
             sent: Vec::new(),
             changes: Vec::new(),
@@ -107,9 +113,12 @@ impl Simulation {
     }
 
     fn answer(&mut self, region: &RegionId, since: Duration) -> (Duration, ProbeOutcome) {
-        let quick = Duration::from_millis(20);
+        let quick = self.rtt;
         let well = (quick, ProbeOutcome::Well(quick));
         let silent = (TIMEOUT, ProbeOutcome::Failed(ProbeFailure::Timeout));
+        if self.cut.is_some_and(|(from, to)| since < to && since + quick > from) {
+            return silent;
+        }
         match self.faults[region] {
             Fault::None => well,
             Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
@@ -194,6 +203,37 @@ fn whoever_loses_its_own_network_takes_nobody_for_dead() {
         simulation.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy).collect();
     assert_eq!(removed.len(), 1, "with its network back it sees who is dead: {removed:?}");
     assert_eq!(removed[0].1.region.as_str(), "r4");
+}
+
+#[test]
+fn an_outage_of_ones_own_removes_nobody_when_it_begins_and_when_it_ends() {
+    for rtt in [5, 20, 100, 200, 300] {
+        for seed in 0..40 {
+            let mut simulation = Simulation::new(10, seed);
+            simulation.rtt = Duration::from_millis(rtt);
+            let begins = Duration::from_millis(10_000 + seed * 47);
+            let lasts = Duration::from_millis(200 + seed * 331);
+            simulation.cut = Some((begins, begins + lasts));
+            simulation.run(Duration::from_secs(40));
+            assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
+        }
+    }
+}
+
+#[test]
+fn two_of_five_regions_that_die_together_are_both_removed() {
+    for seed in 0..40 {
+        let mut simulation = Simulation::new(5, seed);
+        simulation.run(Duration::from_millis(10_000 + seed * 53));
+        let broken = simulation.now - simulation.start;
+        simulation.break_region("r1", Fault::Silent);
+        simulation.break_region("r3", Fault::Silent);
+        simulation.run(Duration::from_secs(5));
+        let removals = simulation.removals();
+        assert_eq!(removals.len(), 2, "{:?}", simulation.changes);
+        let slowest = removals[1] - broken;
+        assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    }
 }
 
 #[test]

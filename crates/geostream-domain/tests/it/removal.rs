@@ -194,3 +194,30 @@ fn an_explanation_tells_who_was_spared() {
     let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
     assert_eq!(fates, [Fate::Unhealthy, Fate::Spilled, Fate::Chosen]);
 }
+
+#[test]
+fn those_who_are_not_back_yet_go_where_there_is_room() {
+    let back = Observation { share: Share::new(0.1), ..seen(Health::Healthy, 60.0, 1) };
+    let row = Row {
+        capacity: Some(100),
+        ..Row::of(vec![back, seen(Health::Healthy, 80.0, 0), seen(Health::Healthy, 0.0, 0)])
+    };
+    let counts = row.clients_of(0);
+    let share = |region: &str| {
+        let clients = counts.get(&(region.to_owned(), Reason::Failover)).copied();
+        f64::from(clients.unwrap_or_default()) / 30_000.0 * 60.0
+    };
+    assert!(share("r1") < 20.0, "it has room for 20: {counts:?}");
+    assert!(share("r2") > 30.0, "{counts:?}");
+}
+
+#[test]
+fn clients_whose_order_is_too_short_fill_it_alike() {
+    // Nine of the fifteen are looked at, and all have too little room.
+    let mut regions = vec![seen(Health::Unhealthy, 540.0, 1)];
+    regions.extend((0..15).map(|_| seen(Health::Healthy, 94.0, 0)));
+    let row = Row { capacity: Some(100), ..Row::of(regions) };
+    let counts = row.clients_of(0);
+    let most = counts.values().max().unwrap();
+    assert!(*most < 30_000 / 9 + 500, "{counts:?}");
+}
