@@ -122,17 +122,20 @@ pub struct Load(f64);
 
 /// A number that is no load.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("{0} is not a load: a number from 0 up is expected")]
+#[error("{0} is not a load: a number from 0 to 10^12 is expected")]
 pub struct LoadError(f64);
 
 impl Load {
-    /// Takes a load, from 0 up.
+    /// The most that is a load: sums of those of all regions are still exact enough.
+    pub const MAX: f64 = 1e12;
+
+    /// Takes a load, from 0 to [`Load::MAX`].
     ///
     /// # Errors
     ///
-    /// Refuses what is negative or not finite.
+    /// Refuses what lies outside.
     pub fn new(units: f64) -> Result<Self, LoadError> {
-        if units >= 0.0 && units.is_finite() { Ok(Self(units)) } else { Err(LoadError(units)) }
+        if (0.0..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(LoadError(units)) }
     }
 
     /// Returns the load in units of capacity.
