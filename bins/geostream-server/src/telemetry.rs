@@ -66,6 +66,10 @@ fn describe() {
     describe_counter!("geoip_decode_errors_total", "GeoIP records that could not be read");
     describe_gauge!("region_healthy", "Whether a region is well, or nobody has looked (1), or not");
     describe_gauge!(
+        "removal_budget_spent",
+        "Whether regions of a service go on being answered though they seem to be unhealthy (1)"
+    );
+    describe_gauge!(
         "circuit_breaker_state",
         "What the breaker of a region's probes says: closed (0), open (1), half open (2)"
     );

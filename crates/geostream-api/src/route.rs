@@ -61,6 +61,10 @@ pub struct RouteAnswer {
     pub latency_source: String,
     /// The revision of the configuration that was decided by.
     pub revision: u64,
+    /// Whether regions of the service go on being answered though they seem to be unhealthy, since
+    /// its removal budget is spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removal_budget_spent: bool,
     /// Every region's fate, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,

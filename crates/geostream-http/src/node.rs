@@ -72,6 +72,11 @@ where
         if let Some(oldest) = oldest {
             metrics::gauge!("geoip_build_age_seconds").set(now.since(oldest).as_secs_f64());
         }
+        for service in self.router.view().table().services() {
+            let spent = if service.retained().is_empty() { 0.0 } else { 1.0 };
+            let service = service.service().id.to_string();
+            metrics::gauge!("removal_budget_spent", "service" => service).set(spent);
+        }
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         body::answer((self.parts.metrics)(), content_type)
     }

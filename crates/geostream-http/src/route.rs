@@ -232,6 +232,9 @@ fn write_answer(
     view.end();
     answer.plain(key!("latency_source"), if decision.rtt.is_some() { "distance" } else { "none" });
     answer.whole(key!("revision"), table.revision().get());
+    if !service.retained().is_empty() {
+        answer.document(key!("removal_budget_spent"), &true);
+    }
     if let Some(explanation) = explanation {
         answer.document(key!("explanation"), explanation);
     }

@@ -205,7 +205,11 @@ fn a_budget_that_is_spent_is_said() {
     scene.wait_until("the budget is spent", |scene| scene.report()["budget_spent"] != json!([]));
     let report = scene.report();
     assert_eq!(report["budget_spent"], json!([{ "service": "api", "retained": ["r1"] }]));
-    assert_eq!(scene.decision()["region"], "r1", "one of three is removed, and no more");
+    let decision = scene.decision();
+    assert_eq!(decision["region"], "r1", "one of three is removed, and no more");
+    assert_eq!(decision["removal_budget_spent"], true);
+    let metrics = scene.server.get("/metrics").body;
+    assert!(metrics.contains(r#"removal_budget_spent{service="api"} 1"#), "{metrics}");
 }
 
 #[test]
