@@ -78,6 +78,8 @@ pub struct ServiceTable {
     fallback: Option<Fallback>,
     /// Members that would have been removed, if the budget permitted it.
     retained: BTreeSet<RegionIndex>,
+    /// Whether any member comes back slowly.
+    has_recovering: bool,
     spill: Spill,
 }
 
@@ -331,6 +333,7 @@ impl ServiceTable {
                 direction: regions[region.get()].region.point.into(),
             }),
             retained,
+            has_recovering: members.iter().any(|m| m.candidate.contender.share != Share::ALL),
             spill: Spill::new(members.iter().map(CompiledMember::room), regions.len()),
         }
     }
@@ -389,16 +392,15 @@ impl ServiceTable {
     }
 
     fn route_among_able(&self, pool: &Pool, client: &Client) -> Option<Decision> {
-        let mut best = self.search(pool, client, |c| c.is_able_for(client.key));
+        // Nearly always nobody is coming back, and nobody needs to draw lots.
+        let mut best = if self.has_recovering {
+            self.search(pool, client, |c| c.is_able_for(client.key))
+        } else {
+            self.search(pool, client, |c| c.standing == Standing::Able)
+        };
         match best.passed_over() {
             None => decision(&best, 0, self.answers, self.reason(client)),
-            Some(reason) if self.spill.is_limited() => {
-                let seeker = client.seeker();
-                let admits = |c: &Contender| c.is_able_for(client.key);
-                let best = pool.search(&self.yardstick, seeker, SLOTS, admits);
-                let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
-                decision(&best, place, self.answers, reason)
-            }
+            Some(reason) if self.spill.is_limited() => self.spill_over(pool, client, reason),
             Some(reason) => decision(&best, 0, self.answers, reason),
         }
         // All that could serve come back slowly, and this client is among the first of none.
@@ -406,6 +408,15 @@ impl ServiceTable {
             let best = self.search(pool, client, |c| c.standing == Standing::Able);
             decision(&best, 0, self.answers, Reason::Failover)
         })
+    }
+
+    /// Sends a client whose best region cannot serve it where there is room.
+    #[cold]
+    fn spill_over(&self, pool: &Pool, client: &Client, reason: Reason) -> Option<Decision> {
+        let admits = |c: &Contender| c.is_able_for(client.key);
+        let best = pool.search(&self.yardstick, client.seeker(), SLOTS, admits);
+        let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
+        decision(&best, place, self.answers, reason)
     }
 
     fn fail_open(&self, pool: &Pool, client: &Client) -> Result<Decision, NoRegion> {
