@@ -1,6 +1,7 @@
 //! From a request to its answer.
 
 use std::cell::RefCell;
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,9 +11,8 @@ use foldhash::HashMap;
 use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
 use geostream_domain::{Flag, Timestamp};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenStore};
-use http::header::AUTHORIZATION;
-use http::request;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use metrics::Histogram;
 use tokio::runtime::Handle;
@@ -85,7 +85,8 @@ pub(crate) struct Call {
     pub(crate) operation: Control,
     /// The path's parameter, if its pattern has one.
     pub(crate) parameter: String,
-    pub(crate) head: request::Parts,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// Who asks, where a token is needed.
     pub(crate) caller: Option<Caller>,
@@ -105,7 +106,7 @@ impl Call {
 
     /// Refuses query parameters, for operations that take none.
     pub(crate) fn no_query(&self) -> Result<(), Failure> {
-        Ok(Query::of(&self.head.uri).end()?)
+        Ok(Query::of(&self.uri).end()?)
     }
 }
 
@@ -125,38 +126,45 @@ where
     /// Answers a request that came from this address.
     pub(crate) async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: &mut Request<Incoming>,
         peer: SocketAddr,
         patience: Duration,
     ) -> Answer {
         let started = self.parts.clock.now();
-        let (head, body) = request.into_parts();
-        let method = Label::of(&head.method);
-        let (endpoint, result) = match self.finder.find(&head.method, head.uri.path()) {
-            Found::Route(position, _) if let Err(wait) = self.admit(&head, peer, started) => {
-                (ROUTES[position].pattern, Err(Failure::too_many(wait)))
+        let method = Label::of(request.method());
+        let (position, result) = match self.finder.find(request.method(), request.uri().path()) {
+            Found::Route(position, _) if let Err(wait) = self.admit(request, peer, started) => {
+                (Some(position), Err(Failure::too_many(wait)))
             }
             Found::Route(position, parameter) => {
-                let route = &ROUTES[position];
                 let parameter = parameter.unwrap_or_default().to_owned();
-                let answered = self.perform(route, parameter, head, body, peer, patience).await;
-                (route.pattern, answered)
+                let done = self.perform(&ROUTES[position], parameter, request, peer, patience);
+                (Some(position), done.await)
             }
-            Found::Methods(allowed) => ("unmatched", Err(Failure::method(&allowed))),
+            Found::Methods(allowed) => (None, Err(Failure::method(&allowed))),
             Found::Nothing => {
                 let detail = "there is nothing at this path; /openapi.yaml tells what there is";
-                ("unmatched", Err(Failure::new(Kind::NotFound, detail)))
+                (None, Err(Failure::new(Kind::NotFound, detail)))
             }
         };
-        let answer = result.unwrap_or_else(Failure::into_answer);
-        method.record(endpoint, answer.status(), self.parts.clock.now() - started);
+        let mut answer = result.unwrap_or_else(Failure::into_answer);
+        if matches!(method, Label::Get | Label::Head) {
+            // Nobody keeps what other methods bring (RFC 9110, section 9.2.3).
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        method.record(position, answer.status(), self.parts.clock.now() - started);
         answer
     }
 
     /// Counts a request against its client's rate, or says how long that has to wait.
-    fn admit(&self, head: &request::Parts, peer: SocketAddr, now: Instant) -> Result<(), Duration> {
+    fn admit(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Result<(), Duration> {
         match &self.parts.rate_limit {
-            Some(limit) => limit.take(self.client_address(&head.headers, peer), now),
+            Some(limit) => limit.take(self.client_address(request.headers(), peer), now),
             None => Ok(()),
         }
     }
@@ -165,32 +173,33 @@ where
         &self,
         route: &'static Route,
         parameter: String,
-        head: request::Parts,
-        body: Incoming,
+        request: &mut Request<Incoming>,
         peer: SocketAddr,
         patience: Duration,
     ) -> Result<Answer, Failure> {
         let caller = match route.scope {
-            Some(needed) => Some(self.authorize(&head.headers, needed)?),
+            Some(needed) => Some(self.authorize(request.headers(), needed)?),
             None => None,
         };
-        let body = body::collect(body, route.body_limit, patience).await?;
+        let body = body::collect(request.body_mut(), route.body_limit, patience).await?;
+        let (uri, headers) = (request.uri(), request.headers());
         match route.operation {
             Operation::Decide(Decide::ByDocument) => {
-                Query::of(&head.uri).end()?;
-                let asked = Asked::by_document(&head.headers, &body)?;
-                self.route(asked, &head.headers, peer).await
+                Query::of(uri).end()?;
+                let asked = Asked::by_document(headers, &body)?;
+                self.route(asked, headers, peer).await
             }
             Operation::Decide(Decide::ByQuery) => {
-                let asked = Asked::by_query(&head.uri)?;
-                self.route(asked, &head.headers, peer).await.map_err(Failure::in_query)
+                let asked = Asked::by_query(uri)?;
+                self.route(asked, headers, peer).await.map_err(Failure::in_query)
             }
             Operation::Decide(Decide::Batch) => {
-                Query::of(&head.uri).end()?;
-                self.route_batch(&head.headers, &body, peer)
+                Query::of(uri).end()?;
+                self.route_batch(headers, &body, peer)
             }
             Operation::Control(operation) => {
-                let call = Call { operation, parameter, head, body, caller };
+                let (uri, headers) = (take(request.uri_mut()), take(request.headers_mut()));
+                let call = Call { operation, parameter, uri, headers, body, caller };
                 self.on_control(|api| async move { api.control(call).await }).await
             }
         }
@@ -251,6 +260,9 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }
 
+/// What requests are counted by: the route is named by its position in the table.
+type Labels = (Label, Option<usize>, StatusCode);
+
 /// A method as a label: a client could invent any number of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Label {
@@ -285,20 +297,19 @@ impl Label {
         }
     }
 
-    /// Records how long a request took.
+    /// Records how long a request took, at this position of the route table.
     ///
     /// A histogram is looked up by its labels once per thread and combination, and then kept.
-    fn record(self, endpoint: &'static str, status: StatusCode, took: Duration) {
+    fn record(self, position: Option<usize>, status: StatusCode, took: Duration) {
         thread_local! {
-            static HISTOGRAMS: RefCell<HashMap<(Label, &'static str, StatusCode), Histogram>> =
-                RefCell::default();
+            static HISTOGRAMS: RefCell<HashMap<Labels, Histogram>> = RefCell::default();
         }
         HISTOGRAMS.with_borrow_mut(|histograms| {
-            let histogram = histograms.entry((self, endpoint, status)).or_insert_with(|| {
+            let histogram = histograms.entry((self, position, status)).or_insert_with(|| {
                 metrics::histogram!(
                     "http_request_duration_seconds",
                     "method" => self.as_str(),
-                    "endpoint" => endpoint,
+                    "endpoint" => position.map_or("unmatched", |place| ROUTES[place].pattern),
                     "status" => status.as_str().to_owned(),
                 )
             });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geostream_api::FieldErrors;
 use geostream_domain::Revision;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -27,14 +27,14 @@ const OVERRUN: usize = 1 << 20;
 
 /// Takes in a body, as far as its limits allow.
 pub(crate) async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes, Failure> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let mut limited = Limited::new(&mut body, limit);
+    let mut limited = Limited::new(&mut *body, limit);
     // Most bodies come whole with their heads, and need no clock.
     let first = poll_fn(|context| Poll::Ready(Pin::new(&mut limited).poll_frame(context))).await;
     let collected = match first {
@@ -148,7 +148,6 @@ pub(crate) fn json_at(revision: Revision, document: &impl Serialize) -> Result<A
 pub(crate) fn answer(body: impl Into<Bytes>, content_type: HeaderValue) -> Answer {
     let mut answer = Response::new(Content::Whole(Full::new(body.into())));
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 

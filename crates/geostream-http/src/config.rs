@@ -35,11 +35,11 @@ where
     }
 
     pub(crate) async fn put_config(&self, call: &Call) -> Result<Answer, Failure> {
-        let mut query = Query::of(&call.head.uri);
+        let mut query = Query::of(&call.uri);
         let dry_run = query.parsed("dry_run")?.unwrap_or(false);
         let intent = Intent::of(call, &mut query, "declare the configuration")?;
         query.end()?;
-        let document: Config = body::read(&call.head.headers, &call.body)?;
+        let document: Config = body::read(&call.headers, &call.body)?;
         let current = self.parts.configuration.current();
         let target = domain::Config::default().after(document.to_changes()?);
         let target = target.map_err(|error| {
@@ -54,7 +54,7 @@ where
     }
 
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
-        let mut query = Query::of(&call.head.uri);
+        let mut query = Query::of(&call.uri);
         let below = query.parsed("below")?.map(|RevisionNumber(revision)| revision);
         let limit = query.parsed("limit")?.unwrap_or(PAGE);
         query.end()?;
@@ -78,7 +78,7 @@ where
     }
 
     pub(crate) async fn get_diff(&self, call: &Call) -> Result<Answer, Failure> {
-        let mut query = Query::of(&call.head.uri);
+        let mut query = Query::of(&call.uri);
         let needed = |name: &str, given: Option<RevisionNumber>| match given {
             Some(RevisionNumber(revision)) => Ok(revision),
             None => Err(Failure::field(format!("?{name}"), "a revision is needed")),
@@ -104,7 +104,7 @@ where
     }
 
     pub(crate) async fn roll_back(&self, call: &Call) -> Result<Answer, Failure> {
-        let request: RollbackRequest = body::read(&call.head.headers, &call.body)?;
+        let request: RollbackRequest = body::read(&call.headers, &call.body)?;
         let to = RevisionNumber::new(request.revision);
         let RevisionNumber(to) = to.map_err(|error| Failure::field("/revision", error))?;
         let deed = format!("roll back to revision {to}");
@@ -133,7 +133,7 @@ where
     }
 
     pub(crate) async fn put_region(&self, call: &Call) -> Result<Answer, Failure> {
-        let document: Region = body::read(&call.head.headers, &call.body)?;
+        let document: Region = body::read(&call.headers, &call.body)?;
         let id: RegionId = call.parameter()?;
         let region = document.to_domain(id.as_str())?;
         self.commit(call, &format!("put region {id}"), vec![Change::PutRegion(region)]).await
@@ -163,7 +163,7 @@ where
     }
 
     pub(crate) async fn put_service(&self, call: &Call) -> Result<Answer, Failure> {
-        let document: Service = body::read(&call.head.headers, &call.body)?;
+        let document: Service = body::read(&call.headers, &call.body)?;
         let id: ServiceId = call.parameter()?;
         let service = document.to_domain(id.as_str())?;
         self.commit(call, &format!("put service {id}"), vec![Change::PutService(service)]).await
@@ -189,7 +189,7 @@ where
     }
 
     pub(crate) async fn put_override(&self, call: &Call) -> Result<Answer, Failure> {
-        let request: OverrideRequest = body::read(&call.head.headers, &call.body)?;
+        let request: OverrideRequest = body::read(&call.headers, &call.body)?;
         let region: RegionId = call.parameter()?;
         let caller = call.caller.as_ref().map(|caller| caller.name.clone());
         let wish = read_override(&request, region, caller, self.parts.clock.wall())?;
@@ -217,7 +217,7 @@ where
     }
 
     pub(crate) async fn put_flag(&self, call: &Call) -> Result<Answer, Failure> {
-        let Toggle { on } = body::read(&call.head.headers, &call.body)?;
+        let Toggle { on } = body::read(&call.headers, &call.body)?;
         let flag: domain::Flag = call.parameter()?;
         let deed = format!("switch flag {flag} {}", if on { "on" } else { "off" });
         self.commit(call, &deed, vec![Change::SetFlag(flag, on)]).await
@@ -228,7 +228,7 @@ where
     }
 
     pub(crate) async fn put_settings(&self, call: &Call) -> Result<Answer, Failure> {
-        let document: Settings = body::read(&call.head.headers, &call.body)?;
+        let document: Settings = body::read(&call.headers, &call.body)?;
         let changes = document.to_domain()?.into_iter().map(Change::SetSetting).collect();
         let put = self.commit(call, "set the settings", changes).await;
         put.map_err(|failure| failure.at("/default_service"))

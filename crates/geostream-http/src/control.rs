@@ -68,7 +68,7 @@ where
 
     async fn create_token(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
-        let request: TokenRequest = body::read(&call.head.headers, &call.body)?;
+        let request: TokenRequest = body::read(&call.headers, &call.body)?;
         let name: Line = request.name.parse().map_err(|error| Failure::field("/name", error))?;
         let scope = request.scope.parse().map_err(|error| Failure::field("/scope", error))?;
         let made = self.parts.access.create(name, scope).await?;
@@ -113,7 +113,7 @@ impl Intent {
     /// Reads the `If-Match` header and the query parameter `reason`; without one, the operation
     /// speaks for itself.
     pub(crate) fn of(call: &Call, query: &mut Query<'_>, deed: &str) -> Result<Self, Failure> {
-        let expected = expected_revision(&call.head.headers)?;
+        let expected = expected_revision(&call.headers)?;
         let reason = match query.parsed::<Line>("reason")? {
             Some(reason) => reason,
             None => deed.parse().map_err(|error| Failure::field("?reason", error))?,
@@ -125,7 +125,7 @@ impl Intent {
 
     /// Does the same for operations that take no other parameter.
     pub(crate) fn alone(call: &Call, deed: &str) -> Result<Self, Failure> {
-        let mut query = Query::of(&call.head.uri);
+        let mut query = Query::of(&call.uri);
         let intent = Self::of(call, &mut query, deed)?;
         query.end()?;
         Ok(intent)

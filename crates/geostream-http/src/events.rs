@@ -11,7 +11,7 @@ use geostream_api::{HealthEvent, Time};
 use geostream_domain::{HealthChange, Revision};
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
 use http::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
@@ -21,6 +21,7 @@ use tokio::time::{interval, timeout};
 
 use crate::api::Api;
 use crate::config;
+use crate::connection::OpenRequest;
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
 
@@ -29,8 +30,18 @@ use crate::route;
 pub(crate) enum Content {
     /// All of it.
     Whole(Full<Bytes>),
-    /// Events, as long as somebody listens.
-    Events(mpsc::Receiver<Bytes>),
+    /// Events, as long as somebody listens; their request is open until then.
+    Events { events: mpsc::Receiver<Bytes>, _open: Option<OpenRequest> },
+}
+
+impl Content {
+    /// Keeps a request open until the last of this is sent.
+    pub(crate) fn keeping(self, open: OpenRequest) -> Self {
+        match self {
+            Self::Whole(whole) => Self::Whole(whole),
+            Self::Events { events, .. } => Self::Events { events, _open: Some(open) },
+        }
+    }
 }
 
 impl Default for Content {
@@ -49,7 +60,7 @@ impl Body for Content {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(whole) => Pin::new(whole).poll_frame(context),
-            Self::Events(events) => {
+            Self::Events { events, .. } => {
                 events.poll_recv(context).map(|event| Some(Ok(Frame::data(event?))))
             }
         }
@@ -58,14 +69,14 @@ impl Body for Content {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Events(_) => false,
+            Self::Events { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events { .. } => SizeHint::default(),
         }
     }
 }
@@ -106,10 +117,9 @@ where
             api.tell(sender).await;
             drop(place);
         });
-        let mut answer = Response::new(Content::Events(receiver));
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut answer = Response::new(Content::Events { events: receiver, _open: None });
+        let kind = HeaderValue::from_static("text/event-stream");
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(answer)
     }
 

@@ -34,7 +34,7 @@ where
 
     pub(crate) fn take_outcomes(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
-        let OutcomesRequest { outcomes } = body::read(&call.head.headers, &call.body)?;
+        let OutcomesRequest { outcomes } = body::read(&call.headers, &call.body)?;
         if !(1..=OUTCOMES).contains(&outcomes.len()) {
             let detail = format!("1 to {OUTCOMES} are expected, and {} were given", outcomes.len());
             return Err(Failure::field("/outcomes", detail));

@@ -82,6 +82,11 @@ impl<'a> Object<'a> {
         out.push(b'"');
     }
 
+    /// Writes fields that an object has written before.
+    pub(crate) fn written(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
+    }
+
     /// Writes a whole number.
     pub(crate) fn whole(&mut self, key: Key, number: u64) {
         write_whole(self.key(key), number);

@@ -9,8 +9,10 @@
 
 mod api;
 mod body;
+mod choice;
 mod client;
 mod config;
+mod connection;
 mod control;
 mod events;
 mod health;

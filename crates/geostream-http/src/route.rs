@@ -9,8 +9,8 @@ use geostream_api::{
 };
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
 use geostream_domain::{
-    Continent, CountryCode, Endpoint, Fate, GeoPoint, GeoPointError, Health, Location, Precision,
-    Rank, Reach, Region, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
+    Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
 use geostream_ports::{Clock, ConfigStore, GeoLocator, Network, TokenStore};
 use http::header::HeaderValue;
@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::body;
+use crate::choice::write_choice;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
@@ -219,11 +220,11 @@ fn write_answer(
 ) {
     let Routed { table, service, decision, client, .. } = routed;
     let mut answer = Object::begin(out);
-    write_choice(&mut answer, table.region(decision.region), decision.rtt);
+    write_choice(&mut answer, table, decision.region, decision.rtt);
     answer.plain(key!("reason"), decision.reason.as_str());
     answer.array(key!("alternatives"), &*decision.alternatives, |out, alternative| {
         let mut object = Object::begin(out);
-        write_choice(&mut object, table.region(alternative.region), alternative.rtt);
+        write_choice(&mut object, table, alternative.region, alternative.rtt);
         object.end();
     });
     answer.plain(key!("service"), service.service().id.as_str());
@@ -239,12 +240,6 @@ fn write_answer(
         answer.document(key!("explanation"), explanation);
     }
     answer.end();
-}
-
-fn write_choice(object: &mut Object<'_>, region: &Region, rtt: Option<Rtt>) {
-    object.plain(key!("region"), region.id.as_str());
-    object.decimal_or_null::<1>(key!("latency_ms"), rtt.map(Rtt::as_millis));
-    object.plain_or_null(key!("endpoint"), region.endpoint.as_ref().map(Endpoint::as_str));
 }
 
 /// Writes what is known of a client, as [`geostream_api::ClientView`] reads it.

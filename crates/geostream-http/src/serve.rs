@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
@@ -14,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
+use crate::connection::{Activity, Counted, OpenRequest, until_over};
 use crate::problem::Answer;
 use crate::tls::TlsIdentity;
 
@@ -39,7 +37,6 @@ pub struct Limits {
     pub drain_patience: Duration,
 }
 
-const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const MAX_STREAMS: u32 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -87,7 +84,6 @@ where
     let protocols = Protocols::new(limits);
     let worker = Arc::new(Worker { api, protocols, limits, tls, stop: stop.clone() });
     let connections = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = async {
@@ -98,10 +94,9 @@ where
         };
         match accepted {
             (Ok(permit), Ok((stream, peer))) => {
-                let watcher = graceful.watcher();
                 let worker = Arc::clone(&worker);
                 tokio::spawn(async move {
-                    worker.accept(stream, peer, watcher).await;
+                    worker.accept(stream, peer).await;
                     drop(permit);
                 });
             }
@@ -113,7 +108,8 @@ where
         }
     }
     drop(listener);
-    if timeout(limits.drain_patience, graceful.shutdown()).await.is_err() {
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    if timeout(limits.drain_patience, connections.acquire_many(all)).await.is_err() {
         tracing::warn!("requests that were still under way are cut off");
     }
     Ok(())
@@ -129,12 +125,7 @@ impl Protocols {
     fn new(limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
         // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_patience)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEADER_BYTES as usize)
-            .half_close(true);
+        http1.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES as usize).half_close(true);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -161,7 +152,7 @@ where
     G: GeoLocator,
     C: Clock + 'static,
 {
-    async fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    async fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection went away");
             return;
@@ -169,7 +160,7 @@ where
         let patience = self.limits.header_patience;
         let Some(tls) = &self.tls else {
             match timeout(patience, speaks_http2(&stream)).await {
-                Ok(Ok(is_http2)) => self.converse(stream, is_http2, peer, watcher).await,
+                Ok(Ok(is_http2)) => self.converse(stream, is_http2, peer).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a connection went away"),
                 Err(_) => tracing::debug!("a connection says nothing"),
             }
@@ -178,110 +169,47 @@ where
         match timeout(patience, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.converse(stream, is_http2, peer, watcher).await;
+                self.converse(stream, is_http2, peer).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn converse<T>(
-        self: Arc<Self>,
-        stream: T,
-        is_http2: bool,
-        peer: SocketAddr,
-        watcher: Watcher,
-    ) where
+    async fn converse<T>(self: Arc<Self>, stream: T, is_http2: bool, peer: SocketAddr)
+    where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let activity = Arc::new(Activity::default());
+        let stream = TokioIo::new(stream);
+        let (patience, stop) = (self.limits.header_patience, self.stop.clone());
+        let service = {
+            let (worker, activity) = (Arc::clone(&self), Arc::clone(&activity));
+            service_fn(move |request| {
+                Arc::clone(&worker).answer(request, peer, OpenRequest::begin(&activity))
+            })
+        };
         let ended = if is_http2 {
-            self.converse_http2(stream, peer, watcher).await
+            let connection = self.protocols.http2.serve_connection(stream, service);
+            until_over(connection, activity, patience, stop).await
         } else {
-            let (worker, stream) = (Arc::clone(&self), TokioIo::new(stream));
-            let service = service_fn(move |request| Arc::clone(&worker).answer(request, peer));
-            watcher.watch(self.protocols.http1.serve_connection(stream, service)).await
+            let stream = Counted { stream, activity: Arc::clone(&activity) };
+            let connection = self.protocols.http1.serve_connection(stream, service);
+            until_over(connection, activity, patience, stop).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
         }
     }
 
-    /// Answers the streams of an HTTP/2 connection until it has had none for long enough, for which
-    /// hyper has no limit.
-    async fn converse_http2<T>(
-        self: Arc<Self>,
-        stream: T,
-        peer: SocketAddr,
-        _under_way: Watcher,
-    ) -> hyper::Result<()>
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let streams = Arc::new(Streams::default());
-        let service = service_fn(|request| {
-            let counted = CountedStream::begin(&streams);
-            let answer = Arc::clone(&self).answer(request, peer);
-            async move {
-                let _counted = counted;
-                answer.await
-            }
-        });
-        let stream = TokioIo::new(stream);
-        let mut connection = pin!(self.protocols.http2.serve_connection(stream, service));
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            ended = connection.as_mut() => return ended,
-            () = streams.idle(self.limits.header_patience) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        connection.await
-    }
-
     async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
+        open: OpenRequest,
     ) -> Result<Answer, Infallible> {
-        Ok(self.api.answer(request, peer, self.limits.body_patience).await)
-    }
-}
-
-/// How many streams a connection has had.
-#[derive(Debug, Default)]
-struct Streams {
-    begun: AtomicUsize,
-    ended: AtomicUsize,
-}
-
-impl Streams {
-    /// Waits until for this long no stream has been open.
-    async fn idle(&self, patience: Duration) {
-        let mut before = None;
-        loop {
-            let counts = (self.begun.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed));
-            if before == Some(counts) && counts.0 == counts.1 {
-                return;
-            }
-            before = Some(counts);
-            sleep(patience).await;
-        }
-    }
-}
-
-/// A stream that is open until it is dropped.
-struct CountedStream(Arc<Streams>);
-
-impl CountedStream {
-    fn begin(streams: &Arc<Streams>) -> Self {
-        streams.begun.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(streams))
-    }
-}
-
-impl Drop for CountedStream {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        let answer = self.api.answer(&mut request, peer, self.limits.body_patience).await;
+        Ok(answer.map(|content| content.keeping(open)))
     }
 }
 

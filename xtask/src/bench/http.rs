@@ -4,12 +4,12 @@
 //! the same load. Each has one core and the load the other; what is compared is the processor time
 //! that the kernel has charged to each process, so the load's own speed does not matter.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -40,10 +40,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     for round in 0..rounds {
         let ours = geostream.measure(requests, ticks)?;
         let theirs = bare.measure(requests, ticks)?;
-        let (cpu, bare) = (ours.cpu_us, theirs.cpu_us);
-        say(&format!(
-            "round {round}: {cpu:.2} us against {bare:.2} us of processor time a request"
-        ));
+        say(&format!("round {round}: processor time a request {ours}, against {theirs}"));
         pairs.push((ours, theirs));
     }
     let median = |of: fn(&(Cost, Cost)) -> f64| {
@@ -52,9 +49,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
         values[values.len() / 2]
     };
     Ok(vec![
-        Figure::shown("processor time a request", median(|p| p.0.cpu_us), "us"),
-        Figure::shown("of a bare hyper server", median(|p| p.1.cpu_us), "us"),
-        Figure::shown("ratio, round by round", median(|p| p.0.cpu_us / p.1.cpu_us), "times")
+        Figure::shown("processor time a request", median(|p| p.0.cpu_us()), "us"),
+        Figure::shown("of which in the kernel", median(|p| p.0.kernel_us), "us"),
+        Figure::shown("of a bare hyper server", median(|p| p.1.cpu_us()), "us"),
+        Figure::shown("of which in the kernel", median(|p| p.1.kernel_us), "us"),
+        Figure::shown("ratio, round by round", median(|p| p.0.cpu_us() / p.1.cpu_us()), "times")
             .at_most(1.25),
         Figure::shown("requests a second on one core", median(|p| p.0.per_second), "1/s"),
         Figure::shown("memory of the server", geostream.resident_mb()?, "MB"),
@@ -64,8 +63,21 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
 
 /// What requests cost a server.
 struct Cost {
-    cpu_us: f64,
+    user_us: f64,
+    kernel_us: f64,
     per_second: f64,
+}
+
+impl Cost {
+    fn cpu_us(&self) -> f64 {
+        self.user_us + self.kernel_us
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} us (kernel {:.2})", self.cpu_us(), self.kernel_us)
+    }
 }
 
 /// A server on one core.
@@ -132,35 +144,44 @@ impl Served {
         }
         // Caches and allocators are warm, and every connection is accepted.
         self.load(&mut connections, requests / 20)?;
-        let (cpu, started) = (self.cpu_ticks()?, now());
+        let (before, started) = (self.cpu_ticks()?, now());
         self.load(&mut connections, requests)?;
-        let (cpu, took) = (self.cpu_ticks()? - cpu, now() - started);
+        let (after, took) = (self.cpu_ticks()?, now() - started);
         let requests = f64::from(u32::try_from(requests)?);
-        Ok(Cost { cpu_us: cpu / ticks * 1e6 / requests, per_second: requests / took.as_secs_f64() })
+        let each_us = |ticks_used: f64| ticks_used / ticks * 1e6 / requests;
+        Ok(Cost {
+            user_us: each_us(after.0 - before.0),
+            kernel_us: each_us(after.1 - before.1),
+            per_second: requests / took.as_secs_f64(),
+        })
     }
 
-    /// Keeps one request under way on every connection.
+    /// Sends a request on every connection, and receives all answers, as often as needed.
+    ///
+    /// The last is waited for first: a client that sleeps is woken by the server, at the server's
+    /// cost, and here that happens once a round, however fast either of them is.
     fn load(&self, connections: &mut [Connection], requests: usize) -> anyhow::Result<()> {
         for _ in 0..requests / CONNECTIONS {
             for connection in &mut *connections {
                 connection.send(&self.request)?;
             }
-            for connection in &mut *connections {
+            for connection in connections.iter_mut().rev() {
                 connection.receive()?;
             }
         }
         Ok(())
     }
 
-    /// Returns the processor time that the process has used, in the kernel's ticks.
-    fn cpu_ticks(&self) -> anyhow::Result<f64> {
+    /// Returns the processor time that the process has used outside of the kernel and in it, in the
+    /// kernel's ticks.
+    fn cpu_ticks(&self) -> anyhow::Result<(f64, f64)> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         // Behind the name, which may hold anything: proc(5) counts utime and stime as 14 and 15.
         let fields: Vec<&str> =
             stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let (user, system) = (fields.get(11), fields.get(12));
         let (Some(user), Some(system)) = (user, system) else { bail!("no times in {stat}") };
-        Ok(user.parse::<f64>()? + system.parse::<f64>()?)
+        Ok((user.parse()?, system.parse()?))
     }
 
     fn resident_mb(&self) -> anyhow::Result<f64> {

@@ -1,0 +1,154 @@
+//! A connection's end: when it has been idle for too long, or when the server stops.
+//!
+//! hyper can limit how long it waits for a request's head, in HTTP/1 only, with a timer that it sets
+//! for every request. Here a task beside each connection looks at it now and then, which costs a
+//! request nothing.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How often a connection is looked at within the time that it may be idle.
+const LOOKS: u32 = 4;
+
+/// How long an idle connection may take to say goodbye.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// What a connection does, as seen from outside of it.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+    sent: AtomicUsize,
+}
+
+impl Activity {
+    /// Waits until for so long no request has been open and nothing has been sent.
+    ///
+    /// What is received does not count: a client can send a head for ever, byte by byte.
+    async fn idle(&self, patience: Duration) {
+        let (mut before, mut quiet) = ((0, 0, 0), 0);
+        while quiet < LOOKS {
+            sleep(patience / LOOKS).await;
+            let now @ (begun, ended, _) = (
+                self.begun.load(Ordering::Relaxed),
+                self.ended.load(Ordering::Relaxed),
+                self.sent.load(Ordering::Relaxed),
+            );
+            quiet = if now == before && begun == ended { quiet + 1 } else { 0 };
+            before = now;
+        }
+    }
+}
+
+/// A request that is open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenRequest(Arc<Activity>);
+
+impl OpenRequest {
+    pub(crate) fn begin(activity: &Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a connection until it ends, is idle for this long, or the server stops.
+pub(crate) async fn until_over<C: GracefulConnection>(
+    connection: C,
+    activity: Arc<Activity>,
+    patience: Duration,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    // In a task of its own, its timer is not looked at whenever the connection moves.
+    let mut is_idle = AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::select! {
+            () = activity.idle(patience) => true,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }));
+    let is_idle = tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        is_idle = &mut is_idle => is_idle.unwrap_or(true),
+    };
+    connection.as_mut().graceful_shutdown();
+    if !is_idle {
+        return connection.await;
+    }
+    // A head that never ends is not waited for.
+    timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+}
+
+/// A stream whose writes are counted: whoever reads a long answer slowly is not idle.
+#[derive(Debug)]
+pub(crate) struct Counted<T> {
+    pub(crate) stream: T,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl<T: Read + Unpin> Read for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<T: Write + Unpin> Write for Counted<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl<T> Counted<T> {
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.activity.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+}
