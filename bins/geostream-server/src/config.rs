@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
+use geostream_http_probe::PermittedNetworks;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -64,6 +65,16 @@ pub(crate) struct Arguments {
     /// Authorities (PEM) that probes trust beside the system's
     #[arg(long, env = "GEOSTREAM_PROBE_AUTHORITIES", value_name = "FILE")]
     probe_authorities: Option<PathBuf>,
+
+    /// An address that tells whether this node has a network: while none of them accepts
+    /// connections, no region is taken for dead; may be repeated
+    #[arg(
+        long,
+        env = "GEOSTREAM_PROBE_CANARY",
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ','
+    )]
+    probe_canary: Vec<SocketAddr>,
 
     /// The server's certificate chain (PEM): switches TLS on
     #[arg(long, env = "GEOSTREAM_TLS_CERTIFICATE", value_name = "FILE")]
@@ -129,6 +140,8 @@ pub(crate) struct Probe {
     pub(crate) networks: Vec<IpNet>,
     /// A file of authorities beside the system's.
     pub(crate) authorities: Option<PathBuf>,
+    /// Addresses that tell whether this node has a network.
+    pub(crate) canaries: Vec<SocketAddr>,
 }
 
 /// How and what is logged.
@@ -212,9 +225,6 @@ impl Config {
             None => File::default(),
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let given = |flags: &[PathBuf], file: Vec<PathBuf>| {
-            if flags.is_empty() { file } else { flags.to_vec() }
-        };
         let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
         let workers = arguments.workers.or(file.workers).unwrap_or(cores);
         ensure!((1..=1024).contains(&workers), "workers: 1 to 1024 are expected, not {workers}");
@@ -231,19 +241,8 @@ impl Config {
                 files: given(&arguments.geoip_file, file.geoip.files),
                 refresh: seconds("geoip.refresh_seconds", file.geoip.refresh_seconds)?,
             },
-            probe: Probe {
-                networks: if arguments.probe_network.is_empty() {
-                    file.probe.networks
-                } else {
-                    arguments.probe_network.clone()
-                },
-                authorities: arguments.probe_authorities.clone().or(file.probe.authorities),
-            },
-            trusted_proxies: if arguments.trusted_proxy.is_empty() {
-                file.http.trusted_proxies.clone()
-            } else {
-                arguments.trusted_proxy.clone()
-            },
+            probe: probe(arguments, file.probe)?,
+            trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies.clone()),
             limits: file.http.limits(workers)?,
             rate: domain::Rate::per_second(file.http.requests_per_second),
             tls: tls(arguments, file.tls)?,
@@ -280,6 +279,27 @@ impl FileHttp {
             drain_patience: seconds("http.drain_timeout_seconds", self.drain_timeout_seconds)?,
         })
     }
+}
+
+/// Returns what is given in the environment or as flags, or else what the file says.
+fn given<T: Clone>(flags: &[T], file: Vec<T>) -> Vec<T> {
+    if flags.is_empty() { file } else { flags.to_vec() }
+}
+
+fn probe(arguments: &Arguments, file: Probe) -> anyhow::Result<Probe> {
+    let networks = given(&arguments.probe_network, file.networks);
+    let canaries = given(&arguments.probe_canary, file.canaries);
+    let permitted = PermittedNetworks::new(networks.clone());
+    // One that is never asked would keep every dead region in service.
+    for canary in &canaries {
+        let address = canary.ip();
+        ensure!(
+            permitted.permits(address),
+            "probe.canaries: {address} is not public; permit it in probe.networks"
+        );
+    }
+    let authorities = arguments.probe_authorities.clone().or(file.authorities);
+    Ok(Probe { networks, authorities, canaries })
 }
 
 fn seconds(name: &str, seconds: u64) -> anyhow::Result<Duration> {
@@ -372,6 +392,8 @@ mod tests {
             ("[http]\nbody_timeout_seconds = 0", "http.body_timeout_seconds: 1 to 3600"),
             ("workers = 0", "workers: 1 to 1024"),
             ("bootstrap = \"missing.toml\"", "missing.toml"),
+            ("[probe]\ncanaries = [\"example.com:443\"]", "line 2"),
+            ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "permit it in probe.networks"),
             ("[log]\nfilter = \"=====\"", "no level"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),

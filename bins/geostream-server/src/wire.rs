@@ -144,7 +144,9 @@ async fn assemble(
     let access = Arc::new(Access::new(store.clone(), clock));
     make_admin_token(&access, config).await?;
 
-    let health = Arc::new(RegionHealth::new(Arc::clone(&publisher), clock, seed()?));
+    let canaries = &config.probe.canaries;
+    let health = RegionHealth::new(Arc::clone(&publisher), clock, canaries, seed()?);
+    let health = Arc::new(health);
     let prober = HttpProber::new(
         PermittedNetworks::new(config.probe.networks.clone()),
         config.probe.authorities.as_deref(),

@@ -1,12 +1,13 @@
 //! Watching the regions' health, and telling the routing table of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
     BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
-    ProbeOutcome, RegionId, Share, Timestamp, WatchOutput, WatchedHealth,
+    ProbeOutcome, RegionId, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober};
 use tokio::sync::{Notify, broadcast, mpsc};
@@ -79,10 +80,12 @@ const KEPT: usize = 1_024;
 const TICK: Duration = Duration::from_secs(1);
 
 impl<C: Clock> RegionHealth<C> {
-    /// Knows nothing yet; the seed spreads probes over time.
+    /// Knows nothing yet; the canaries tell whether this node has a network, and the seed spreads
+    /// probes over time.
     #[must_use]
-    pub fn new(publisher: Arc<Publisher<C>>, clock: C, seed: u64) -> Self {
-        let seen = Seen { watch: HealthWatch::new(seed), ..Seen::default() };
+    pub fn new(publisher: Arc<Publisher<C>>, clock: C, canaries: &[SocketAddr], seed: u64) -> Self {
+        let watch = HealthWatch::new(seed).with_canaries(canaries.iter().copied(), clock.now());
+        let seen = Seen { watch, ..Seen::default() };
         let (events, _) = broadcast::channel(EVENTS);
         Self { seen: Mutex::new(seen), handed_in: Notify::new(), events, publisher, clock }
     }
@@ -141,7 +144,7 @@ pub struct HealthDriver<P, L, C> {
     health: Arc<RegionHealth<C>>,
     prober: Arc<P>,
     log: Arc<L>,
-    probes: JoinSet<(RegionId, ProbeId, Probed)>,
+    probes: JoinSet<(Subject, ProbeId, Probed)>,
     next_tick: Instant,
 }
 
@@ -196,20 +199,22 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         }
     }
 
-    fn take_in(&self, probed: Result<(RegionId, ProbeId, Probed), tokio::task::JoinError>) {
+    fn take_in(&self, probed: Result<(Subject, ProbeId, Probed), tokio::task::JoinError>) {
         match probed {
-            Ok((region, id, Probed { outcome, load })) => {
+            Ok((subject, id, Probed { outcome, load })) => {
+                let now = self.health.clock.now();
+                let mut seen = self.health.seen();
+                seen.watch.handle_outcome(&subject, id, outcome, now);
+                let Subject::Region(region) = subject else { return };
+                if let Some(load) = load {
+                    seen.loads.report(&region, load, now);
+                }
+                drop(seen);
                 if let ProbeOutcome::Well(took) = outcome {
                     let took = took.as_secs_f64();
                     let region = region.to_string();
                     metrics::histogram!("region_probe_duration_seconds", "region" => region)
                         .record(took);
-                }
-                let now = self.health.clock.now();
-                let mut seen = self.health.seen();
-                seen.watch.handle_outcome(&region, id, outcome, now);
-                if let Some(load) = load {
-                    seen.loads.report(&region, load, now);
                 }
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
@@ -235,11 +240,11 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let mut changes = Vec::new();
         while let Some(output) = seen.watch.poll_output() {
             match output {
-                WatchOutput::Probe { region, check, id } => {
+                WatchOutput::Probe { subject, check, id } => {
                     let prober = Arc::clone(&self.prober);
                     self.probes.spawn(async move {
                         let probed = prober.probe(&check).await;
-                        (region, id, probed)
+                        (subject, id, probed)
                     });
                 }
                 WatchOutput::Changed(change) => changes.push(change),
@@ -331,19 +336,20 @@ impl Seen {
         evidence.retain(|region, _| regions.contains_key(region));
     }
 
-    /// Shows in the metrics how the regions are.
+    /// Shows in the metrics how the regions and canaries are.
     fn show(&self, now: Instant) {
+        let health = |health| match health {
+            Health::Healthy | Health::Unknown => 1.0,
+            Health::Unhealthy => 0.0,
+        };
+        for (canary, seen) in self.watch.canaries() {
+            metrics::gauge!("canary_healthy", "canary" => canary.to_string()).set(health(seen));
+        }
         for (region, watched) in self.watch.regions(now) {
             let gauge = |name: &'static str, value: f64| {
                 metrics::gauge!(name, "region" => region.to_string()).set(value);
             };
-            gauge(
-                "region_healthy",
-                match watched.health {
-                    Health::Healthy | Health::Unknown => 1.0,
-                    Health::Unhealthy => 0.0,
-                },
-            );
+            gauge("region_healthy", health(watched.health));
             match watched.breaker {
                 Some(BreakerState::Closed) => gauge("circuit_breaker_state", 0.0),
                 Some(BreakerState::Open) => gauge("circuit_breaker_state", 1.0),

@@ -1,5 +1,6 @@
 //! How a region is asked whether it is well.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -82,6 +83,17 @@ impl ProbeTarget {
             return Err(ProbeTargetError::Port);
         }
         Ok(target)
+    }
+
+    /// Takes an address that has to accept connections.
+    ///
+    /// # Panics
+    ///
+    /// Never: an address with a port is an endpoint.
+    #[must_use]
+    pub fn tcp(address: SocketAddr) -> Self {
+        let url = format!("tcp://{address}").parse().expect("an address with a port is a URL's");
+        Self { url, protocol: ProbeProtocol::Tcp }
     }
 
     /// Returns the URL.

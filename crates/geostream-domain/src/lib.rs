@@ -35,6 +35,7 @@ mod backoff;
 mod best;
 mod breaker;
 mod bucket;
+mod canary;
 mod chance;
 mod check;
 mod config;
@@ -99,4 +100,4 @@ pub use service::{
 };
 pub use table::{RegionEntry, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
-pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
+pub use watch::{HealthChange, HealthWatch, Subject, WatchOutput, WatchedHealth};

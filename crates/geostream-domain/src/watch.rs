@@ -1,9 +1,11 @@
 //! Watching all regions of a configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::breaker::BreakerState;
+use crate::canary::Canaries;
 use crate::check::HealthCheck;
 use crate::config::Config;
 use crate::hash::stable_hash;
@@ -22,6 +24,7 @@ pub struct HealthWatch {
     /// How many regions are probed at each endpoint.
     endpoints: BTreeMap<String, usize>,
     last_well: LastWell,
+    canaries: Canaries,
     /// When others were last asked out of turn, since a region was in doubt.
     asked_others: Option<Instant>,
     /// Regions whose monitors may have something to say.
@@ -36,13 +39,22 @@ struct Watched {
     timer: Option<Instant>,
 }
 
+/// Who is asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A region.
+    Region(RegionId),
+    /// An address that tells whether this node still has a network.
+    Canary(SocketAddr),
+}
+
 /// What a watch wants to be done or known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchOutput {
-    /// Ask a region by its check, and hand in what comes of it, with this number.
+    /// Ask by this check, and hand in what comes of it, with this number.
     Probe {
-        /// The region.
-        region: RegionId,
+        /// Who is asked.
+        subject: Subject,
         /// How it is asked.
         check: HealthCheck,
         /// The number.
@@ -87,6 +99,16 @@ impl HealthWatch {
         Self { seed, ..Self::default() }
     }
 
+    /// Watches these addresses as well: nobody is taken for dead while none of them is well.
+    #[must_use]
+    pub fn with_canaries(
+        self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        now: Instant,
+    ) -> Self {
+        Self { canaries: Canaries::new(addresses, self.seed, now), ..self }
+    }
+
     /// Watches the regions of this configuration from now on, and no others.
     ///
     /// A region whose check is as it was goes on undisturbed; one that is new begins with what is
@@ -124,6 +146,19 @@ impl HealthWatch {
     /// Notes what became of a probe; one of a region that is no longer watched means nothing.
     pub fn handle_outcome(
         &mut self,
+        subject: &Subject,
+        id: ProbeId,
+        outcome: ProbeOutcome,
+        now: Instant,
+    ) {
+        match subject {
+            Subject::Region(region) => self.handle_region_outcome(region, id, outcome, now),
+            Subject::Canary(canary) => self.canaries.handle_outcome(*canary, id, outcome, now),
+        }
+    }
+
+    fn handle_region_outcome(
+        &mut self,
         region: &RegionId,
         id: ProbeId,
         outcome: ProbeOutcome,
@@ -158,6 +193,7 @@ impl HealthWatch {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.canaries.handle_timeout(now);
         let later = self.timers.iter().take_while(|(due, _)| *due <= now).count();
         for _ in 0..later {
             let Some((_, region)) = self.timers.pop_first() else { return };
@@ -175,11 +211,15 @@ impl HealthWatch {
     /// Returns when [`HealthWatch::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(due, _)| *due)
+        let regions = self.timers.first().map(|(due, _)| *due);
+        [regions, self.canaries.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Returns what is to be done or known.
     pub fn poll_output(&mut self) -> Option<WatchOutput> {
+        if let Some((canary, check, id)) = self.canaries.poll_probe() {
+            return Some(WatchOutput::Probe { subject: Subject::Canary(canary), check, id });
+        }
         while let Some(region) = self.talking.first().cloned() {
             let watched = self.watched.get_mut(&region);
             let said = watched.and_then(|watched| {
@@ -188,7 +228,11 @@ impl HealthWatch {
             });
             match said {
                 Some((MonitorOutput::Probe(id), Some(check))) => {
-                    return Some(WatchOutput::Probe { region, check, id });
+                    return Some(WatchOutput::Probe {
+                        subject: Subject::Region(region),
+                        check,
+                        id,
+                    });
                 }
                 Some((MonitorOutput::Changed { from, to, evidence }, _)) => {
                     let change = HealthChange { region, from, to, evidence };
@@ -222,7 +266,15 @@ impl HealthWatch {
         })
     }
 
+    /// Returns how each canary is, in the order of their addresses.
+    pub fn canaries(&self) -> impl Iterator<Item = (SocketAddr, Health)> {
+        self.canaries.health()
+    }
+
     fn witness(&self, region: &RegionId) -> Witness {
+        if let Some(witness) = self.canaries.witness() {
+            return witness;
+        }
         let check = self.watched.get(region).and_then(|watched| watched.check.as_ref());
         let own = check.map_or_else(|| region.to_string(), endpoint);
         let others = self.endpoints.len() - usize::from(self.endpoints.contains_key(&own));
@@ -232,7 +284,7 @@ impl HealthWatch {
         Witness::Others(self.last_well.of_others(&own))
     }
 
-    /// Asks those who were last well out of turn, if a region is in doubt: whether they still are
+    /// Asks the canaries out of turn, or else those who were last well, if a region is in doubt: whether they still are
     /// tells whether it is this node that has lost its network.
     fn ask_others(&mut self, region: &RegionId, now: Instant) {
         let Some(watched) = self.watched.get_mut(region) else { return };
@@ -242,6 +294,10 @@ impl HealthWatch {
             return;
         }
         self.asked_others = Some(now);
+        if self.canaries.witness().is_some() {
+            self.canaries.hurry(now);
+            return;
+        }
         let own = watched.check.as_ref().map(endpoint).unwrap_or_default();
         for other in self.last_well.regions_besides(&own) {
             if let Some(watched) = self.watched.get_mut(&other) {

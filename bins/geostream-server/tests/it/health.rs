@@ -67,8 +67,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let home = Home::new();
-        let server = Server::start(home.command().args(["--probe-network", "127.0.0.0/8"]));
+        let mut command = home.command();
+        command.args(["--probe-network", "127.0.0.0/8"]).args(arguments);
+        let server = Server::start(&mut command);
         let token = home.token();
         let regions: Vec<Region> = (0..3).map(|_| Region::new()).collect();
         let mut declared = serde_json::Map::new();
@@ -193,6 +199,25 @@ fn a_restart_goes_on_from_what_was_known() {
     assert_eq!(scene.decision()["region"], "r1");
     scene.regions[0].set(WELL);
     scene.wait_until("r0 is back", |scene| scene.decision()["region"] == "r0");
+}
+
+#[test]
+fn a_node_that_reaches_no_canary_removes_nobody() {
+    let canary = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = canary.local_addr().unwrap();
+    let scene = Scene::with(&["--probe-canary", &address.to_string()]);
+    let canary_is = |state: u8| {
+        let line = format!("canary_healthy{{canary=\"{address}\"}} {state}");
+        move |scene: &Scene| scene.server.get("/metrics").body.contains(&line)
+    };
+    scene.wait_until("the canary is seen", canary_is(1));
+    drop(canary);
+    scene.wait_until("the canary is missed", canary_is(0));
+    scene.regions[0].set(BROKEN);
+    scene.wait_until("the node abstains", |scene| scene.health("r0")["abstains"] == true);
+    assert_eq!(scene.decision()["region"], "r0");
+    let _canary = TcpListener::bind(address).unwrap();
+    scene.wait_until("r0 is avoided", |scene| scene.decision()["region"] == "r1");
 }
 
 #[test]

@@ -6,12 +6,13 @@
 #![expect(clippy::print_stdout, reason = "a run that fails can be repeated by its seed")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
-    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, WatchOutput,
+    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Subject, WatchOutput,
 };
 
 /// What is wrong with a region.
@@ -31,14 +32,14 @@ struct Simulation {
     start: Instant,
     now: Instant,
     chance: Chance,
-    faults: BTreeMap<RegionId, Fault>,
+    faults: BTreeMap<Subject, Fault>,
     /// How long an answer takes.
     rtt: Duration,
     /// From when to when nothing gets through, in either direction.
     cut: Option<(Duration, Duration)>,
     /// Answers that are under way.
-    answers: BTreeMap<(Instant, u64), (RegionId, ProbeId, ProbeOutcome)>,
-    sent: Vec<(Duration, RegionId)>,
+    answers: BTreeMap<(Instant, u64), (Subject, ProbeId, ProbeOutcome)>,
+    sent: Vec<(Duration, Subject)>,
     changes: Vec<(Duration, HealthChange)>,
 }
 
@@ -63,7 +64,7 @@ impl Simulation {
             start,
             now: start,
             chance: Chance::new(!seed),
-            faults: ids.into_iter().map(|id| (id, Fault::None)).collect(),
+            faults: BTreeMap::new(),
             rtt: Duration::from_millis(20),
             cut: None,
             answers: BTreeMap::new(),
@@ -72,8 +73,18 @@ impl Simulation {
         }
     }
 
+    /// Has so many canaries watched as well.
+    fn with_canaries(mut self, count: u16) -> Self {
+        self.watch = self.watch.with_canaries((0..count).map(canary), self.start);
+        self
+    }
+
     fn break_region(&mut self, region: &str, fault: Fault) {
-        self.faults.insert(region.parse().unwrap(), fault);
+        self.faults.insert(Subject::Region(region.parse().unwrap()), fault);
+    }
+
+    fn break_canary(&mut self, number: u16, fault: Fault) {
+        self.faults.insert(Subject::Canary(canary(number)), fault);
     }
 
     fn run(&mut self, duration: Duration) {
@@ -89,8 +100,8 @@ impl Simulation {
             while let Some(entry) = self.answers.first_entry()
                 && entry.key().0 <= self.now
             {
-                let (region, id, outcome) = entry.remove();
-                self.watch.handle_outcome(&region, id, outcome, self.now);
+                let (subject, id, outcome) = entry.remove();
+                self.watch.handle_outcome(&subject, id, outcome, self.now);
             }
             self.watch.handle_timeout(self.now);
         }
@@ -102,24 +113,24 @@ impl Simulation {
             let since = self.now - self.start;
             match output {
                 WatchOutput::Changed(change) => self.changes.push((since, change)),
-                WatchOutput::Probe { region, id, .. } => {
-                    let (after, outcome) = self.answer(&region, since);
-                    self.sent.push((since, region.clone()));
+                WatchOutput::Probe { subject, id, .. } => {
+                    let (after, outcome) = self.answer(&subject, since);
+                    self.sent.push((since, subject.clone()));
                     let number = u64::try_from(self.sent.len()).unwrap();
-                    self.answers.insert((self.now + after, number), (region, id, outcome));
+                    self.answers.insert((self.now + after, number), (subject, id, outcome));
                 }
             }
         }
     }
 
-    fn answer(&mut self, region: &RegionId, since: Duration) -> (Duration, ProbeOutcome) {
+    fn answer(&mut self, subject: &Subject, since: Duration) -> (Duration, ProbeOutcome) {
         let quick = self.rtt;
         let well = (quick, ProbeOutcome::Well(quick));
         let silent = (TIMEOUT, ProbeOutcome::Failed(ProbeFailure::Timeout));
         if self.cut.is_some_and(|(from, to)| since < to && since + quick > from) {
             return silent;
         }
-        match self.faults[region] {
+        match self.faults.get(subject).copied().unwrap_or(Fault::None) {
             Fault::None => well,
             Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
             Fault::Silent => silent,
@@ -136,6 +147,10 @@ impl Simulation {
         let removed = self.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy);
         removed.map(|(at, _)| *at).collect()
     }
+}
+
+fn canary(number: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 1000 + number))
 }
 
 /// Returns how long it took to remove one of three regions, the slowest of many runs.
@@ -218,6 +233,75 @@ fn an_outage_of_ones_own_removes_nobody_when_it_begins_and_when_it_ends() {
             assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
         }
     }
+}
+
+#[test]
+fn whoever_is_cut_off_with_some_regions_on_its_side_sees_it_by_its_canaries() {
+    for (canaries, removed) in [(0, vec!["r2", "r3"]), (2, Vec::new())] {
+        let mut simulation = Simulation::new(4, 21).with_canaries(canaries);
+        simulation.run(Duration::from_secs(10));
+        for region in ["r2", "r3"] {
+            simulation.break_region(region, Fault::Silent);
+        }
+        for number in 0..canaries {
+            simulation.break_canary(number, Fault::Silent);
+        }
+        simulation.run(Duration::from_secs(60));
+        let mut found: Vec<_> =
+            simulation.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy).collect();
+        found.sort_by_key(|(_, change)| &change.region);
+        let found: Vec<_> = found.iter().map(|(_, change)| change.region.as_str()).collect();
+        assert_eq!(found, removed, "with {canaries} canaries");
+    }
+}
+
+#[test]
+fn one_canary_that_is_well_vouches_for_the_death_of_all_regions() {
+    for regions in [1, 3] {
+        for fault in [Fault::Refuses, Fault::Silent] {
+            let mut simulation = Simulation::new(regions, 22).with_canaries(2);
+            simulation.break_canary(1, Fault::Silent);
+            simulation.run(Duration::from_secs(10));
+            for region in 0..regions {
+                simulation.break_region(&format!("r{region}"), fault);
+            }
+            simulation.run(Duration::from_millis(2_300));
+            assert_eq!(simulation.removals().len(), regions, "{:?}", simulation.changes);
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_ones_own_removes_nobody_where_canaries_are_asked() {
+    for rtt in [5, 100, 300] {
+        for seed in 0..40 {
+            let mut simulation = Simulation::new(4, seed).with_canaries(2);
+            simulation.rtt = Duration::from_millis(rtt);
+            let begins = Duration::from_millis(10_000 + seed * 47);
+            let lasts = Duration::from_millis(200 + seed * 331);
+            simulation.cut = Some((begins, begins + lasts));
+            simulation.run(Duration::from_secs(40));
+            assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
+            let mut canaries = simulation.watch.canaries();
+            assert!(canaries.all(|(_, health)| health == Health::Healthy), "they are back");
+        }
+    }
+}
+
+#[test]
+fn a_canary_is_asked_once_a_second_and_while_a_region_is_in_doubt_five_times() {
+    let mut simulation = Simulation::new(3, 23).with_canaries(1);
+    let asked = |simulation: &Simulation, from: Duration| {
+        let sent = simulation.sent.iter().filter(|(at, _)| *at >= from);
+        sent.filter(|(_, subject)| *subject == Subject::Canary(canary(0))).count()
+    };
+    simulation.run(Duration::from_secs(100));
+    assert!((100..=112).contains(&asked(&simulation, Duration::ZERO)));
+    // A region that loses every other probe is in doubt most of the time.
+    simulation.break_region("r0", Fault::Loses(0.5));
+    simulation.run(Duration::from_secs(10));
+    let often = asked(&simulation, Duration::from_secs(100));
+    assert!((11..=70).contains(&often), "{often} in 10 s");
 }
 
 #[test]
