@@ -120,6 +120,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// How often one client may ask; `None` for as often as it likes.
     pub(crate) rate: Option<domain::Rate>,
+    /// How often may be asked with one token; `None` for as often as its holder likes.
+    pub(crate) token_rate: Option<domain::Rate>,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
 }
@@ -185,6 +187,7 @@ struct FileHttp {
     trusted_proxies: Vec<IpNet>,
     max_connections: usize,
     requests_per_second: u32,
+    requests_per_second_per_token: u32,
     header_timeout_seconds: u64,
     body_timeout_seconds: u64,
     drain_timeout_seconds: u64,
@@ -196,6 +199,7 @@ impl Default for FileHttp {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
             requests_per_second: 0,
+            requests_per_second_per_token: 0,
             header_timeout_seconds: 10,
             body_timeout_seconds: 10,
             drain_timeout_seconds: 10,
@@ -245,6 +249,7 @@ impl Config {
             trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies.clone()),
             limits: file.http.limits(workers)?,
             rate: domain::Rate::per_second(file.http.requests_per_second),
+            token_rate: domain::Rate::per_second(file.http.requests_per_second_per_token),
             tls: tls(arguments, file.tls)?,
             log: log(arguments, file.log)?,
         })

@@ -166,6 +166,7 @@ async fn assemble(
         access,
         clock,
         rate_limit: config.rate.map(RateLimit::new),
+        token_rate_limit: config.token_rate.map(RateLimit::new),
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render()),

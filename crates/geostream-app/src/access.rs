@@ -29,6 +29,8 @@ pub struct Access<T, C> {
 /// Whoever sent a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    /// The token's id.
+    pub id: TokenId,
     /// The token's name: the author of what is done with it.
     pub name: Line,
     /// What it is good for.
@@ -122,7 +124,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let records = self.records.load();
         let record = records.as_ref()?.get(&id.parse().ok()?)?;
         let is_right: bool = hash(secret).ct_eq(&record.hash).into();
-        is_right.then(|| Caller { name: record.name.clone(), scope: record.scope })
+        is_right.then(|| Caller { id: record.id, name: record.name.clone(), scope: record.scope })
     }
 
     /// Makes a token.

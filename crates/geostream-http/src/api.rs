@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
-use geostream_domain::{Flag, Timestamp};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenStore};
+use geostream_domain::{ClientKey, Flag, Timestamp};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenId, TokenStore};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -58,7 +58,9 @@ pub struct Parts<S, G, C> {
     /// Tells the time.
     pub clock: C,
     /// How often one client may ask; `None` for as often as it likes.
-    pub rate_limit: Option<RateLimit>,
+    pub rate_limit: Option<RateLimit<ClientKey>>,
+    /// How often may be asked with one token; `None` for as often as its holder likes.
+    pub token_rate_limit: Option<RateLimit<TokenId>>,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
     /// Where everything runs that may wait or takes long.
@@ -134,7 +136,7 @@ where
         let method = Label::of(request.method());
         let (position, result) = match self.finder.find(request.method(), request.uri().path()) {
             Found::Route(position, _) if let Err(wait) = self.admit(request, peer, started) => {
-                (Some(position), Err(Failure::too_many(wait)))
+                (Some(position), Err(Failure::too_many("this client's network", wait)))
             }
             Found::Route(position, parameter) => {
                 let parameter = parameter.unwrap_or_default().to_owned();
@@ -164,7 +166,10 @@ where
         now: Instant,
     ) -> Result<(), Duration> {
         match &self.parts.rate_limit {
-            Some(limit) => limit.take(self.client_address(request.headers(), peer), now),
+            Some(limit) => {
+                let client = self.client_address(request.headers(), peer);
+                limit.take(ClientKey::of_address(client), now)
+            }
             None => Ok(()),
         }
     }
@@ -230,6 +235,10 @@ where
         };
         let token = header.to_str().ok().and_then(bearer);
         let caller = token.and_then(|token| self.parts.access.authenticate(token));
+        if let (Some(caller), Some(limit)) = (&caller, &self.parts.token_rate_limit) {
+            let taken = limit.take(caller.id, self.parts.clock.now());
+            taken.map_err(|wait| Failure::too_many("this token", wait))?;
+        }
         match caller {
             Some(caller) if caller.scope.permits(needed) => Ok(caller),
             Some(_) => Err(Failure::scope(needed)),

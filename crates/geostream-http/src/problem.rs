@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -76,6 +76,8 @@ impl Kind {
         Self::InvalidConfiguration,
         Self::RevisionRequired,
         Self::NoRegion,
+        Self::TooManyRequests,
+        Self::TooManyListeners,
         Self::NotReady,
         Self::StoreUnavailable,
         Self::Internal,
@@ -164,11 +166,11 @@ impl Failure {
         Self { errors, ..Self::new(Kind::InvalidConfiguration, detail) }
     }
 
-    /// The client asks too often (RFC 6585, section 4).
-    pub(crate) fn too_many(wait: Duration) -> Self {
+    /// Somebody asks too often (RFC 6585, section 4).
+    pub(crate) fn too_many(who: &str, wait: Duration) -> Self {
         // A whole second at the least: the header knows no less.
         let seconds = wait.as_secs() + 1;
-        let detail = format!("this client's network asks too often; ask again in {seconds} s");
+        let detail = format!("{who} asks too often; ask again in {seconds} s");
         Self { retry_after: Some(seconds), ..Self::new(Kind::TooManyRequests, detail) }
     }
 

@@ -1,54 +1,57 @@
-//! How often one client may ask.
+//! How often somebody may ask.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use geostream_domain::{ClientKey, Rate, TokenBucket};
+use geostream_domain::{Rate, TokenBucket};
 
-/// Lets each client ask so often: clients are told apart by their networks, a /24 of IPv4 or a /48
-/// of IPv6.
+/// Lets each of many ask so often: clients, by the key of their network, or tokens, by their id.
 #[derive(Debug)]
-pub struct RateLimit {
+pub struct RateLimit<K> {
     rate: Rate,
-    buckets: Mutex<HashMap<ClientKey, TokenBucket>>,
+    buckets: Mutex<HashMap<K, TokenBucket>>,
 }
 
-/// The clients that are kept in mind at most. Whoever asks at random addresses to fill this is let
+/// Those who are kept in mind at most. Whoever asks at random addresses to fill this is let
 /// through, and so is everybody else then: a limit is there to protect those who keep to it.
 const MOST: usize = 100_000;
 
-impl RateLimit {
-    /// Lets each client ask at this rate.
+impl<K: Eq + Hash> RateLimit<K> {
+    /// Lets each ask at this rate.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
         Self { rate, buckets: Mutex::default() }
     }
 
-    /// Counts a request, or says how long the client has to wait.
-    pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    /// Counts a request, or says how long whoever asks has to wait.
+    pub(crate) fn take(&self, who: K, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = ClientKey::of_address(client);
-        if buckets.len() >= MOST && !buckets.contains_key(&client) {
+        if buckets.len() >= MOST && !buckets.contains_key(&who) {
             buckets.retain(|_, bucket| !bucket.is_full(now));
             if buckets.len() >= MOST {
                 return Ok(());
             }
         }
-        buckets.entry(client).or_default().take(self.rate, now)
+        buckets.entry(who).or_default().take(self.rate, now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use geostream_domain::ClientKey;
+
+    fn client(address: &str) -> ClientKey {
+        ClientKey::of_address(address.parse().unwrap())
+    }
 
     #[test]
     fn a_network_has_its_rate_and_others_have_theirs() {
         let limit = RateLimit::new(Rate::per_second(5).unwrap());
         let now = start();
-        let ask = |address: &str, now| limit.take(address.parse().unwrap(), now);
+        let ask = |address: &str, now| limit.take(client(address), now);
         for host in 0..5 {
             assert_eq!(ask(&format!("192.0.2.{host}"), now), Ok(()));
         }
@@ -63,11 +66,11 @@ mod tests {
         let now = start();
         for network in 0..u32::try_from(MOST).unwrap() + 10 {
             let address = std::net::Ipv4Addr::from(network << 8);
-            assert_eq!(limit.take(address.into(), now), Ok(()));
+            assert_eq!(limit.take(ClientKey::of_address(address.into()), now), Ok(()));
         }
         assert_eq!(limit.buckets.lock().unwrap().len(), MOST);
         let later = now + Duration::from_secs(2);
-        assert_eq!(limit.take("203.0.113.1".parse().unwrap(), later), Ok(()));
+        assert_eq!(limit.take(client("203.0.113.1"), later), Ok(()));
         assert_eq!(limit.buckets.lock().unwrap().len(), 1);
     }
 

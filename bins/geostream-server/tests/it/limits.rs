@@ -142,3 +142,23 @@ fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     refused.expect_problem(429, "too-many-requests", "");
     assert_eq!(refused.header("retry-after"), Some("1"));
 }
+
+#[test]
+fn a_token_that_asks_too_often_slows_down_no_other() {
+    let home = Home::new();
+    fs::write(home.path("server.toml"), "[http]\nrequests_per_second_per_token = 3\n").unwrap();
+    let config = home.path("server.toml");
+    let server = Server::start(home.command().arg("--config").arg(config));
+    let ask = |token: &str| server.send(&Request::new("GET", "/api/v1/status").token(token));
+    let admin = home.token();
+    let wanted = r#"{"name": "ci", "scope": "viewer"}"#;
+    let made = server.send(&Request::new("POST", "/api/v1/tokens").token(&admin).json(wanted));
+    let other = made.json()["token"].as_str().unwrap().to_owned();
+    let mut answers = (0..10_000).map(|_| ask(&admin));
+    let refused = answers.find(|answer| answer.status != 200).expect("so many are too many");
+    refused.expect_problem(429, "too-many-requests", "");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(ask(&other).status, 200);
+    assert_eq!(server.route("{}").status, 200, "decisions need no token");
+    ask("gs_0_0").expect_problem(401, "unauthorized", "");
+}
