@@ -63,6 +63,9 @@ impl Output {
                 show_differences(&proposed.changes);
                 say(&format!("now at revision {}", proposed.revision));
             }
+            for warning in &proposed.warnings {
+                warn(warning);
+            }
         })
     }
 }

@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use geostream_api::{
-    Check, Config, HealthReport, Override, OverrideAction, OverrideRequest, Region, RegionHealth,
-    Status,
-};
+use geostream_api::{Check, Override, OverrideAction, OverrideRequest, Region, Status};
 use serde::Deserialize;
 
 use crate::End;
 use crate::client::{Client, Versioned};
-use crate::output::{Output, or_dash, table, warn};
+use crate::output::{Output, or_dash, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -168,13 +165,10 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
             output.wrote(&client.delete(&path(&region), revision, why.reason.as_deref())?)
         }
         Command::Drain { region, reason, owner, duration, force } => {
-            if !force {
-                check_drain(client, &region)?;
-            }
             let seconds = duration.map(|duration| duration.as_secs().max(1).try_into());
             let duration_seconds = seconds.transpose().context("--for is too long")?;
-            let wish =
-                OverrideRequest { action: OverrideAction::Drain, reason, owner, duration_seconds };
+            let action = OverrideAction::Drain;
+            let wish = OverrideRequest { action, reason, owner, duration_seconds, force };
             let revision = client.get::<Status>("/api/v1/status")?.revision;
             output.wrote(&client.put(&override_path(&region), revision, None, &wish)?)
         }
@@ -184,48 +178,6 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
             output.wrote(&client.delete(&override_path(&region), revision, reason)?)
         }
     }
-}
-
-/// Refuses to drain the last region of a service that can serve, and warns where those that are
-/// left are not declared to have room for its load.
-fn check_drain(client: &Client, region: &str) -> anyhow::Result<()> {
-    let config: Config = client.get("/api/v1/config")?;
-    let report: HealthReport = client.get("/api/v1/health/regions")?;
-    let can_serve = |seen: &&RegionHealth| {
-        let is_able = match seen.overridden.as_deref() {
-            Some(action) => action == "up",
-            None => seen.health != "unhealthy",
-        };
-        seen.region != region && is_able
-    };
-    let able: BTreeMap<&str, &RegionHealth> =
-        report.regions.iter().filter(can_serve).map(|seen| (&*seen.region, seen)).collect();
-    let load = report.regions.iter().find(|seen| seen.region == region).and_then(|seen| seen.load);
-    for (service, members) in config.services.iter().map(|(id, service)| (id, &service.members)) {
-        if !members.contains_key(region) {
-            continue;
-        }
-        let left: Vec<&str> =
-            members.keys().map(String::as_str).filter(|id| able.contains_key(id)).collect();
-        ensure!(
-            !left.is_empty(),
-            "{region} is the last region that can serve {service}; --force drains it all the same"
-        );
-        let room = left.iter().map(|id| {
-            let capacity = config.regions.get(*id)?.capacity?;
-            Some((f64::from(capacity) - able[id].load.unwrap_or_default()).max(0.0))
-        });
-        // Where one has no declared capacity, there is no limit.
-        let room: Option<f64> = room.sum();
-        if let (Some(room), Some(load)) = (room, load)
-            && room < load
-        {
-            warn(&format!(
-                "{service}: the regions that are left have room for {room:.0}, and {region} has a load of {load:.0}"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn path(region: &str) -> String {

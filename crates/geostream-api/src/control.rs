@@ -14,6 +14,9 @@ pub struct Proposed {
     pub revision: u64,
     /// What changed; empty if everything was so already, and then no revision was added.
     pub changes: Vec<Difference>,
+    /// What whoever wrote should know of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One part of a configuration before and after a change.
@@ -163,6 +166,9 @@ pub struct OverrideRequest {
     /// After how many seconds it ends by itself, up to a year; without, it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<u32>,
+    /// Whether to drain a region even if it is the last of a service that can serve.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// A flag and its state.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use geostream_domain::{Change, Config, Line, Revision, Snapshot};
+use geostream_domain::{
+    Change, Config, Lack, Line, Override, OverrideAction, RegionId, Revision, ServiceId, Shortage,
+    Snapshot,
+};
 use geostream_ports::{Clock, Commit, ConfigStore, Proposal, ProposeError, Unavailable};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -40,12 +43,29 @@ pub enum WriteError {
     /// The result would break a rule.
     #[error("the change does not lead to a valid configuration")]
     Invalid(#[source] geostream_domain::ChangeError),
+    /// Services would have no region left that can serve their clients.
+    #[error("without {region}, no region is left that can serve the clients of {}", listed(.services))]
+    LastRegion {
+        /// The region that was to be drained.
+        region: RegionId,
+        /// The services.
+        services: Vec<ServiceId>,
+    },
     /// The revision to go back to is not kept.
     #[error("revision {0} was never committed, or is no longer kept")]
     NotKept(Revision),
     /// The store cannot be reached or cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Names the first of many.
+fn listed(services: &[ServiceId]) -> String {
+    const NAMED: usize = 10;
+    let named: Vec<_> = services.iter().take(NAMED).map(ServiceId::as_str).collect();
+    let more = services.len() - named.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    named.join(", ") + &more
 }
 
 impl<S: ConfigStore, C: Clock> Configuration<S, C> {
@@ -92,6 +112,39 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         })?;
         self.publisher.publish(after.clone(), StoreState::Current);
         Ok(Written { before, after })
+    }
+
+    /// Sets an override, and returns what services lack by it.
+    ///
+    /// A drain after which a service would have no region that can serve is refused, unless it is
+    /// forced. It is judged by the revision that it expects and by what is seen at the moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::write`], or if it is refused.
+    pub async fn set_override(
+        &self,
+        expected: Revision,
+        wish: Override,
+        force: bool,
+        author: Line,
+        reason: Line,
+    ) -> Result<(Written, Vec<Shortage>), WriteError> {
+        let before = self.expect(expected).await?;
+        let shortages = match wish.action {
+            OverrideAction::Drain => {
+                let seen = self.publisher.observations();
+                Shortage::without(&wish.region, &before, &seen, self.clock.wall())
+            }
+            OverrideAction::Up | OverrideAction::Down => Vec::new(),
+        };
+        let bereft = shortages.iter().filter(|shortage| shortage.lack == Lack::Region);
+        let services: Vec<_> = bereft.map(|shortage| shortage.service.clone()).collect();
+        if !force && !services.is_empty() {
+            return Err(WriteError::LastRegion { region: wish.region, services });
+        }
+        let written = self.write(expected, vec![Change::SetOverride(wish)], author, reason).await?;
+        Ok((written, shortages))
     }
 
     /// Makes the configuration what it is to be, except for the overrides.

@@ -109,6 +109,11 @@ impl<C: Clock> Publisher<C> {
         self.sources().snapshot.clone()
     }
 
+    /// Returns what was last seen of the regions.
+    pub(crate) fn observations(&self) -> Observations {
+        self.sources().observations.clone()
+    }
+
     /// Tells of every configuration that is published.
     pub(crate) fn configured(&self) -> watch::Receiver<Revision> {
         self.configured.subscribe()

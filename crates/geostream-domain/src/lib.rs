@@ -41,6 +41,7 @@ mod check;
 mod config;
 mod country;
 mod decision;
+mod drain;
 mod geo;
 mod geofence;
 mod hash;
@@ -75,6 +76,7 @@ pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
 pub use decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
+pub use drain::{Lack, Shortage};
 pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
 pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
 pub use hash::ClientKey;

@@ -119,19 +119,9 @@ impl RoutingTable {
         let config = &snapshot.config;
         let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
         let expires = overrides.filter_map(|wish| wish.expires).min();
-        let regions: Box<[RegionEntry]> = config
-            .regions()
-            .values()
-            .map(|region| RegionEntry {
-                region: Arc::clone(region),
-                observed: observations.of(&region.id).copied(),
-                overridden: config
-                    .overrides()
-                    .get(&region.id)
-                    .filter(|wish| wish.holds_at(now))
-                    .cloned(),
-            })
-            .collect();
+        let regions = config.regions().values();
+        let regions: Box<[RegionEntry]> =
+            regions.map(|region| RegionEntry::new(region, config, observations, now)).collect();
         let services = config
             .services()
             .values()
@@ -475,7 +465,7 @@ impl ServiceTable {
 
 /// Returns one client origin for each kind that the geofence tells apart, and the kind of every
 /// origin.
-fn kinds_of_client(service: &Service) -> (Vec<Origin>, Box<[u16]>) {
+pub(crate) fn kinds_of_client(service: &Service) -> (Vec<Origin>, Box<[u16]>) {
     let fence = &service.geofence;
     if fence.rules().is_empty() {
         return (vec![Origin::Unknown], Box::default());
@@ -519,6 +509,36 @@ impl FencedPool {
 }
 
 impl RegionEntry {
+    /// Puts together what is known of a region.
+    pub(crate) fn new(
+        region: &Arc<Region>,
+        config: &Config,
+        observed: &Observations,
+        now: Timestamp,
+    ) -> Self {
+        let overridden = config.overrides().get(&region.id).filter(|wish| wish.holds_at(now));
+        Self {
+            region: Arc::clone(region),
+            observed: observed.of(&region.id).copied(),
+            overridden: overridden.cloned(),
+        }
+    }
+
+    /// Tells whether clients may be sent to it, however much load it has.
+    pub(crate) fn can_serve(&self) -> bool {
+        !self.is_drained() && self.health() != Health::Unhealthy
+    }
+
+    pub(crate) fn load(&self) -> Option<Load> {
+        self.observed?.load
+    }
+
+    /// Returns how much more load it can take; `None` if nothing limits it.
+    pub(crate) fn spare(&self) -> Option<f64> {
+        let capacity = f64::from(self.region.capacity?.units());
+        Some((capacity - self.load().map_or(0.0, Load::units)).max(0.0))
+    }
+
     fn is_drained(&self) -> bool {
         self.action() == Some(OverrideAction::Drain)
     }
@@ -548,7 +568,7 @@ impl RegionEntry {
     #[must_use]
     pub fn used_share(&self) -> Option<f64> {
         let capacity = f64::from(self.region.capacity?.units());
-        Some(self.observed?.load?.units() / capacity)
+        Some(self.load()?.units() / capacity)
     }
 
     /// Returns the share of its clients that it is to have: the operator's word goes first.

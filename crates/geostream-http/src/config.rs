@@ -193,9 +193,12 @@ where
         let region: RegionId = call.parameter()?;
         let caller = call.caller.as_ref().map(|caller| caller.name.clone());
         let wish = read_override(&request, region, caller, self.parts.clock.wall())?;
-        let (action, region) = (wish.action.as_str(), wish.region.clone());
-        let deed = format!("override region {region}: {action}");
-        self.commit(call, &deed, vec![Change::SetOverride(wish)]).await
+        let deed = format!("override region {}: {}", wish.region, wish.action.as_str());
+        let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
+        let set =
+            self.parts.configuration.set_override(expected, wish, request.force, author, reason);
+        let (written, shortages) = set.await?;
+        answer(&written, shortages.iter().map(ToString::to_string).collect())
     }
 
     pub(crate) async fn delete_override(&self, call: &Call) -> Result<Answer, Failure> {
@@ -261,9 +264,13 @@ where
 }
 
 fn written(written: &Written) -> Result<Answer, Failure> {
+    answer(written, Vec::new())
+}
+
+fn answer(written: &Written, warnings: Vec<String>) -> Result<Answer, Failure> {
     let revision = written.after.revision;
     let changes = Difference::between(&written.before, &written.after.config);
-    body::json_at(revision, &Proposed { revision: revision.get(), changes })
+    body::json_at(revision, &Proposed { revision: revision.get(), changes, warnings })
 }
 
 /// Answers what a declaration would change.
@@ -278,7 +285,8 @@ fn propose_only(
     }
     let target = target.clone().with_overrides_of(&current.config);
     let changes = Difference::between(&current.config, &target);
-    body::json_at(current.revision, &Proposed { revision: current.revision.get(), changes })
+    let revision = current.revision.get();
+    body::json_at(current.revision, &Proposed { revision, changes, warnings: Vec::new() })
 }
 
 pub(crate) fn history_entry(commit: &geostream_ports::Commit) -> HistoryEntry {

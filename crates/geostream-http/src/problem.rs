@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     RequestTimeout,
     InUse,
+    LastRegion,
     RevisionConflict,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -60,7 +61,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -70,6 +71,7 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::InUse,
+        Self::LastRegion,
         Self::RevisionConflict,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -101,6 +103,9 @@ impl Kind {
                 (S::REQUEST_TIMEOUT, "request-timeout", "The request took too long to arrive")
             }
             Self::InUse => (S::CONFLICT, "in-use", "Something else still needs it"),
+            Self::LastRegion => {
+                (S::CONFLICT, "last-region", "No region would be left that can serve")
+            }
             Self::RevisionConflict => {
                 (S::PRECONDITION_FAILED, "revision-conflict", "Somebody else has written since")
             }
@@ -297,6 +302,10 @@ impl From<WriteError> for Failure {
                 Self::new(Kind::RevisionConflict, detail)
             }
             WriteError::Invalid(error) => error.source.into(),
+            WriteError::LastRegion { .. } => {
+                let detail = format!("{error}; with force it is drained all the same");
+                Self::new(Kind::LastRegion, detail)
+            }
             WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
         }

@@ -124,8 +124,9 @@ fn the_last_region_that_can_serve_is_not_drained_by_accident() {
     setup.ends(0, "service add pair --region us-east-1 --region us-west-2");
     setup.ends(0, "region drain us-east-1 --reason work");
     let refused = setup.ends(1, "region drain us-west-2 --reason work");
-    assert!(refused.contains("the last region that can serve pair"), "{refused}");
-    setup.ends(0, "region drain us-west-2 --reason work --force");
+    assert!(refused.contains("no region is left that can serve the clients of pair"), "{refused}");
+    let forced = setup.ends(0, "region drain us-west-2 --reason work --force");
+    assert!(forced.contains("warning: pair: no region is left"), "{forced}");
     let health = setup.ends(0, "health");
     assert!(health.contains("unchecked") && health.contains("drain"), "{health}");
     let seen = setup.json("health");

@@ -91,6 +91,39 @@ fn a_drain_moves_clients_until_it_ends() {
 }
 
 #[test]
+fn a_drain_that_leaves_nobody_needs_force_and_one_that_leaves_little_room_is_warned_of() {
+    let operated = Operated::new();
+    let region = |capacity: u32| json!({ "latitude": 0, "longitude": 0, "capacity": capacity });
+    let config = json!({
+        "regions": { "r0": region(100), "r1": region(50) },
+        "services": { "api": { "members": { "r0": {}, "r1": {} } } },
+    });
+    assert_eq!(operated.write("PUT", "/api/v1/config", 1, Some(config)).status, 200);
+    let outcomes = json!({ "outcomes": [{ "region": "r0", "load": 60 }] });
+    let report = Request::new("POST", "/api/v1/outcomes").token(&operated.home.token());
+    assert_eq!(operated.server.send(&report.json(&outcomes.to_string())).status, 200);
+    while operated.get("/api/v1/health/regions").json()["regions"][0]["load"] != 60.0 {
+        std::thread::yield_now();
+    }
+    let drain = json!({ "action": "drain", "reason": "work" });
+    let drained = operated.write("PUT", "/api/v1/overrides/r0", 2, Some(drain.clone())).json();
+    assert_eq!(
+        drained["warnings"],
+        json!([
+            "api: the regions that are left have room for 50, and the drained one has a load of 60"
+        ])
+    );
+    let last =
+        |revision, drain| operated.write("PUT", "/api/v1/overrides/r1", revision, Some(drain));
+    last(2, drain.clone()).expect_problem(412, "revision-conflict", "");
+    let refused = last(3, drain);
+    refused.expect_problem(409, "last-region", "");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("the clients of api"));
+    let forced = last(3, json!({ "action": "drain", "reason": "work", "force": true })).json();
+    assert_eq!(forced["warnings"], json!(["api: no region is left that can serve its clients"]));
+}
+
+#[test]
 fn when_all_are_down_the_services_rule_decides() {
     let operated = Operated::new();
     let put = |revision, rule: Value| {

@@ -5,6 +5,7 @@
 mod allocation;
 mod decisions;
 mod diff;
+mod drain;
 mod health;
 mod latency_fit;
 mod removal;
