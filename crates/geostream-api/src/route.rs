@@ -154,7 +154,8 @@ pub struct Terms {
 pub struct Observed {
     /// `healthy`, `unhealthy` or `unknown`.
     pub health: String,
-    /// Its load in units of capacity.
+    /// Its load in units of capacity; for a region that others stand in for, the one that they have
+    /// to take.
     pub load: Option<f64>,
     /// How many milliseconds before the answer it was seen.
     pub age_ms: u64,

@@ -1,6 +1,6 @@
 //! Watching the regions' health, and telling the routing table of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,6 +66,8 @@ pub struct RegionStatus {
     pub watched: WatchedHealth,
     /// What the routing table knows of it.
     pub observed: Option<Observation>,
+    /// The load that it has now.
+    pub load: Option<Load>,
     /// Why its health is what it is; empty as long as nothing has changed.
     pub evidence: String,
 }
@@ -115,12 +117,14 @@ impl<C: Clock> RegionHealth<C> {
     #[must_use]
     pub fn regions(&self) -> Vec<RegionStatus> {
         let seen = self.seen();
-        let regions = seen.watch.regions(self.clock.now());
+        let now = self.clock.now();
+        let regions = seen.watch.regions(now);
         regions
             .map(|(region, watched)| RegionStatus {
                 region: region.clone(),
                 watched,
                 observed: seen.regions.get(region).copied(),
+                load: seen.loads.of(region, now).map(|load| load.all),
                 evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
             })
             .collect()
@@ -258,7 +262,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         }
         if is_tick || !changes.is_empty() {
             let wall = clock.wall();
-            seen.note(&changes, now, wall);
+            seen.note(&changes, &publisher.withheld(), now, wall);
             publisher.observe(seen.observations());
             if is_tick {
                 seen.show(now);
@@ -301,7 +305,13 @@ async fn keep_in<L: HealthLog>(log: Arc<L>, mut kept: mpsc::Receiver<Vec<HealthR
 
 impl Seen {
     /// Brings what is observed up to date.
-    fn note(&mut self, changes: &[HealthChange], now: Instant, wall: Timestamp) {
+    fn note(
+        &mut self,
+        changes: &[HealthChange],
+        withheld: &BTreeSet<RegionId>,
+        now: Instant,
+        wall: Timestamp,
+    ) {
         for HealthChange { region, evidence, .. } in changes {
             self.evidence.insert(region.clone(), evidence.to_string());
         }
@@ -310,17 +320,18 @@ impl Seen {
             let old = before.remove(id);
             let load = self.loads.of(id, now);
             let is_same = |old: &Observation| old.health == watched.health;
+            let is_away = watched.health == Health::Unhealthy
+                || watched.share != Share::ALL
+                || withheld.contains(id);
             let observation = match old {
-                // What it had when it died is what others have to take.
-                Some(old) if watched.health == Health::Unhealthy || watched.share != Share::ALL => {
-                    Observation {
-                        health: watched.health,
-                        share: watched.share,
-                        since: if is_same(&old) { old.since } else { wall },
-                        at: wall,
-                        ..old
-                    }
-                }
+                // What it had when its clients were sent away is what others have to take.
+                Some(old) if is_away => Observation {
+                    health: watched.health,
+                    share: watched.share,
+                    since: if is_same(&old) { old.since } else { wall },
+                    at: wall,
+                    ..old
+                },
                 old => Observation {
                     health: watched.health,
                     share: watched.share,

@@ -12,18 +12,18 @@ use geostream_domain::{Load, RegionId};
 pub(crate) struct Tally {
     /// For whom it ranked first.
     own: AtomicU64,
-    /// Who were sent past a region that could not serve them.
-    spilled: AtomicU64,
+    /// Who are another region's, which could not have them.
+    displaced: AtomicU64,
 }
 
 impl Tally {
     pub(crate) fn count(&self, is_own: bool) {
-        let counter = if is_own { &self.own } else { &self.spilled };
+        let counter = if is_own { &self.own } else { &self.displaced };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     fn read(&self) -> [u64; 2] {
-        [&self.own, &self.spilled].map(|counter| counter.load(Ordering::Relaxed))
+        [&self.own, &self.displaced].map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Loads {
 #[derive(Debug, Default)]
 struct Known {
     tallied: [u64; 2],
-    /// Clients a second, own and spilled, averaged over some seconds.
+    /// Clients a second, own and displaced, averaged over some seconds.
     rates: [f64; 2],
     reported: Option<(Load, Instant)>,
 }
@@ -80,8 +80,8 @@ impl Loads {
     /// Returns a region's load; `None` as long as there is nothing to tell it by.
     pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<RegionLoad> {
         let known = self.regions.get(region)?;
-        let [own, spilled] = known.rates;
-        let decided = own + spilled;
+        let [own, displaced] = known.rates;
+        let decided = own + displaced;
         let share = if decided > 0.0 { own / decided } else { 1.0 };
         let reported = known.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
         let all = reported.map_or(decided, |(load, _)| load.units());

@@ -1,9 +1,13 @@
 //! Making routing tables and putting them in place.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use geostream_domain::{Observations, RegionEntry, Revision, RoutingTable, Snapshot, Timestamp};
+use geostream_domain::{
+    Observations, OverrideAction, RegionEntry, RegionId, Revision, RoutingTable, Snapshot,
+    Timestamp,
+};
 use geostream_ports::Clock;
 use tokio::sync::watch;
 
@@ -124,6 +128,17 @@ impl<C: Clock> Publisher<C> {
         let published = self.published.load();
         let ids = published.table.regions().iter().map(|entry| &entry.region.id);
         loads.measure(ids.zip(&published.tallies), self.clock.now());
+    }
+
+    /// Returns the regions that operators keep clients from.
+    pub(crate) fn withheld(&self) -> BTreeSet<RegionId> {
+        let is_withheld = |entry: &&RegionEntry| match &entry.overridden {
+            Some(wish) => matches!(wish.action, OverrideAction::Drain | OverrideAction::Down),
+            None => false,
+        };
+        let published = self.published.load();
+        let withheld = published.table.regions().iter().filter(is_withheld);
+        withheld.map(|entry| entry.region.id.clone()).collect()
     }
 
     /// Returns when the next override ends, as of the published table.

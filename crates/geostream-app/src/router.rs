@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::HashMap;
 use geostream_domain::{
     Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
-    Precision, Reason, RoutingTable, ServiceTable,
+    Precision, RoutingTable, ServiceTable,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Place};
 use metrics::Counter;
@@ -249,8 +249,7 @@ impl Claim {
 /// A counter is looked up by its names once per table, thread and combination, and then kept: a
 /// look-up allocates, and takes ten times as long as a decision.
 fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
-    let is_own = !matches!(decision.reason, Reason::Failover | Reason::Overflow);
-    published.tallies[decision.region.get()].count(is_own);
+    published.tallies[decision.region.get()].count(!decision.is_displaced);
     thread_local! {
         static COUNTERS: RefCell<Counters> = RefCell::default();
     }

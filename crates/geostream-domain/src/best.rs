@@ -1,9 +1,8 @@
 //! The best few of many candidates.
 
-use crate::decision::Reason;
 use crate::hash::ClientKey;
 use crate::operator::AlternativeCount;
-use crate::pool::Contender;
+use crate::pool::{Contender, Standing};
 use crate::rank::exact;
 use crate::table::RegionIndex;
 
@@ -15,8 +14,10 @@ pub(crate) struct Best<'a> {
     wanted: usize,
     /// The terms of the last of the wanted hits.
     worst: f64,
-    /// The best candidate that could not be chosen.
+    /// The best candidate that could not be chosen though nobody has drained it.
     refused: Option<Hit>,
+    /// The best candidate that is drained.
+    drained: Option<Hit>,
     contenders: &'a [Contender],
     client: ClientKey,
 }
@@ -45,6 +46,7 @@ impl<'a> Best<'a> {
             wanted: wanted.clamp(1, SLOTS),
             worst: exact::WORST,
             refused: None,
+            drained: None,
             contenders,
             client,
         }
@@ -71,25 +73,32 @@ impl<'a> Best<'a> {
         self.worst
     }
 
-    /// Returns why the best candidate of all is not the first hit.
-    pub(crate) fn passed_over(&mut self) -> Option<Reason> {
-        let mut refused = self.refused?;
-        if self.goes_before(&mut refused, 0) {
-            Some(self.contenders[refused.position as usize].standing.passed_over())
-        } else {
-            None
+    /// Returns the standing of the best candidate that goes before the first hit; one that is
+    /// drained is told of only if there is no other.
+    pub(crate) fn passed_over(&mut self) -> Option<Standing> {
+        for refused in [self.refused, self.drained] {
+            if let Some(mut refused) = refused
+                && self.goes_before(&mut refused, 0)
+            {
+                return Some(self.contenders[refused.position as usize].standing);
+            }
         }
+        None
     }
 
     /// Notes a candidate that may not be chosen.
     pub(crate) fn refuse(&mut self, position: u32, terms: f64, angle: f32) {
         let mut hit = Hit { terms, draw: None, position, angle };
-        let is_best = match &mut self.refused {
+        let refused = match self.contenders[position as usize].standing {
+            Standing::Drained => &mut self.drained,
+            Standing::Able | Standing::Unhealthy | Standing::Full => &mut self.refused,
+        };
+        let is_best = match refused {
             Some(best) => is_before(&mut hit, best, self.contenders, self.client),
             None => true,
         };
         if is_best {
-            self.refused = Some(hit);
+            *refused = Some(hit);
         }
     }
 

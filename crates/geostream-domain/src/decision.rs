@@ -46,6 +46,8 @@ pub struct Decision {
     pub rtt: Option<Rtt>,
     /// Why this region.
     pub reason: Reason,
+    /// Whether the client is another region's, which cannot have it now.
+    pub is_displaced: bool,
     /// The next best regions, best first.
     pub alternatives: Alternatives,
 }
@@ -107,7 +109,8 @@ pub enum Reason {
     Weighted,
     /// The best-ranked region is unhealthy, and this is the next.
     Failover,
-    /// The best-ranked region is full, and this is the next.
+    /// The best-ranked region is full, or full up with the clients of a drained one, and this is the
+    /// next.
     Overflow,
     /// No region can serve, and the service ranks them as if all were healthy.
     FailOpen,

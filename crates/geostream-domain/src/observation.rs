@@ -49,7 +49,7 @@ pub struct Observation {
     pub share: Share,
     /// Since when its health is what it is.
     pub since: Timestamp,
-    /// How much load it had; for an unhealthy region, before it was removed.
+    /// How much load it had; for a region that is unhealthy or kept from clients, before it was.
     pub load: Option<Load>,
     /// How much of that came from clients who were sent to it first, and not past another region.
     pub own_load: Option<Load>,

@@ -1,7 +1,6 @@
 //! The candidates for one kind of client, laid out so that the best are found fast.
 
 use crate::best::Best;
-use crate::decision::Reason;
 use crate::geo::Direction;
 use crate::hash::{ClientKey, draw};
 use crate::leaf::{self, Column, LEAF, Leaf};
@@ -39,18 +38,7 @@ pub(crate) enum Standing {
     Able,
     Unhealthy,
     Full,
-}
-
-impl Standing {
-    /// Returns why the next best is chosen when a candidate of this standing ranked first and was
-    /// refused.
-    pub(crate) fn passed_over(self) -> Reason {
-        match self {
-            // It has been unhealthy, and comes back slowly.
-            Self::Able | Self::Unhealthy => Reason::Failover,
-            Self::Full => Reason::Overflow,
-        }
-    }
+    Drained,
 }
 
 impl Contender {

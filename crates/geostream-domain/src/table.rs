@@ -91,8 +91,8 @@ struct FencedPool {
     is_able: bool,
     /// The candidates that were able last.
     last_good: BTreeSet<RegionIndex>,
-    /// Whether the geofence leaves a member that is drained.
-    withholds_drained: bool,
+    /// Whether any candidate is not drained.
+    has_undrained: bool,
     /// Whether the static answer may be given to such clients.
     permits_fallback: bool,
 }
@@ -239,20 +239,20 @@ impl RoutingTable {
         index: RegionIndex,
         candidate: Option<&Candidate>,
     ) -> Fate {
-        let region = self.region(index);
-        if !service.service.members.contains_key(&region.id) {
-            return Fate::NotMember;
-        }
-        let origin = client.location.origin();
-        if let Some(rule) = service.service.geofence.forbids(origin, &region.labels) {
-            return Fate::Fenced { rule };
-        }
-        let Some(Candidate { contender, .. }) = candidate else { return Fate::Drained };
+        let Some(Candidate { contender, .. }) = candidate else {
+            let (region, Service { members, geofence, .. }) =
+                (self.region(index), service.service());
+            return match geofence.forbids(client.location.origin(), &region.labels) {
+                Some(rule) if members.contains_key(&region.id) => Fate::Fenced { rule },
+                Some(_) | None => Fate::NotMember,
+            };
+        };
         match contender.standing {
             Standing::Able if contender.is_able_for(client.key) => Fate::Outranked,
             Standing::Able => Fate::Recovering,
             Standing::Unhealthy => Fate::Unhealthy,
             Standing::Full => Fate::Full,
+            Standing::Drained => Fate::Drained,
         }
     }
 
@@ -360,17 +360,20 @@ impl ServiceTable {
         if fenced.is_able {
             return self.route_among_able(pool, client).ok_or(NoRegion::Drained);
         }
-        if pool.candidates().is_empty() && !fenced.permits_fallback {
-            return Err(if fenced.withholds_drained {
-                NoRegion::Drained
-            } else {
+        if !fenced.has_undrained && !fenced.permits_fallback {
+            return Err(if pool.candidates().is_empty() {
                 NoRegion::Fenced
+            } else {
+                NoRegion::Drained
             });
         }
         match &self.service.all_down {
             AllDown::FailOpen => self.fail_open(pool, client),
             AllDown::LastGood => {
-                let best = self.search(pool, client, |c| fenced.last_good.contains(&c.region));
+                let is_good = |c: &Contender| {
+                    c.standing != Standing::Drained && fenced.last_good.contains(&c.region)
+                };
+                let best = self.search(pool, client, is_good);
                 match decision(&best, 0, self.answers, Reason::LastGood) {
                     Some(decision) => Ok(decision),
                     None => self.fail_open(pool, client),
@@ -388,29 +391,45 @@ impl ServiceTable {
         } else {
             self.search(pool, client, |c| c.standing == Standing::Able)
         };
-        match best.passed_over() {
-            None => decision(&best, 0, self.answers, self.reason(client)),
-            Some(reason) if self.spill.is_limited() => self.spill_over(pool, client, reason),
-            Some(reason) => decision(&best, 0, self.answers, reason),
-        }
+        let Some(passed_over) = best.passed_over() else {
+            return decision(&best, 0, self.answers, self.reason(client));
+        };
+        let displaced = if self.spill.is_limited() {
+            self.spill_over(pool, client, passed_over)
+        } else {
+            decision(&best, 0, self.answers, self.reason_past(passed_over, 0, client))
+        };
         // All that could serve come back slowly, and this client is among the first of none.
-        .or_else(|| {
+        let displaced = displaced.or_else(|| {
             let best = self.search(pool, client, |c| c.standing == Standing::Able);
             decision(&best, 0, self.answers, Reason::Failover)
-        })
+        });
+        Some(Decision { is_displaced: true, ..displaced? })
     }
 
     /// Sends a client whose best region cannot serve it where there is room.
     #[cold]
-    fn spill_over(&self, pool: &Pool, client: &Client, reason: Reason) -> Option<Decision> {
+    fn spill_over(&self, pool: &Pool, client: &Client, passed_over: Standing) -> Option<Decision> {
         let admits = |c: &Contender| c.is_able_for(client.key);
         let best = pool.search(&self.yardstick, client.seeker(), SLOTS, admits);
         let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
-        decision(&best, place, self.answers, reason)
+        decision(&best, place, self.answers, self.reason_past(passed_over, place, client))
+    }
+
+    /// Returns why the region at this place is chosen when one of this standing goes before all.
+    fn reason_past(&self, passed_over: Standing, place: usize, client: &Client) -> Reason {
+        match passed_over {
+            // It has been unhealthy, and comes back slowly.
+            Standing::Able | Standing::Unhealthy => Reason::Failover,
+            Standing::Full => Reason::Overflow,
+            // Nothing is wrong: the best that may be chosen is, as long as it has room.
+            Standing::Drained if place == 0 => self.reason(client),
+            Standing::Drained => Reason::Overflow,
+        }
     }
 
     fn fail_open(&self, pool: &Pool, client: &Client) -> Result<Decision, NoRegion> {
-        let best = self.search(pool, client, |_| true);
+        let best = self.search(pool, client, |c| c.standing != Standing::Drained);
         decision(&best, 0, self.answers, Reason::FailOpen).ok_or(NoRegion::Closed)
     }
 
@@ -421,6 +440,7 @@ impl ServiceTable {
             region: fallback.region,
             rtt: angle.map(Rtt::over_angle),
             reason: Reason::Static,
+            is_displaced: false,
             alternatives: Alternatives::NONE,
         })
     }
@@ -494,15 +514,17 @@ impl FencedPool {
         let permitted = |member: &&CompiledMember<'_>| {
             service.geofence.forbids(origin, &member.entry.region.labels).is_none()
         };
-        let (drained, candidates): (Vec<_>, Vec<_>) =
-            members.iter().filter(permitted).partition(|member| member.entry.is_drained());
-        let able = candidates.iter().filter(|member| member.is_able());
-        let able: BTreeSet<_> = able.map(|member| member.candidate.contender.region).collect();
+        // Those that are drained are there to tell whose clients the others have.
+        let candidates = members.iter().filter(permitted).map(|member| member.candidate);
+        let candidates: Vec<Candidate> = candidates.collect();
+        let contenders = candidates.iter().map(|candidate| candidate.contender);
+        let able = contenders.clone().filter(|contender| contender.standing == Standing::Able);
+        let able: BTreeSet<_> = able.map(|contender| contender.region).collect();
         Self {
             is_able: !able.is_empty(),
             last_good: if able.is_empty() { last_good(origin) } else { able },
-            pool: Pool::new(candidates.into_iter().map(|member| member.candidate).collect()),
-            withholds_drained: !drained.is_empty(),
+            has_undrained: contenders.clone().any(|c| c.standing != Standing::Drained),
+            pool: Pool::new(candidates),
             permits_fallback,
         }
     }
@@ -582,6 +604,9 @@ impl RegionEntry {
     }
 
     fn standing(&self) -> Standing {
+        if self.is_drained() {
+            return Standing::Drained;
+        }
         match self.health() {
             Health::Unhealthy => Standing::Unhealthy,
             Health::Healthy | Health::Unknown => match self.used_share() {
@@ -638,14 +663,11 @@ impl<'a> CompiledMember<'a> {
     fn room(&self) -> Room {
         let Contender { region, standing, .. } = self.candidate.contender;
         let nothing = Room { region, displaced: 0.0, spare: Some(0.0) };
-        if self.entry.is_drained() {
-            return nothing;
-        }
         let observed = self.entry.observed;
         let load = observed.and_then(|observed| observed.load).map_or(0.0, Load::units);
         let capacity = self.entry.region.capacity.map(|capacity| f64::from(capacity.units()));
         match standing {
-            Standing::Unhealthy => Room { displaced: load, ..nothing },
+            Standing::Unhealthy | Standing::Drained => Room { displaced: load, ..nothing },
             Standing::Full => {
                 Room { displaced: capacity.map_or(0.0, |most| load - most), ..nothing }
             }
@@ -659,10 +681,6 @@ impl<'a> CompiledMember<'a> {
                 Room { spare: capacity.map(|most| (most - own).max(0.0)), ..nothing }
             }
         }
-    }
-
-    fn is_able(&self) -> bool {
-        !self.entry.is_drained() && self.candidate.contender.standing == Standing::Able
     }
 }
 
@@ -706,7 +724,7 @@ fn decision(best: &Best<'_>, place: usize, answers: usize, reason: Reason) -> Op
             alternatives.push(Alternative { region: other, rtt: rtt(angle) });
         }
     }
-    Some(Decision { region, rtt: rtt(angle), reason, alternatives })
+    Some(Decision { region, rtt: rtt(angle), reason, is_displaced: false, alternatives })
 }
 
 /// Takes members back that were to be removed for health, as far as the budget does not permit it.

@@ -70,7 +70,7 @@ fn read(number: usize, report: &OutcomeReport, fields: &mut Fields) -> Option<Ou
 }
 
 fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
-    let RegionStatus { region, watched, observed, evidence } = status;
+    let RegionStatus { region, watched, observed, load, evidence } = status;
     let entry = table.regions().iter().find(|entry| entry.region.id == region);
     let overridden = entry.and_then(|entry| entry.overridden.as_ref());
     RegionHealth {
@@ -80,9 +80,7 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
         failures: watched.failures,
         share: route::rounded(watched.share.fraction(), 100.0),
         abstains: watched.abstains,
-        load: observed
-            .and_then(|observed| observed.load)
-            .map(|load| route::rounded(load.units(), 100.0)),
+        load: load.map(|load| route::rounded(load.units(), 100.0)),
         since: observed.map(|observed| Time(observed.since)),
         evidence,
         overridden: overridden.map(|wish| wish.action.as_str().to_owned()),

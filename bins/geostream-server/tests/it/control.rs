@@ -28,6 +28,26 @@ impl Operated {
         }
     }
 
+    /// Reports loads, and waits until decisions know of the last one.
+    fn report_loads(&self, loads: &[(&str, f64)]) {
+        let outcome = |(region, load): &(&str, f64)| json!({ "region": region, "load": load });
+        let outcomes = json!({ "outcomes": loads.iter().map(outcome).collect::<Vec<_>>() });
+        let report = Request::new("POST", "/api/v1/outcomes").token(&self.home.token());
+        assert_eq!(self.server.send(&report.json(&outcomes.to_string())).status, 200);
+        let (region, load) = loads.last().unwrap();
+        while self.load_known_of(region) != *load {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns the load of a region that decisions are made by.
+    fn load_known_of(&self, region: &str) -> Value {
+        let answer = self.server.route(r#"{"service": "api", "explain": true}"#).json();
+        let regions = answer["explanation"]["regions"].as_array().unwrap();
+        let found = regions.iter().find(|seen| seen["region"] == region).unwrap();
+        found["observed"]["load"].clone()
+    }
+
     /// Returns who serves a client in Tokyo, and why.
     fn tokyo(&self) -> (String, String) {
         let answer = self.server.route(r#"{"client_ip": "165.100.97.15"}"#).json();
@@ -73,7 +93,7 @@ fn a_drain_moves_clients_until_it_ends() {
     let drain = json!({ "action": "drain", "reason": "power work", "duration_seconds": 3600 });
     assert_eq!(operated.write("PUT", path, 1, Some(drain)).status, 200);
     assert_ne!(operated.tokyo().0, "ap-northeast-1");
-    assert_eq!(operated.tokyo().1, "lowest_latency", "a drained region is no candidate");
+    assert_eq!(operated.tokyo().1, "lowest_latency", "nothing has failed");
     let overrides = operated.get("/api/v1/overrides").json();
     assert_eq!(overrides["overrides"]["ap-northeast-1"]["owner"], "first-admin");
     assert!(overrides["overrides"]["ap-northeast-1"]["expires"].is_string());
@@ -99,12 +119,7 @@ fn a_drain_that_leaves_nobody_needs_force_and_one_that_leaves_little_room_is_war
         "services": { "api": { "members": { "r0": {}, "r1": {} } } },
     });
     assert_eq!(operated.write("PUT", "/api/v1/config", 1, Some(config)).status, 200);
-    let outcomes = json!({ "outcomes": [{ "region": "r0", "load": 60 }] });
-    let report = Request::new("POST", "/api/v1/outcomes").token(&operated.home.token());
-    assert_eq!(operated.server.send(&report.json(&outcomes.to_string())).status, 200);
-    while operated.get("/api/v1/health/regions").json()["regions"][0]["load"] != 60.0 {
-        std::thread::yield_now();
-    }
+    operated.report_loads(&[("r0", 60.0)]);
     let drain = json!({ "action": "drain", "reason": "work" });
     let drained = operated.write("PUT", "/api/v1/overrides/r0", 2, Some(drain.clone())).json();
     assert_eq!(
@@ -121,6 +136,38 @@ fn a_drain_that_leaves_nobody_needs_force_and_one_that_leaves_little_room_is_war
     assert!(refused.json()["detail"].as_str().unwrap().contains("the clients of api"));
     let forced = last(3, json!({ "action": "drain", "reason": "work", "force": true })).json();
     assert_eq!(forced["warnings"], json!(["api: no region is left that can serve its clients"]));
+}
+
+#[test]
+fn a_drained_regions_clients_are_spread_by_what_it_had() {
+    let operated = Operated::new();
+    let region = |east: u32| json!({ "latitude": 0, "longitude": east, "capacity": 100 });
+    let config = json!({
+        "regions": { "r0": region(0), "r1": region(10), "r2": region(20) },
+        "services": { "api": { "members": { "r0": {}, "r1": {}, "r2": {} } } },
+    });
+    assert_eq!(operated.write("PUT", "/api/v1/config", 1, Some(config)).status, 200);
+    operated.report_loads(&[("r2", 0.0), ("r0", 60.0), ("r1", 80.0)]);
+    let drain = json!({ "action": "drain", "reason": "work" });
+    assert_eq!(operated.write("PUT", "/api/v1/overrides/r0", 2, Some(drain)).status, 200);
+    let question = |key: u32| {
+        let home = json!({ "latitude": 1, "longitude": 0 });
+        json!({ "service": "api", "location": home, "key": key.to_string() })
+    };
+    let batch = json!({ "requests": (0..1000).map(question).collect::<Vec<_>>() }).to_string();
+    let batch = Request::new("POST", "/api/v1/route/batch").json(&batch);
+    let answers = operated.server.send(&batch).json();
+    let count = |region: &str, reason: &str| {
+        let answers = answers["answers"].as_array().unwrap().iter();
+        answers.filter(|answer| answer["region"] == region && answer["reason"] == reason).count()
+    };
+    let (next, last) = (count("r1", "lowest_latency"), count("r2", "overflow"));
+    assert!((250..350).contains(&next) && next + last == 1000, "{next} and {last}");
+    // Its clients leave, and are still to be placed.
+    operated.report_loads(&[("r0", 0.0), ("r2", 10.0)]);
+    assert_eq!(operated.load_known_of("r0"), 60.0);
+    let health = operated.get("/api/v1/health/regions").json();
+    assert_eq!(health["regions"][0]["load"], 0.0, "and whoever drains it sees them leave");
 }
 
 #[test]

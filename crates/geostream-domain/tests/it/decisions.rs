@@ -29,7 +29,8 @@ proptest! {
             let mut answered = vec![decision.region];
             answered.extend(decision.alternatives.iter().map(|a| a.region));
             prop_assert_eq!(answered, expected);
-            let over_better = explained.regions[0].fate;
+            let mut undrained = explained.regions.iter().filter(|r| r.fate != Fate::Drained);
+            let over_better = undrained.next().unwrap().fate;
             let expected = if decision.reason == Reason::Failover {
                 Fate::Unhealthy
             } else if decision.reason == Reason::Overflow {

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use geostream_domain::{
     Capacity, Change, Client, Config, Fate, GeoPoint, Health, Load, Observation, Observations,
-    Reason, Region, RegionId, RemovalBudget, RoutingTable, Service, Share, Timestamp,
+    Override, OverrideAction, Reason, Region, RegionId, RemovalBudget, RoutingTable, Service,
+    Share, Timestamp,
 };
+
+use crate::world::line;
 
 /// Regions in a row from west to east, each 10 degrees from the next, with what is seen of them.
 struct Row {
     capacity: Option<u32>,
     budget: u8,
+    /// The place of a region that an operator has drained.
+    drained: Option<usize>,
     seen: Vec<Observation>,
 }
 
 impl Row {
     fn of(seen: Vec<Observation>) -> Self {
-        Self { capacity: None, budget: 50, seen }
+        Self { capacity: None, budget: 50, drained: None, seen }
     }
 
     fn table(&self) -> RoutingTable {
@@ -34,6 +39,11 @@ impl Row {
         let mut service = Service::new("api".parse().unwrap(), (0..self.seen.len()).map(id));
         service.removal_budget = RemovalBudget::from_percent(self.budget).unwrap();
         changes.push(Change::PutService(Arc::new(service)));
+        changes.extend(self.drained.map(|number| {
+            let (region, action) = (id(number), OverrideAction::Drain);
+            let (owner, reason, since) = (line("ops"), line("test"), Timestamp::EPOCH);
+            Change::SetOverride(Override { region, action, owner, reason, since, expires: None })
+        }));
         let config = Config::default().after(changes).unwrap();
         RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None)
     }
@@ -145,6 +155,58 @@ fn the_clients_of_a_dead_region_go_down_their_own_order() {
 }
 
 #[test]
+fn the_clients_of_a_drained_region_go_where_there_is_room_as_well() {
+    let row = Row {
+        capacity: Some(90),
+        drained: Some(0),
+        ..Row::of(vec![
+            seen(Health::Healthy, 60.0, 0),
+            seen(Health::Healthy, 70.0, 0),
+            seen(Health::Healthy, 30.0, 0),
+        ])
+    };
+    let counts = row.clients_of(0);
+    let share = |region: &str, reason: Reason| {
+        let clients = counts.get(&(region.to_owned(), reason)).copied();
+        f64::from(clients.unwrap_or_default()) / 30_000.0
+    };
+    let (next, last) = (share("r1", Reason::LowestLatency), share("r2", Reason::Overflow));
+    assert!((next - 0.3).abs() < 0.01, "20 of 60, with headroom: {counts:?}");
+    assert!((next + last - 1.0).abs() < 1e-9, "nothing has failed: {counts:?}");
+    let others = row.clients_of(1);
+    assert_eq!(others.keys().collect::<Vec<_>>(), [&("r1".to_owned(), Reason::LowestLatency)]);
+}
+
+#[test]
+fn whoever_is_past_a_drained_region_and_a_dead_one_is_there_for_the_dead_one() {
+    let row = Row { drained: Some(0), ..Row::of(vec![well(), dead(1), well(), well()]) };
+    assert_eq!(
+        row.clients_of(0).into_keys().collect::<Vec<_>>(),
+        [("r2".into(), Reason::Failover)]
+    );
+    let row = Row { drained: Some(1), ..Row::of(vec![dead(1), well(), well(), well()]) };
+    assert_eq!(
+        row.clients_of(0).into_keys().collect::<Vec<_>>(),
+        [("r2".into(), Reason::Failover)]
+    );
+    let own = row.clients_of(1).into_keys().next().unwrap();
+    assert_eq!(own, ("r2".into(), Reason::LowestLatency), "the dead one is not theirs");
+}
+
+#[test]
+fn only_who_is_sent_where_he_would_go_anyway_is_a_regions_own_client() {
+    let is_displaced = |row: &Row, place: usize| {
+        let longitude = f64::from(u32::try_from(place).unwrap()) * 10.0;
+        let client = Client::at(GeoPoint::new(1.0, longitude).unwrap());
+        row.table().service("api").unwrap().route(&client).unwrap().is_displaced
+    };
+    let drained = Row { drained: Some(0), ..Row::of(vec![well(), well()]) };
+    assert!(is_displaced(&drained, 0) && !is_displaced(&drained, 1));
+    let dead = Row::of(vec![dead(1), well()]);
+    assert!(is_displaced(&dead, 0) && !is_displaced(&dead, 1));
+}
+
+#[test]
 fn what_is_too_much_for_all_is_spread_over_all() {
     let row = Row {
         capacity: Some(100),
@@ -193,6 +255,10 @@ fn an_explanation_tells_who_was_spared() {
     let explanation = table.explain(service, &spilled.unwrap());
     let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
     assert_eq!(fates, [Fate::Unhealthy, Fate::Spilled, Fate::Chosen]);
+    let drained = Row { drained: Some(0), ..row }.table();
+    let explanation = drained.explain(drained.service("api").unwrap(), &spilled.unwrap());
+    let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
+    assert_eq!(fates, [Fate::Drained, Fate::Spilled, Fate::Chosen]);
 }
 
 #[test]

@@ -123,13 +123,13 @@ fn place() -> impl Strategy<Value = Place> {
             region.capacity = capacity.and_then(|c| Capacity::new(c).ok());
             let labels = residency.map(|r| ("residency".parse().unwrap(), r.parse().unwrap()));
             region.labels = Labels::new(labels.into_iter().collect()).unwrap();
-            // Full, but no more than that, and dead without a load: nothing is displaced, which
-            // would move clients between regions that are well.
+            // Full, but no more than that, and dead or drained without a load: nothing is displaced,
+            // which would move clients between regions that are well.
             let most = capacity.unwrap_or(u32::MAX);
             let observation = seen.map(|(health, load)| Observation {
                 load: load
                     .filter(|_| health != Health::Unhealthy)
-                    .filter(|_| overridden != Some(OverrideAction::Down))
+                    .filter(|_| matches!(overridden, None | Some(OverrideAction::Up)))
                     .and_then(|units| Load::new(f64::from(units.min(most))).ok()),
                 ..Observation::of(health, Timestamp::EPOCH)
             });
