@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geostream_api::{HealthEvent, Time};
 use geostream_domain::{HealthChange, Revision};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use geostream_ports::{Clock, Commit, ConfigStore, GeoLocator, TokenStore};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
@@ -84,6 +84,9 @@ impl Body for Content {
 /// The events that wait for a listener before it holds up its own.
 const WAITING: usize = 16;
 
+/// The commits that are told of at once.
+const PAGE: u8 = 16;
+
 /// How often it is looked whether the server is about to stop.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -93,10 +96,24 @@ const SLOW: Duration = Duration::from_secs(10);
 /// How many ticks a stream stays silent: a comment then tells both sides that the other is there.
 const SILENT_TICKS: u32 = 15;
 
-/// A listener has missed this many events, since it was too slow.
+/// A listener has missed this many events: it was too slow, or commits are no longer kept.
 #[derive(Serialize)]
 struct Missed {
     events: u64,
+}
+
+/// Whoever is told.
+struct Listener {
+    sender: mpsc::Sender<Bytes>,
+    silent_ticks: u32,
+}
+
+impl Listener {
+    /// Tells it something, or says that it does not listen: who does not read for so long is gone.
+    async fn hear(&mut self, events: Bytes) -> Option<()> {
+        self.silent_ticks = 0;
+        timeout(SLOW, self.sender.send(events)).await.ok()?.ok()
+    }
 }
 
 impl<S, G, C> Api<S, G, C>
@@ -124,53 +141,74 @@ where
     }
 
     /// Tells one listener what happens, until it goes away or the server stops.
-    async fn tell(&self, listener: mpsc::Sender<Bytes>) -> Option<()> {
+    async fn tell(&self, sender: mpsc::Sender<Bytes>) -> Option<()> {
         let mut health = self.parts.health.events();
         let mut configured = self.parts.configuration.watch();
         let mut tick = interval(TICK);
-        let mut silent = SILENT_TICKS;
+        let mut listener = Listener { sender, silent_ticks: SILENT_TICKS };
         let mut told = self.parts.configuration.current().revision;
         loop {
-            let event = tokio::select! {
-                change = health.recv() => match change {
-                    Ok(event) => frame("health", &describe(&event)),
-                    Err(RecvError::Lagged(events)) => frame("missed", &Missed { events }),
-                    Err(RecvError::Closed) => return None,
-                },
+            tokio::select! {
+                change = health.recv() => {
+                    let event = match change {
+                        Ok(event) => frame("health", &describe(&event)),
+                        Err(RecvError::Lagged(events)) => frame("missed", &Missed { events }),
+                        Err(RecvError::Closed) => return None,
+                    };
+                    listener.hear(event).await?;
+                }
                 changed = configured.changed() => {
                     changed.ok()?;
-                    self.commits_since(&mut told).await
+                    self.tell_commits(&mut told, &mut listener).await?;
                 }
                 _ = tick.tick() => {
-                    if (self.parts.stopping)() || listener.is_closed() {
+                    if (self.parts.stopping)() || listener.sender.is_closed() {
                         return None;
                     }
-                    silent += 1;
-                    if silent < SILENT_TICKS {
-                        continue;
+                    // The store may not have been able to say when they came.
+                    self.tell_commits(&mut told, &mut listener).await?;
+                    listener.silent_ticks += 1;
+                    if listener.silent_ticks >= SILENT_TICKS {
+                        listener.hear(Bytes::from_static(b":\n\n")).await?;
                     }
-                    Bytes::from_static(b":\n\n")
                 }
-            };
-            if event.is_empty() {
-                continue;
             }
-            silent = 0;
-            // Who does not read for so long is not listening.
-            timeout(SLOW, listener.send(event)).await.ok()?.ok()?;
         }
     }
 
-    /// Writes an event for each commit after the revision that was last told of.
-    async fn commits_since(&self, told: &mut Revision) -> Bytes {
-        let latest = self.parts.configuration.history(None, WAITING).await.unwrap_or_default();
-        let mut events = Vec::new();
-        for commit in latest.iter().rev().filter(|commit| commit.revision > *told) {
-            events.extend_from_slice(&frame("config", &config::history_entry(commit)));
+    /// Tells of each commit since the one that was last told of.
+    async fn tell_commits(&self, told: &mut Revision, listener: &mut Listener) -> Option<()> {
+        loop {
+            let latest = self.parts.configuration.current().revision;
+            if latest <= *told {
+                // A store that has lost revisions goes on from where it is.
+                *told = latest;
+                return Some(());
+            }
+            let last = latest.min(Revision::new(told.get() + u64::from(PAGE)));
+            let below = Some(last.next());
+            let commits = self.parts.configuration.history(below, PAGE.into()).await;
+            let Ok(commits) = commits else { return Some(()) };
+            listener.hear(commits_between(*told, last, &commits)).await?;
+            *told = last;
         }
-        *told = latest.first().map_or(*told, |commit| commit.revision);
-        events.into()
     }
+}
+
+/// Writes an event for each commit after one revision up to another, and one for those that are no
+/// longer kept; they come newest first.
+fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes {
+    let new: Vec<_> = commits.iter().rev().filter(|commit| commit.revision > told).collect();
+    let kept = u64::try_from(new.len()).unwrap_or_default();
+    let missed = (last.get() - told.get()).saturating_sub(kept);
+    let mut events = Vec::new();
+    if missed > 0 {
+        events.extend_from_slice(&frame("missed", &Missed { events: missed }));
+    }
+    for commit in new {
+        events.extend_from_slice(&frame("config", &config::history_entry(commit)));
+    }
+    events.into()
 }
 
 fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {
@@ -188,4 +226,41 @@ fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {
 fn frame(name: &str, data: &impl Serialize) -> Bytes {
     let data = serde_json::to_string(data).unwrap_or_default();
     format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use geostream_domain::Timestamp;
+
+    /// Returns what is told of the revisions after one up to another, of which these are kept.
+    fn told(after: u64, last: u64, kept: std::ops::RangeInclusive<u64>) -> String {
+        let commit = |revision| Commit {
+            revision: Revision::new(revision),
+            changes: Vec::new(),
+            author: "ci".parse().unwrap(),
+            reason: "test".parse().unwrap(),
+            at: Timestamp::EPOCH,
+        };
+        let commits: Vec<_> = kept.rev().map(commit).collect();
+        let events = commits_between(Revision::new(after), Revision::new(last), &commits);
+        let events = String::from_utf8(events.to_vec()).unwrap();
+        let told = events.split_terminator("\n\n").map(|event| {
+            let (name, data) = event.split_once("\ndata: ").unwrap();
+            let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            let number = data.get("revision").or_else(|| data.get("events")).unwrap();
+            format!("{} {number}", name.strip_prefix("event: ").unwrap())
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn every_commit_is_told_of_or_said_to_be_missed() {
+        assert_eq!(told(4, 6, 5..=6), "config 5, config 6");
+        assert_eq!(told(4, 6, 1..=6), "config 5, config 6");
+        assert_eq!(told(4, 8, 7..=8), "missed 2, config 7, config 8");
+        #[expect(clippy::reversed_empty_ranges, reason = "none is kept")]
+        let none = 1..=0;
+        assert_eq!(told(4, 20, none), "missed 16");
+    }
 }

@@ -177,6 +177,15 @@ fn what_happens_is_told_as_it_happens() {
     assert_eq!(scene.server.send(&drain).status, 200);
     let commit = next("config");
     assert_eq!((&commit["revision"], &commit["author"]), (&3.into(), &"first-admin".into()));
+    // A burst of writes is told of one by one.
+    for revision in 3..43 {
+        let wish = json!({ "action": "drain", "reason": revision.to_string() }).to_string();
+        let drain = Request::new("PUT", "/api/v1/overrides/r2").token(token).revision(revision);
+        assert_eq!(scene.server.send(&drain.json(&wish)).status, 200);
+    }
+    for revision in 4..44 {
+        assert_eq!(next("config")["revision"], revision);
+    }
     scene.regions[0].set(BROKEN);
     let change = next("health");
     assert_eq!((&change["region"], &change["to"]), (&"r0".into(), &"unhealthy".into()));
