@@ -37,8 +37,9 @@ struct Sources {
 pub(crate) struct Published {
     pub(crate) table: RoutingTable,
     pub(crate) store: StoreState,
-    /// Differs from every other table's.
-    pub(crate) number: u64,
+    /// The same as that of the table before, if the regions and services have the same names: their
+    /// indexes then mean the same.
+    pub(crate) naming: u64,
     /// By the regions' index.
     pub(crate) tallies: Box<[Arc<Tally>]>,
 }
@@ -167,13 +168,20 @@ impl Sources {
     fn compile(&self, now: Timestamp, previous: Option<&Published>) -> Published {
         let before = previous.map(|published| &published.table);
         let table = RoutingTable::compile(self.snapshot.clone(), &self.observations, now, before);
+        let renamed = |published: &Published| u64::from(!names_alike(&published.table, &table));
         Published {
+            naming: previous.map_or(0, |published| published.naming + renamed(published)),
             tallies: tallies(&table, previous),
             table,
             store: self.store.clone(),
-            number: previous.map_or(0, |published| published.number + 1),
         }
     }
+}
+
+fn names_alike(one: &RoutingTable, other: &RoutingTable) -> bool {
+    let (one, other) = (one.config(), other.config());
+    one.regions().keys().eq(other.regions().keys())
+        && one.services().keys().eq(other.services().keys())
 }
 
 /// Goes on counting where the previous table's regions are.

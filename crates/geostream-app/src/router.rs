@@ -246,16 +246,17 @@ impl Claim {
 
 /// Counts a decision.
 ///
-/// A counter is looked up by its names once per table, thread and combination, and then kept: a
-/// look-up allocates, and takes ten times as long as a decision.
+/// A counter is looked up by its names once per thread and combination, and kept as long as the
+/// regions and services have these names: a look-up allocates, and takes ten times as long as a
+/// decision.
 fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
     published.tallies[decision.region.get()].count(!decision.is_displaced);
     thread_local! {
         static COUNTERS: RefCell<Counters> = RefCell::default();
     }
     COUNTERS.with_borrow_mut(|counters| {
-        if counters.table != published.number {
-            counters.table = published.number;
+        if counters.naming != published.naming {
+            counters.naming = published.naming;
             counters.by_decision.clear();
         }
         let key = (service.index(), decision.region.get(), decision.reason as u8);
@@ -271,9 +272,9 @@ fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
     });
 }
 
-/// The counters of one table on one thread.
+/// The counters of one naming on one thread.
 #[derive(Default)]
 struct Counters {
-    table: u64,
+    naming: u64,
     by_decision: HashMap<(usize, usize, u8), Counter>,
 }

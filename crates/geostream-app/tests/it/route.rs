@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use geostream_app::{Claim, LocationSource, Publisher, RouteError, RouteQuery, Router, StoreState};
-use geostream_domain::{Change, Flag, Reason, Revision, Setting, Snapshot};
+use geostream_domain::{
+    Change, Flag, Health, Load, Observation, Observations, Reason, Revision, Setting, Snapshot,
+    Timestamp,
+};
 
-use crate::world::{Berlin, SetClock, config, point};
+use crate::world::{Berlin, SetClock, config, point, region as region_of};
 
 fn router(changes: impl IntoIterator<Item = Change>) -> Router<Berlin> {
     let publisher = Publisher::new(SetClock::default());
@@ -64,6 +67,36 @@ fn what_cannot_be_answered_is_said() {
     let claim = Some(Claim { point: point(0.0, 0.0), country: None });
     let claimed = RouteQuery { service: Some("api"), claim, ..<_>::default() };
     assert_eq!(router.view().route(&claimed).unwrap_err(), RouteError::ClaimRefused);
+}
+
+#[test]
+fn a_table_for_another_load_costs_no_look_up_of_counters() {
+    let publisher = Publisher::new(SetClock::default());
+    let publish = |revision, changes: Vec<Change>| {
+        let config = Arc::new(config().after(changes).unwrap());
+        let snapshot = Snapshot { revision: Revision::new(revision), config };
+        publisher.publish(snapshot, StoreState::Current);
+    };
+    publish(1, Vec::new());
+    let router = Router::new(&publisher, Arc::new(Berlin));
+    let claim = Some(Claim { point: point(50.0, 8.0), country: None });
+    let query = RouteQuery { claim, ..RouteQuery::default() };
+    let allocations = || {
+        let decide = || assert!(router.view().route(&query).is_ok());
+        allocation_counter::measure(decide).count_total
+    };
+    assert!(allocations() > 0, "the counters are looked up");
+    for units in [10.0, 20.0] {
+        let load = Load::new(units).ok();
+        let seen = Observation { load, ..Observation::of(Health::Healthy, Timestamp::EPOCH) };
+        let mut observed = Observations::default();
+        observed.note("eu".parse().unwrap(), seen);
+        publisher.observe(observed);
+        assert_eq!(router.view().table().regions()[0].observed, Some(seen));
+        assert_eq!(allocations(), 0, "at a load of {units}");
+    }
+    publish(2, vec![region_of("ap", 35.7, 139.7)]);
+    assert!(allocations() > 0, "other names have other counters");
 }
 
 #[test]
