@@ -28,15 +28,27 @@ impl Leaf {
         Self { xs: axis(0), ys: axis(1), zs: axis(2) }
     }
 
-    /// Returns the angle between the client and each candidate.
-    pub(crate) fn angles(&self, client: Direction) -> [f32; LEAF] {
+    /// Returns the angle between the client and each of the leaf's candidates.
+    pub(crate) fn angles(&self, client: Direction, held: usize) -> [f32; LEAF] {
         let mut angles = [0.0; LEAF];
-        for (at, slot) in angles.iter_mut().enumerate() {
-            let place = [self.xs[at], self.ys[at], self.zs[at]];
-            *slot = angle(Direction::chord_squared(place, client.0));
+        for block in blocks(held) {
+            for at in block {
+                let place = [self.xs[at], self.ys[at], self.zs[at]];
+                angles[at] = angle(Direction::chord_squared(place, client.0));
+            }
         }
         angles
     }
+}
+
+/// Returns the places of so many candidates, a few at a time, which vectorises; the last few go
+/// beyond the last candidate.
+fn blocks(held: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    const BLOCK: usize = 8;
+    (0..LEAF)
+        .step_by(BLOCK)
+        .take_while(move |&first| first < held)
+        .map(|first| first..first + BLOCK)
 }
 
 /// Makes a column of what each candidate brings.
@@ -49,17 +61,21 @@ pub(crate) fn contenders(held: &[Candidate]) -> [Contender; LEAF] {
     std::array::from_fn(|at| held.get(at).unwrap_or(&held[0]).contender)
 }
 
-/// Returns the terms of each candidate.
+/// Returns the terms of each of the leaf's candidates, and the worst behind the last.
 pub(crate) fn terms(
     yardstick: &Yardstick,
     angles: &[f32; LEAF],
     biases_km: &Column,
     fixed: &Column,
+    held: usize,
 ) -> Column {
     let mut terms = [exact::WORST; LEAF];
-    for (at, slot) in terms.iter_mut().enumerate() {
-        *slot = yardstick.terms(f64::from(angles[at]), biases_km[at], fixed[at]);
+    for block in blocks(held) {
+        for at in block {
+            terms[at] = yardstick.terms(f64::from(angles[at]), biases_km[at], fixed[at]);
+        }
     }
+    terms[held..].fill(exact::WORST);
     terms
 }
 

@@ -189,15 +189,14 @@ impl Pool {
     ) {
         let held = LEAF.min(self.candidates.len() - leaf * LEAF);
         let fixed = self.terms.get(leaf).unwrap_or(&ZEROS);
-        let (angles, mut terms) = match seeker.direction {
+        let (angles, terms) = match seeker.direction {
             Some(client) => {
-                let angles = self.leaves[leaf].angles(client);
+                let angles = self.leaves[leaf].angles(client, held);
                 let biases_km = self.biases_km.get(leaf).unwrap_or(&ZEROS);
-                (angles, leaf::terms(yardstick, &angles, biases_km, fixed))
+                (angles, leaf::terms(yardstick, &angles, biases_km, fixed, held))
             }
             None => ([f32::NAN; LEAF], self.terms_without_location(leaf, fixed)),
         };
-        terms[held..].fill(exact::WORST);
         let contenders = &self.contenders[leaf];
         let enough =
             if best.is_full() {
