@@ -186,10 +186,10 @@ fn names_alike(one: &RoutingTable, other: &RoutingTable) -> bool {
 
 /// Goes on counting where the previous table's regions are.
 fn tallies(table: &RoutingTable, previous: Option<&Published>) -> Box<[Arc<Tally>]> {
-    let before = previous.map_or(&[][..], |published| published.table.regions());
     let tally = |entry: &RegionEntry| {
-        let place = before.binary_search_by(|old| old.region.id.cmp(&entry.region.id)).ok()?;
-        Some(Arc::clone(&previous?.tallies[place]))
+        let before = previous?;
+        let index = before.table.index_of(&entry.region.id)?;
+        Some(Arc::clone(&before.tallies[index.get()]))
     };
     table.regions().iter().map(|entry| tally(entry).unwrap_or_default()).collect()
 }

@@ -12,7 +12,7 @@ use crate::geo::Direction;
 use crate::hash::stable_hash;
 use crate::latency::Rtt;
 use crate::location::Origin;
-use crate::name::ServiceId;
+use crate::name::{RegionId, ServiceId};
 use crate::observation::{Health, Load, Observation, Observations, Share};
 use crate::operator::{Override, OverrideAction};
 use crate::pool::{Candidate, Contender, Pool, Seeker, Standing};
@@ -168,6 +168,18 @@ impl RoutingTable {
         &self.regions
     }
 
+    /// Returns what is known of a region, by its id.
+    #[must_use]
+    pub fn entry(&self, id: &RegionId) -> Option<&RegionEntry> {
+        self.index_of(id).map(|index| &self.regions[index.get()])
+    }
+
+    /// Returns a region's place in this table, by its id.
+    #[must_use]
+    pub fn index_of(&self, id: &RegionId) -> Option<RegionIndex> {
+        index_among(&self.regions, id)
+    }
+
     /// Returns the region of a decision that this table made.
     ///
     /// # Panics
@@ -265,12 +277,8 @@ impl RoutingTable {
         regions: &[RegionEntry],
     ) -> BTreeSet<RegionIndex> {
         let Some(before) = self.services.get(&service.id) else { return BTreeSet::new() };
-        let place = |&index: &RegionIndex| {
-            let id = &self.region(index).id;
-            regions.binary_search_by(|entry| entry.region.id.cmp(id)).ok()
-        };
         let last_good = before.pool_of(origin).last_good.iter();
-        last_good.filter_map(place).map(RegionIndex::new).collect()
+        last_good.filter_map(|&index| index_among(regions, &self.region(index).id)).collect()
     }
 }
 
@@ -282,18 +290,18 @@ impl ServiceTable {
         regions: &[RegionEntry],
         last_good: impl Fn(Origin) -> BTreeSet<RegionIndex>,
     ) -> Self {
-        let place_of = |id: &crate::RegionId| {
-            let found = regions.binary_search_by(|entry| entry.region.id.cmp(id));
+        let index_of = |id| {
+            let found = index_among(regions, id);
             found.expect("a valid configuration has every region that a service names")
         };
         let mut members: Vec<CompiledMember<'_>> = service
             .members
             .iter()
-            .map(|(id, member)| CompiledMember::new(service, member, place_of(id), regions))
+            .map(|(id, member)| CompiledMember::new(service, member, index_of(id), regions))
             .collect();
         let retained = retain_over_budget(service.removal_budget, &mut members);
         let fallback = match &service.all_down {
-            AllDown::Static(id) => Some(RegionIndex::new(place_of(id))),
+            AllDown::Static(id) => Some(index_of(id)),
             AllDown::FailOpen | AllDown::Closed | AllDown::LastGood => None,
         };
         let permits_fallback = |origin| {
@@ -483,6 +491,11 @@ impl ServiceTable {
     }
 }
 
+/// Finds a region among others that are in the order of their ids.
+fn index_among(regions: &[RegionEntry], id: &RegionId) -> Option<RegionIndex> {
+    regions.binary_search_by(|entry| entry.region.id.cmp(id)).ok().map(RegionIndex::new)
+}
+
 /// Returns one client origin for each kind that the geofence tells apart, and the kind of every
 /// origin.
 pub(crate) fn kinds_of_client(service: &Service) -> (Vec<Origin>, Box<[u16]>) {
@@ -624,14 +637,19 @@ struct CompiledMember<'a> {
 }
 
 impl<'a> CompiledMember<'a> {
-    fn new(service: &Service, member: &Member, place: usize, regions: &'a [RegionEntry]) -> Self {
-        let entry = &regions[place];
+    fn new(
+        service: &Service,
+        member: &Member,
+        index: RegionIndex,
+        regions: &'a [RegionEntry],
+    ) -> Self {
+        let entry = &regions[index.get()];
         let id = &entry.region.id;
         let order = &service.policy.without_location;
         let place_in_order = order.iter().position(|listed| listed == id).unwrap_or(order.len());
         let candidate = Candidate {
             contender: Contender {
-                region: RegionIndex::new(place),
+                region: index,
                 standing: entry.standing(),
                 share: entry.share(),
                 weight: member.weight.get(),

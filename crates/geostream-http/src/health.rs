@@ -71,8 +71,7 @@ fn read(number: usize, report: &OutcomeReport, fields: &mut Fields) -> Option<Ou
 
 fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
     let RegionStatus { region, watched, observed, load, evidence } = status;
-    let entry = table.regions().iter().find(|entry| entry.region.id == region);
-    let overridden = entry.and_then(|entry| entry.overridden.as_ref());
+    let overridden = table.entry(&region).and_then(|entry| entry.overridden.as_ref());
     RegionHealth {
         region: region.to_string(),
         health: route::health(watched.health).to_owned(),

@@ -43,6 +43,18 @@ proptest! {
     }
 
     #[test]
+    fn every_region_is_found_by_its_id_and_no_other_is(world in world(40)) {
+        let table = world.table();
+        for (place, entry) in table.regions().iter().enumerate() {
+            let id = &entry.region.id;
+            prop_assert_eq!(table.index_of(id).map(|index| index.get()), Some(place));
+            prop_assert_eq!(&table.entry(id).unwrap().region.id, id);
+            let other = format!("{id}-x").parse().unwrap();
+            prop_assert!(table.entry(&other).is_none());
+        }
+    }
+
+    #[test]
     fn the_answer_does_not_depend_on_the_order_of_regions(
         world in world(40), client in client(), seed in any::<u64>(),
     ) {
