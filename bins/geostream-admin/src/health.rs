@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use geostream_api::{HealthReport, RegionHealth};
+use geostream_api::{HealthHistory, HealthReport, RegionHealth};
 
 use crate::End;
-use crate::client::Client;
+use crate::client::{Client, percent_encoded};
 use crate::output::{Output, clear_screen, or_dash, say, table};
 
 #[derive(Debug, Args)]
@@ -14,9 +14,18 @@ pub(crate) struct Arguments {
     /// Look again every second, until it is interrupted
     #[arg(long)]
     watch: bool,
+    /// Tell how a region's health has changed, or all regions', newest first
+    #[arg(long, value_name = "REGION", conflicts_with = "watch")]
+    history: Option<Option<String>>,
+    /// How many changes to list
+    #[arg(short = 'n', long, default_value_t = 20, requires = "history")]
+    limit: usize,
 }
 
 pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> anyhow::Result<End> {
+    if let Some(region) = &arguments.history {
+        return list_changes(client, output, region.as_deref(), arguments.limit);
+    }
     loop {
         let report: HealthReport = client.get("/api/v1/health/regions")?;
         if arguments.watch && output == Output::Table {
@@ -28,6 +37,31 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         }
         wait();
     }
+}
+
+fn list_changes(
+    client: &Client,
+    output: Output,
+    region: Option<&str>,
+    limit: usize,
+) -> anyhow::Result<End> {
+    let mut path = format!("/api/v1/health/history?limit={limit}");
+    if let Some(region) = region {
+        path.push_str(&format!("&region={}", percent_encoded(region)));
+    }
+    let history: HealthHistory = client.get(&path)?;
+    output.show(&history, || {
+        let rows = history.changes.iter().map(|change| {
+            [
+                change.at.to_string(),
+                change.region.clone(),
+                change.health.clone(),
+                or_dash(change.response_time_ms.map(|ms| format!("{ms:.1} ms"))),
+                change.evidence.clone(),
+            ]
+        });
+        table(["time", "region", "health", "response", "evidence"], rows);
+    })
 }
 
 fn show(report: &HealthReport) {

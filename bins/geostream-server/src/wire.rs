@@ -145,7 +145,7 @@ async fn assemble(
     make_admin_token(&access, config).await?;
 
     let canaries = &config.probe.canaries;
-    let health = RegionHealth::new(Arc::clone(&publisher), clock, canaries, seed()?);
+    let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
     let health = Arc::new(health);
     let prober = HttpProber::new(
         PermittedNetworks::new(config.probe.networks.clone()),
@@ -154,7 +154,7 @@ async fn assemble(
     .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
     tokio::spawn(follower.run());
-    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober, store).run());
+    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober).run());
     tokio::spawn(read_tokens(Arc::clone(&access)));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));

@@ -50,6 +50,30 @@ pub struct RegionHealth {
     pub overridden: Option<String>,
 }
 
+/// How the health of regions has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthHistory {
+    /// The changes, newest first.
+    pub changes: Vec<HealthChange>,
+}
+
+/// A region's health has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthChange {
+    /// The region.
+    pub region: String,
+    /// What its health was from then on: `healthy`, `unhealthy` or `unknown`.
+    pub health: String,
+    /// When.
+    pub at: Time,
+    /// Why.
+    pub evidence: String,
+    /// The failures that spoke against it: probes in a row, or reports within a second.
+    pub errors: u32,
+    /// How long its last good probe took, in milliseconds; null if there was none.
+    pub response_time_ms: Option<f64>,
+}
+
 /// A region's health has changed: the event `health`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthEvent {

@@ -28,8 +28,8 @@ pub use control::{
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{
-    BudgetSpent, HealthEvent, HealthReport, OutcomeKind, OutcomeReport, OutcomesAnswer,
-    OutcomesRequest, RegionHealth,
+    BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
+    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth,
 };
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};

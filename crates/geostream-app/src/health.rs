@@ -9,7 +9,7 @@ use geostream_domain::{
     BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
     ProbeOutcome, RegionId, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
 };
-use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober};
+use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober, Unavailable};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -17,14 +17,15 @@ use tokio::time::sleep_until;
 use crate::load::Loads;
 use crate::publisher::Publisher;
 
-/// What is seen of the regions: it takes reports, and tells how all are.
+/// What is seen of the regions: it takes reports, and tells how all are and were.
 #[derive(Debug)]
-pub struct RegionHealth<C> {
+pub struct RegionHealth<L, C> {
     seen: Mutex<Seen>,
     /// Something was handed in that may have to be acted on.
     handed_in: Notify,
     events: broadcast::Sender<HealthEvent>,
     publisher: Arc<Publisher<C>>,
+    log: Arc<L>,
     clock: C,
 }
 
@@ -81,15 +82,22 @@ const KEPT: usize = 1_024;
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-impl<C: Clock> RegionHealth<C> {
-    /// Knows nothing yet; the canaries tell whether this node has a network, and the seed spreads
-    /// probes over time.
+impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
+    /// Knows nothing yet, and keeps in this log what changes; the canaries tell whether this node
+    /// has a network, and the seed spreads probes over time.
     #[must_use]
-    pub fn new(publisher: Arc<Publisher<C>>, clock: C, canaries: &[SocketAddr], seed: u64) -> Self {
+    pub fn new(
+        publisher: Arc<Publisher<C>>,
+        log: L,
+        clock: C,
+        canaries: &[SocketAddr],
+        seed: u64,
+    ) -> Self {
         let watch = HealthWatch::new(seed).with_canaries(canaries.iter().copied(), clock.now());
         let seen = Seen { watch, ..Seen::default() };
         let (events, _) = broadcast::channel(EVENTS);
-        Self { seen: Mutex::new(seen), handed_in: Notify::new(), events, publisher, clock }
+        let (seen, log) = (Mutex::new(seen), Arc::new(log));
+        Self { seen, handed_in: Notify::new(), events, publisher, log, clock }
     }
 
     /// Takes in reports, and returns those that are of regions which are not there.
@@ -130,6 +138,19 @@ impl<C: Clock> RegionHealth<C> {
             .collect()
     }
 
+    /// Returns how the health of a region, or of all of them, has changed, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub async fn changes(
+        &self,
+        region: Option<RegionId>,
+        limit: usize,
+    ) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.log.changes(region, limit).await
+    }
+
     /// Returns what will change from now on.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<HealthEvent> {
@@ -145,19 +166,17 @@ impl<C: Clock> RegionHealth<C> {
 /// Probes regions and publishes what comes of it.
 #[derive(Debug)]
 pub struct HealthDriver<P, L, C> {
-    health: Arc<RegionHealth<C>>,
+    health: Arc<RegionHealth<L, C>>,
     prober: Arc<P>,
-    log: Arc<L>,
     probes: JoinSet<(Subject, ProbeId, Probed)>,
     next_tick: Instant,
 }
 
 impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
-    /// Drives what this health's regions need, by this prober, and keeps in this log how they are.
-    pub fn new(health: Arc<RegionHealth<C>>, prober: P, log: L) -> Self {
+    /// Drives what this health's regions need, by this prober.
+    pub fn new(health: Arc<RegionHealth<L, C>>, prober: P) -> Self {
         let next_tick = health.clock.now();
-        let (prober, log) = (Arc::new(prober), Arc::new(log));
-        Self { health, prober, log, probes: JoinSet::new(), next_tick }
+        Self { health, prober: Arc::new(prober), probes: JoinSet::new(), next_tick }
     }
 
     /// Goes on for ever, from how the regions were when they were last seen.
@@ -167,7 +186,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         self.configure();
         // A log that hangs is not to hold up whoever watches.
         let (keep, kept) = mpsc::channel(KEPT);
-        tokio::spawn(keep_in(Arc::clone(&self.log), kept));
+        tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
         loop {
             let (next, records) = self.act();
             if !records.is_empty() && keep.try_send(records).is_err() {
@@ -189,7 +208,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
     }
 
     async fn resume(&self) {
-        let records = match self.log.latest().await {
+        let records = match self.health.log.latest().await {
             Ok(records) => records,
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "nothing is known of the regions' health");
@@ -197,7 +216,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             }
         };
         let mut seen = self.health.seen();
-        for HealthRecord { region, health, evidence, at } in records {
+        for HealthRecord { region, health, evidence, at, .. } in records {
             seen.evidence.insert(region.clone(), evidence);
             seen.regions.insert(region, Observation::of(health, at));
         }
@@ -268,20 +287,27 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 seen.show(now);
             }
             for change in changes {
-                let HealthChange { region, from, to, evidence } = &change;
+                let HealthChange { region, from, to, evidence, .. } = &change;
                 tracing::info!(%region, ?from, ?to, %evidence, "health changed");
-                records.push(HealthRecord {
-                    region: region.clone(),
-                    health: *to,
-                    evidence: evidence.to_string(),
-                    at: wall,
-                });
+                records.push(record(&change, wall));
                 // Nobody has to listen.
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
             }
         }
         let due = seen.watch.poll_timeout();
         (due.map_or(self.next_tick, |due| due.min(self.next_tick)), records)
+    }
+}
+
+fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {
+    let HealthChange { region, from: _, to, evidence, response_time } = change;
+    HealthRecord {
+        region: region.clone(),
+        health: *to,
+        evidence: evidence.to_string(),
+        at,
+        response_time: *response_time,
+        errors: evidence.failures(),
     }
 }
 

@@ -29,6 +29,7 @@ pub struct HealthMonitor {
     abstains: bool,
     wants_witness: bool,
     is_known: bool,
+    response_time: Option<Duration>,
     ramp_began: Option<Instant>,
     announced: Health,
     outputs: VecDeque<MonitorOutput>,
@@ -122,6 +123,18 @@ pub enum Evidence {
     Rested,
 }
 
+impl Evidence {
+    /// Returns how many failures it counts, in a row or of reports.
+    #[must_use]
+    pub fn failures(self) -> u32 {
+        match self {
+            Self::ProbesFailed(run, _) => run.into(),
+            Self::ReportsFailed(failed, _) => failed,
+            Self::ProbesWell(_) | Self::ReportsWell | Self::Rested => 0,
+        }
+    }
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -191,6 +204,7 @@ impl HealthMonitor {
             abstains: false,
             wants_witness: false,
             is_known: known == Health::Healthy,
+            response_time: None,
             ramp_began: None,
             announced: Health::Unknown,
             outputs: VecDeque::new(),
@@ -208,6 +222,7 @@ impl HealthMonitor {
         match outcome {
             ProbeOutcome::NotAsked => {}
             ProbeOutcome::Well(took) => {
+                self.response_time = Some(took);
                 self.schedule.usual = self.schedule.usual.mul_f64(0.8) + took.mul_f64(0.2);
                 self.handle_well(now);
             }
@@ -354,6 +369,12 @@ impl HealthMonitor {
     #[must_use]
     pub fn probes(&self) -> &Breaker {
         &self.probes
+    }
+
+    /// Returns how long the last good probe took.
+    #[must_use]
+    pub fn response_time(&self) -> Option<Duration> {
+        self.response_time
     }
 
     /// Tells whether it would be taken for dead, if anybody else were well.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::breaker::BreakerState;
 use crate::canary::Canaries;
@@ -75,6 +75,8 @@ pub struct HealthChange {
     pub to: Health,
     /// Why.
     pub evidence: Evidence,
+    /// How long its last good probe took; `None` if there was none.
+    pub response_time: Option<Duration>,
 }
 
 /// How a region is, as the watch sees it.
@@ -224,21 +226,22 @@ impl HealthWatch {
             let watched = self.watched.get_mut(&region);
             let said = watched.and_then(|watched| {
                 let output = watched.monitor.poll_output()?;
-                Some((output, watched.check.clone()))
+                Some((output, watched))
             });
             match said {
-                Some((MonitorOutput::Probe(id), Some(check))) => {
+                Some((MonitorOutput::Probe(id), Watched { check: Some(check), .. })) => {
                     return Some(WatchOutput::Probe {
                         subject: Subject::Region(region),
-                        check,
+                        check: check.clone(),
                         id,
                     });
                 }
-                Some((MonitorOutput::Changed { from, to, evidence }, _)) => {
-                    let change = HealthChange { region, from, to, evidence };
+                Some((MonitorOutput::Changed { from, to, evidence }, watched)) => {
+                    let response_time = watched.monitor.response_time();
+                    let change = HealthChange { region, from, to, evidence, response_time };
                     return Some(WatchOutput::Changed(change));
                 }
-                Some((MonitorOutput::Probe(_), None)) | None => {
+                Some((MonitorOutput::Probe(_), Watched { check: None, .. })) | None => {
                     self.talking.remove(&region);
                 }
             }

@@ -1,6 +1,7 @@
 //! What is kept, as documents.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
 use geostream_domain::{Change, Config, Health, Revision, Timestamp};
@@ -108,6 +109,10 @@ pub(crate) struct HealthDocument {
     health: HealthName,
     evidence: String,
     at: Time,
+    #[serde(default)]
+    response_time_us: Option<u64>,
+    #[serde(default)]
+    errors: u32,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -125,8 +130,18 @@ impl From<&HealthRecord> for HealthDocument {
             Health::Healthy => HealthName::Healthy,
             Health::Unhealthy => HealthName::Unhealthy,
         };
-        Self { health, evidence: record.evidence.clone(), at: Time(record.at) }
+        Self {
+            health,
+            evidence: record.evidence.clone(),
+            at: Time(record.at),
+            response_time_us: record.response_time.map(micros),
+            errors: record.errors,
+        }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl HealthDocument {
@@ -140,6 +155,8 @@ impl HealthDocument {
             },
             evidence: self.evidence.clone(),
             at: self.at.0,
+            response_time: self.response_time_us.map(Duration::from_micros),
+            errors: self.errors,
         })
     }
 }

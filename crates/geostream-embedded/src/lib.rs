@@ -1,4 +1,4 @@
-//! GeoStream's configuration and tokens in one local file, or in memory for tests.
+//! GeoStream's configuration, tokens and history of health in one local file, or in memory for tests.
 //!
 //! [`EmbeddedStore`] keeps the log of changes in a redb database. One thread owns it: a commit is
 //! an fsync, which no caller's thread should wait for, and a database that has seen an I/O error
@@ -6,6 +6,7 @@
 //! of in a file of its own, for the day on which the database cannot be read.
 
 mod documents;
+mod health;
 mod last_good;
 mod log;
 mod store;

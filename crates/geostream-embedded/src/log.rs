@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geostream_domain::{Config, Revision, Snapshot};
-use geostream_ports::{
-    Commit, HealthRecord, Proposal, ProposeError, TokenId, TokenRecord, Unavailable,
-};
+use geostream_ports::{Commit, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
 use redb::backends::InMemoryBackend;
 use redb::{
     Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
@@ -17,7 +15,8 @@ use redb::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::documents::{CommitDocument, ConfigDocument, HealthDocument, TokenDocument};
+use crate::documents::{CommitDocument, ConfigDocument, TokenDocument};
+use crate::health;
 use crate::last_good::put_in_place;
 
 /// Commits by revision.
@@ -25,8 +24,6 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Whole configurations at some revisions, so that reading one never replays more than a few.
 const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
-/// How each region was when its health last changed.
-const HEALTH: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("health");
 const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
 
 const THIS_FORMAT: u64 = 1;
@@ -96,7 +93,7 @@ pub(crate) enum Place {
 
 /// The log, and what it adds up to.
 pub(crate) struct Log {
-    database: Database,
+    pub(crate) database: Database,
     latest: Snapshot,
 }
 
@@ -126,6 +123,7 @@ impl Log {
         let read = begin_read(&database)?;
         check_format(&read)?;
         let latest = read_latest(&read)?;
+        health::add_missing(&database, &read)?;
         Ok(Self { database, latest })
     }
 
@@ -225,34 +223,6 @@ impl Log {
     }
 }
 
-impl Log {
-    pub(crate) fn health(&self) -> Result<Vec<HealthRecord>, LogError> {
-        let read = begin_read(&self.database)?;
-        let health = read.open_table(HEALTH)?;
-        let mut records = Vec::new();
-        for (number, entry) in (0..).zip(health.iter()?) {
-            let (key, value) = entry?;
-            let document: HealthDocument = parse("health", number, value.value())?;
-            let record = document.to_record(key.value());
-            records.push(record.map_err(|error| damaged("health", number, error))?);
-        }
-        Ok(records)
-    }
-
-    pub(crate) fn put_health(&self, records: &[HealthRecord]) -> Result<(), LogError> {
-        let write = self.database.begin_write()?;
-        {
-            let mut health = write.open_table(HEALTH)?;
-            for record in records {
-                let document = serde_json::to_vec(&HealthDocument::from(record));
-                let document = document.map_err(|error| damaged("document", 0, error))?;
-                health.insert(record.region.as_str(), document.as_slice())?;
-            }
-        }
-        Ok(write.commit()?)
-    }
-}
-
 fn builder() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
@@ -280,7 +250,7 @@ fn prepare(database: &Database) -> Result<(), LogError> {
         write.open_table(LOG)?;
         write.open_table(CHECKPOINTS)?;
         write.open_table(TOKENS)?;
-        write.open_table(HEALTH)?;
+        health::prepare(&write)?;
         write.open_table(FORMAT)?.insert((), THIS_FORMAT)?;
     }
     Ok(write.commit()?)
@@ -294,7 +264,7 @@ fn check_format(read: &ReadTransaction) -> Result<(), LogError> {
     }
 }
 
-fn begin_read(database: &Database) -> Result<ReadTransaction, LogError> {
+pub(crate) fn begin_read(database: &Database) -> Result<ReadTransaction, LogError> {
     Ok(database.begin_read()?)
 }
 
@@ -340,11 +310,15 @@ fn read_commit(key: u64, bytes: &[u8]) -> Result<Commit, LogError> {
     document.to_commit(Revision::new(key)).map_err(|error| damaged("commit", key, error))
 }
 
-fn parse<T: DeserializeOwned>(what: &'static str, key: u64, bytes: &[u8]) -> Result<T, LogError> {
+pub(crate) fn parse<T: DeserializeOwned>(
+    what: &'static str,
+    key: u64,
+    bytes: &[u8],
+) -> Result<T, LogError> {
     serde_json::from_slice(bytes).map_err(|error| damaged(what, key, error))
 }
 
-fn damaged(
+pub(crate) fn damaged(
     what: &'static str,
     key: u64,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use geostream_domain::{Config, Revision, Snapshot};
+use geostream_domain::{Config, RegionId, Revision, Snapshot};
 use geostream_ports::{
     Commit, ConfigStore, HealthLog, HealthRecord, Proposal, ProposeError, TokenId, TokenRecord,
     TokenStore, Unavailable,
@@ -238,10 +238,18 @@ impl TokenStore for EmbeddedStore {
 
 impl HealthLog for EmbeddedStore {
     async fn append(&self, records: Vec<HealthRecord>) -> Result<(), Unavailable> {
-        self.read(move |log| log.put_health(&records)).await
+        self.read(move |log| log.append_health(&records)).await
     }
 
     async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
-        self.read(|log| log.health()).await
+        self.read(|log| log.latest_health()).await
+    }
+
+    async fn changes(
+        &self,
+        region: Option<RegionId>,
+        limit: usize,
+    ) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.read(move |log| log.health_changes(region.as_ref(), limit)).await
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
 use geostream_domain::{ClientKey, Flag, Timestamp};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, Scope, TokenId, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, Scope, TokenId, TokenStore};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -52,7 +52,7 @@ pub struct Parts<S, G, C> {
     /// A place for everybody who listens to events.
     pub listeners: Arc<Semaphore>,
     /// Sees how regions are.
-    pub health: Arc<RegionHealth<C>>,
+    pub health: Arc<RegionHealth<S, C>>,
     /// Says who a token belongs to.
     pub access: Arc<Access<S, C>>,
     /// Tells the time.
@@ -114,7 +114,7 @@ impl Call {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -9,7 +9,7 @@ use geostream_api::{
 };
 use geostream_app::Written;
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, TokenStore};
 use serde::Serialize;
 
 use crate::api::{Api, Call};
@@ -18,13 +18,9 @@ use crate::control::{Intent, RevisionNumber, YEAR};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 
-/// The commits on a page of the history, unless fewer are asked for.
-const PAGE: usize = 50;
-const LARGEST_PAGE: usize = 500;
-
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -56,11 +52,8 @@ where
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
         let mut query = Query::of(&call.uri);
         let below = query.parsed("below")?.map(|RevisionNumber(revision)| revision);
-        let limit = query.parsed("limit")?.unwrap_or(PAGE);
+        let limit = query.page_limit()?;
         query.end()?;
-        if !(1..=LARGEST_PAGE).contains(&limit) {
-            return Err(Failure::field("?limit", format!("1 to {LARGEST_PAGE} are expected")));
-        }
         let commits = self.parts.configuration.history(below, limit).await?;
         let last = commits.last().filter(|_| commits.len() == limit);
         let next_below = last.map(|commit| commit.revision.get()).filter(|&last| last > 1);
@@ -333,6 +326,6 @@ fn read_override(
     Ok(fields.finish(wish)?)
 }
 
-fn no_region(id: &RegionId) -> Failure {
+pub(crate) fn no_region(id: &RegionId) -> Failure {
     Failure::new(Kind::NotFound, format!("there is no region {id}"))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use geostream_api::{NewToken, Time, Token, TokenRequest};
 use geostream_domain::{Line, Revision};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenRecord, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, TokenRecord, TokenStore};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
 
@@ -17,7 +17,7 @@ use crate::routes::Control;
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -31,6 +31,7 @@ where
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
             O::GetStatus => call.no_query().and_then(|()| self.status()),
             O::GetRegionHealth => call.no_query().and_then(|()| self.region_health()),
+            O::ListHealthChanges => self.list_health_changes(&call).await,
             O::StreamEvents => call.no_query().and_then(|()| self.events()),
             O::ReportOutcomes => self.take_outcomes(&call),
             O::LookUpAddress => self.look_up_address(&call),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geostream_api::{HealthEvent, Time};
 use geostream_domain::{HealthChange, Revision};
-use geostream_ports::{Clock, Commit, ConfigStore, GeoLocator, TokenStore};
+use geostream_ports::{Clock, Commit, ConfigStore, GeoLocator, HealthLog, TokenStore};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
@@ -118,7 +118,7 @@ impl Listener {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -212,7 +212,7 @@ fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes 
 }
 
 fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {
-    let HealthChange { region, from, to, evidence } = &event.change;
+    let HealthChange { region, from, to, evidence, .. } = &event.change;
     HealthEvent {
         region: region.to_string(),
         from: route::health(*from).to_owned(),

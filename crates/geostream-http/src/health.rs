@@ -1,16 +1,18 @@
 //! How regions are, and what is reported of them.
 
 use geostream_api::{
-    BudgetSpent, Fields, HealthReport, OutcomeKind, OutcomeReport, OutcomesAnswer, OutcomesRequest,
-    RegionHealth, Time,
+    BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, OutcomeKind, OutcomeReport,
+    OutcomesAnswer, OutcomesRequest, RegionHealth, Time,
 };
 use geostream_app::{Outcome, RegionStatus};
 use geostream_domain::{BreakerState, Load, RegionId, RoutingTable, ServiceTable};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, HealthRecord, TokenStore};
 
 use crate::api::{Api, Call};
 use crate::body;
+use crate::config;
 use crate::problem::{Answer, Failure};
+use crate::query::Query;
 use crate::route;
 
 /// The most outcomes in a report.
@@ -18,7 +20,7 @@ const OUTCOMES: usize = 1_000;
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -30,6 +32,21 @@ where
             regions: regions.into_iter().map(|status| describe(table, status)).collect(),
             budget_spent: table.services().filter_map(|service| spent(table, service)).collect(),
         })
+    }
+
+    pub(crate) async fn list_health_changes(&self, call: &Call) -> Result<Answer, Failure> {
+        let mut query = Query::of(&call.uri);
+        let region: Option<RegionId> = query.parsed("region")?;
+        let limit = query.page_limit()?;
+        query.end()?;
+        let changes = self.parts.health.changes(region.clone(), limit).await?;
+        if changes.is_empty()
+            && let Some(region) = region
+            && self.router.view().table().entry(&region).is_none()
+        {
+            return Err(config::no_region(&region));
+        }
+        body::json(&HealthHistory { changes: changes.iter().map(describe_change).collect() })
     }
 
     pub(crate) fn take_outcomes(&self, call: &Call) -> Result<Answer, Failure> {
@@ -83,6 +100,18 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
         since: observed.map(|observed| Time(observed.since)),
         evidence,
         overridden: overridden.map(|wish| wish.action.as_str().to_owned()),
+    }
+}
+
+fn describe_change(record: &HealthRecord) -> HealthChange {
+    let HealthRecord { region, health, evidence, at, response_time, errors } = record;
+    HealthChange {
+        region: region.to_string(),
+        health: route::health(*health).to_owned(),
+        at: Time(*at),
+        evidence: evidence.clone(),
+        errors: *errors,
+        response_time_ms: response_time.map(|took| route::rounded(took.as_secs_f64() * 1e3, 1e3)),
     }
 }
 

@@ -6,6 +6,10 @@ use std::str::FromStr;
 
 use geostream_api::FieldErrors;
 
+/// The entries on a page of a history, unless others are asked for.
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 500;
+
 /// The parameters of a query string, taken out one by one.
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
@@ -38,6 +42,16 @@ impl<'a> Query<'a> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let value = text.parse().map_err(|error| FieldErrors::one(format!("?{name}"), error))?;
         Ok(Some(value))
+    }
+
+    /// Takes out how many entries of a history are wanted.
+    pub(crate) fn page_limit(&mut self) -> Result<usize, FieldErrors> {
+        let limit = self.parsed("limit")?.unwrap_or(PAGE);
+        if (1..=LARGEST_PAGE).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(FieldErrors::one("?limit", format!("1 to {LARGEST_PAGE} are expected")))
+        }
     }
 
     /// Ends the reading: what is left is unknown.

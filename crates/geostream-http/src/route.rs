@@ -12,7 +12,7 @@ use geostream_domain::{
     Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
     Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
-use geostream_ports::{Clock, ConfigStore, GeoLocator, Network, TokenStore};
+use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, Network, TokenStore};
 use http::header::HeaderValue;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -127,7 +127,7 @@ fn read_claim(claim: &LocationClaim, fields: &mut Fields) -> Option<Claim> {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore,
+    S: ConfigStore + TokenStore + HealthLog,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -54,6 +54,8 @@ pub enum Control {
     GetStatus,
     /// Tells how every region is.
     GetRegionHealth,
+    /// Tells how the regions' health has changed.
+    ListHealthChanges,
     /// Tells what happens, as it happens.
     StreamEvents,
     /// Takes in what came of using regions.
@@ -132,6 +134,7 @@ impl Control {
             Self::GetOpenapi => "getOpenapi",
             Self::GetStatus => "getStatus",
             Self::GetRegionHealth => "getRegionHealth",
+            Self::ListHealthChanges => "listHealthChanges",
             Self::StreamEvents => "streamEvents",
             Self::ReportOutcomes => "reportOutcomes",
             Self::LookUpAddress => "lookUpAddress",
@@ -190,6 +193,7 @@ pub static ROUTES: &[Route] = {
         route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
         route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
         route(GET, "/api/v1/health/regions", Do(C::GetRegionHealth), Some(Viewer), NONE),
+        route(GET, "/api/v1/health/history", Do(C::ListHealthChanges), Some(Viewer), NONE),
         route(GET, "/api/v1/events", Do(C::StreamEvents), Some(Viewer), NONE),
         route(POST, "/api/v1/outcomes", Do(C::ReportOutcomes), Some(Reporter), BATCH),
         route(GET, "/api/v1/geoip/{address}", Do(C::LookUpAddress), Some(Viewer), NONE),

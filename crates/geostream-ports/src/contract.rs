@@ -3,14 +3,15 @@
 //! Each takes a way to make a new, empty adapter and panics where a promise of the port is broken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain::{
     Change, ConfigError, GeoPoint, Health, Region, Revision, Service, Setting, Timestamp,
 };
 
 use crate::{
-    ConfigStore, HealthLog, HealthRecord, LastGood, Proposal, ProposeError, SavedTable, Scope,
-    TokenId, TokenRecord, TokenStore,
+    CHANGES_PER_REGION, ConfigStore, HealthLog, HealthRecord, LastGood, Proposal, ProposeError,
+    SavedTable, Scope, TokenId, TokenRecord, TokenStore,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -34,20 +35,69 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
 /// # Panics
 ///
 /// Where the log breaks one.
-pub async fn health_log<L: HealthLog>(log: L) {
-    let record = |region: &str, health, at| HealthRecord {
+pub async fn health_log<L: HealthLog>(new: impl AsyncFn() -> L) {
+    the_last_change_of_each_region_is_kept(&new().await).await;
+    changes_are_kept_newest_first(&new().await).await;
+    a_restless_region_costs_no_other_its_history(&new().await).await;
+}
+
+async fn the_last_change_of_each_region_is_kept(log: &impl HealthLog) {
+    assert_eq!(log.latest().await.expect("a new log is empty"), []);
+    let first = [change("b", Health::Healthy, 1), change("a", Health::Unhealthy, 2)];
+    log.append(first.to_vec()).await.expect("append");
+    let again = [change("b", Health::Unhealthy, 3), change("b", Health::Unknown, 4)];
+    log.append(again.to_vec()).await.expect("append");
+    let latest = log.latest().await.expect("latest");
+    assert_eq!(latest, [first[1].clone(), again[1].clone()], "the last of each, by their ids");
+}
+
+async fn changes_are_kept_newest_first(log: &impl HealthLog) {
+    assert_eq!(log.changes(None, 10).await.expect("a new log is empty"), []);
+    let healths = [Health::Healthy, Health::Unhealthy, Health::Unknown, Health::Healthy];
+    let changes: Vec<_> = (0..)
+        .zip(["a", "b", "a", "ab"])
+        .zip(healths)
+        .map(|((at, region), health)| change(region, health, at))
+        .collect();
+    let (first, second) = changes.split_at(3);
+    log.append(first.to_vec()).await.expect("append");
+    log.append(second.to_vec()).await.expect("append");
+    let seen = async |region: Option<&str>, limit| {
+        let history = log.changes(region.map(id), limit).await.expect("history");
+        history.iter().map(|record| record.at.unix_millis()).collect::<Vec<_>>()
+    };
+    assert_eq!(log.changes(None, 1).await.expect("history"), second, "as it was appended");
+    assert_eq!(seen(None, 10).await, [3, 2, 1, 0]);
+    assert_eq!(seen(Some("a"), 10).await, [2, 0], "and none of ab");
+    assert_eq!(seen(Some("a"), 1).await, [2]);
+    assert_eq!(seen(Some("c"), 10).await, [0_u64; 0]);
+}
+
+async fn a_restless_region_costs_no_other_its_history(log: &impl HealthLog) {
+    let many = CHANGES_PER_REGION as u64 + 20;
+    log.append(vec![change("calm", Health::Healthy, 0)]).await.expect("append");
+    for at in 1..=many {
+        let health = if at % 2 == 0 { Health::Healthy } else { Health::Unhealthy };
+        log.append(vec![change("restless", health, at)]).await.expect("append");
+    }
+    let restless = log.changes(Some(id("restless")), usize::MAX).await.expect("history");
+    assert_eq!(restless.len(), CHANGES_PER_REGION);
+    assert_eq!(restless[0].at.unix_millis(), many, "it is the oldest that go");
+    assert_eq!(restless[CHANGES_PER_REGION - 1].at.unix_millis(), 21);
+    let all = log.changes(None, usize::MAX).await.expect("history");
+    assert_eq!(all.len(), CHANGES_PER_REGION + 1);
+    assert_eq!(all[CHANGES_PER_REGION], change("calm", Health::Healthy, 0));
+}
+
+fn change(region: &str, health: Health, at: u64) -> HealthRecord {
+    HealthRecord {
         region: id(region),
         health,
         evidence: format!("seen at {at}: \"quoted\""),
         at: Timestamp::from_unix_millis(at),
-    };
-    assert_eq!(log.latest().await.expect("a new log is empty"), []);
-    let first = [record("b", Health::Healthy, 1), record("a", Health::Unhealthy, 2)];
-    log.append(first.to_vec()).await.expect("append");
-    let again = [record("b", Health::Unhealthy, 3), record("b", Health::Unknown, 4)];
-    log.append(again.to_vec()).await.expect("append");
-    let latest = log.latest().await.expect("latest");
-    assert_eq!(latest, [first[1].clone(), again[1].clone()], "the last of each, by their ids");
+        response_time: at.is_multiple_of(2).then(|| Duration::from_millis(at)),
+        errors: 5,
+    }
 }
 
 async fn a_new_log_is_empty(store: &impl ConfigStore) {

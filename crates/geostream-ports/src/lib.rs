@@ -25,7 +25,7 @@ pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
 pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
 pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
-pub use health_log::{HealthLog, HealthRecord};
+pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
 pub use last_good::{LastGood, SavedTable};
 pub use prober::{Probed, Prober};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};

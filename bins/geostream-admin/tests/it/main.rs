@@ -181,6 +181,20 @@ fn the_catalog_brings_real_regions() {
 }
 
 #[test]
+fn the_history_of_health_is_told() {
+    let setup = Setup::new();
+    assert_eq!(setup.json("health --history")["changes"], Value::Array(Vec::new()));
+    assert!(setup.ends(1, "health --history atlantis").contains("no region atlantis"));
+    setup.ends(2, "health --watch --history");
+    // Nothing permits the server to probe its own machine, and there is no other region to doubt it.
+    setup.ends(0, "region set eu-west-1 --check tcp://127.0.0.1:1");
+    while setup.json("health --history eu-west-1 --limit 1")["changes"] == serde_json::json!([]) {}
+    let said = setup.ends(0, "health --history");
+    assert!(said.contains("eu-west-1") && said.contains("unhealthy"), "{said}");
+    assert!(said.contains("5 probes in a row failed"), "{said}");
+}
+
+#[test]
 fn tokens_flags_and_settings_are_managed() {
     let setup = Setup::new();
     let token = setup.ends(0, "token create ci --scope viewer").trim().to_owned();

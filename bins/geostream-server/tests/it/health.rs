@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{Home, PATIENCE, Request, Server};
+use crate::server::{Answer, Home, PATIENCE, Request, Server};
 
 /// A region's server, which does what it is told.
 struct Region {
@@ -115,6 +115,11 @@ impl Scene {
         self.server.send(&request).json()
     }
 
+    fn history(&self, query: &str) -> Answer {
+        let path = format!("/api/v1/health/history?{query}");
+        self.server.send(&Request::new("GET", &path).token(&self.token))
+    }
+
     fn health(&self, region: &str) -> Value {
         let report = self.report();
         let regions = report["regions"].as_array().unwrap();
@@ -208,6 +213,38 @@ fn a_restart_goes_on_from_what_was_known() {
     assert_eq!(scene.decision()["region"], "r1");
     scene.regions[0].set(WELL);
     scene.wait_until("r0 is back", |scene| scene.decision()["region"] == "r0");
+    scene.wait_until("its history has both lives", |scene| {
+        let history = scene.history("region=r0").json();
+        let changes = history["changes"].as_array().unwrap();
+        let healths: Vec<_> = changes.iter().map(|change| &change["health"]).collect();
+        healths == ["healthy", "unhealthy", "healthy"]
+    });
+    let newest = scene.history("limit=1").json()["changes"].clone();
+    assert_eq!(newest.as_array().unwrap().len(), 1);
+    let changes = scene.history("region=r0").json()["changes"].clone();
+    assert_eq!((&newest[0]["region"], &newest[0]["at"]), (&"r0".into(), &changes[0]["at"]));
+    assert!(changes[1]["evidence"].as_str().unwrap().contains("status 503"), "{changes}");
+    assert_eq!(changes[1]["errors"], 5);
+    assert!(changes[1]["response_time_ms"].as_f64().unwrap() > 0.0, "{changes}");
+}
+
+#[test]
+fn the_history_of_health_refuses_what_it_cannot_mean() {
+    let scene = Scene::new();
+    for (query, pointer) in [
+        ("limit=0", "?limit"),
+        ("limit=501", "?limit"),
+        ("limit=many", "?limit"),
+        ("region=R 0", "?region"),
+        ("region=r0&region=r1", "?region"),
+        ("since=yesterday", "?since"),
+    ] {
+        let answer = scene.history(&query.replace(' ', "%20"));
+        answer.expect_problem(400, "invalid-request", pointer);
+    }
+    scene.history("region=atlantis").expect_problem(404, "not-found", "");
+    let unasked = scene.server.get("/api/v1/health/history");
+    unasked.expect_problem(401, "unauthorized", "");
 }
 
 #[test]

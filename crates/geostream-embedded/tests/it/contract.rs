@@ -1,11 +1,14 @@
 //! The ports' suites against the real thing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geostream_domain::{Change, GeoPoint, Region, Revision, Timestamp};
+use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
-use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, contract};
+use geostream_ports::{
+    CHANGES_IN_ALL, ConfigStore as _, HealthLog as _, HealthRecord, LastGood as _, Proposal,
+    contract,
+};
 use tempfile::TempDir;
 
 /// A new path with each call, in a directory that is removed at the end.
@@ -138,8 +141,64 @@ async fn a_second_process_is_kept_out() {
 }
 
 #[tokio::test]
-async fn a_file_and_memory_keep_the_contract_of_a_health_log() {
+async fn a_file_keeps_the_contract_of_a_health_log() {
     let paths = Paths::new();
-    contract::health_log(EmbeddedStore::create(&paths.next()).unwrap()).await;
-    contract::health_log(EmbeddedStore::in_memory().unwrap()).await;
+    contract::health_log(async || EmbeddedStore::create(&paths.next()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract_of_a_health_log() {
+    contract::health_log(async || EmbeddedStore::in_memory().unwrap()).await;
+}
+
+#[tokio::test]
+async fn regions_that_come_and_go_do_not_fill_the_disk() {
+    const TOO_MANY: usize = 5;
+    let store = EmbeddedStore::in_memory().unwrap();
+    let changes = 0..CHANGES_IN_ALL + TOO_MANY;
+    let changes = changes.map(|number| change(&format!("r{number}"), number as u64));
+    store.append(changes.collect()).await.unwrap();
+    let kept = store.changes(None, usize::MAX).await.unwrap();
+    assert_eq!(kept.len(), CHANGES_IN_ALL);
+    assert_eq!(kept.last().unwrap().at.unix_millis(), TOO_MANY as u64, "the oldest go");
+    let first = Some("r0".parse().unwrap());
+    assert_eq!(store.changes(first, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_file_without_a_history_of_health_gets_one() {
+    let paths = Paths::new();
+    let path = paths.next();
+    let store = EmbeddedStore::create(&path).unwrap();
+    store.append(vec![change("eu", 1)]).await.unwrap();
+    drop(store);
+    take_away_the_history(&path);
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!(store.latest().await.unwrap(), [change("eu", 1)], "as it was written");
+    assert_eq!(store.changes(None, 10).await.unwrap(), []);
+    store.append(vec![change("eu", 2)]).await.unwrap();
+    assert_eq!(store.changes(None, 10).await.unwrap(), [change("eu", 2)]);
+    assert_eq!(store.latest().await.unwrap(), [change("eu", 2)]);
+}
+
+/// Leaves the tables that the first versions made.
+fn take_away_the_history(path: &Path) {
+    let database = redb::Database::open(path).unwrap();
+    let write = database.begin_write().unwrap();
+    let changes = redb::TableDefinition::<(u64, &str), &[u8]>::new("health_changes");
+    let numbers = redb::MultimapTableDefinition::<&str, u64>::new("health_numbers");
+    assert!(write.delete_table(changes).unwrap());
+    assert!(write.delete_multimap_table(numbers).unwrap());
+    write.commit().unwrap();
+}
+
+fn change(region: &str, at: u64) -> HealthRecord {
+    HealthRecord {
+        region: region.parse().unwrap(),
+        health: Health::Unhealthy,
+        evidence: "it was seen".to_owned(),
+        at: Timestamp::from_unix_millis(at),
+        response_time: None,
+        errors: 5,
+    }
 }

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use geostream_domain::{Change, GeoPoint, Region, Timestamp};
+use geostream_domain::{Change, GeoPoint, Health, Region, Timestamp};
 use geostream_embedded::EmbeddedStore;
-use geostream_ports::{ConfigStore as _, Proposal};
+use geostream_ports::{
+    CHANGES_PER_REGION, ConfigStore as _, HealthLog as _, HealthRecord, Proposal,
+};
 
 const ROUNDS: u64 = 40;
 const DATABASE: &str = "GEOSTREAM_TEST_CRASH_DATABASE";
@@ -28,8 +30,22 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
         assert_eq!(snapshot.config.regions().len() as u64, revision, "one region a commit");
         let history = store.history(None, 10_000).await.unwrap();
         assert_eq!(history.len() as u64, revision);
+        let kills = round + 1;
+        expect_whole_history_of_health(&store, revision - kills.min(revision)).await;
     }
     assert!(acknowledged > ROUNDS, "the writer got something done");
+}
+
+/// Checks that there are so many changes at least, without a gap, as far as they are kept: each kill
+/// may have come between a commit and its change.
+async fn expect_whole_history_of_health(store: &EmbeddedStore, least: u64) {
+    let history = store.changes(None, usize::MAX).await.unwrap();
+    let changes: Vec<u64> = history.iter().map(|record| record.at.unix_millis()).collect();
+    let newest = changes.first().copied().unwrap_or_default();
+    assert!(newest >= least, "{newest} of {least} changes");
+    let kept = newest.min(CHANGES_PER_REGION as u64);
+    assert!((newest - kept + 1..=newest).rev().eq(changes), "changes up to {newest}");
+    assert_eq!(store.latest().await.unwrap(), history[..history.len().min(1)]);
 }
 
 /// Starts a writer, kills it after it has acknowledged that many commits, and returns the last
@@ -61,6 +77,8 @@ async fn writer() {
     let open = if path.exists() { EmbeddedStore::open } else { EmbeddedStore::create };
     let store = open(path).unwrap();
     let mut expected = store.load().await.unwrap().revision;
+    let newest = store.changes(None, 1).await.unwrap();
+    let mut changes = newest.first().map_or(0, |record| record.at.unix_millis());
     println!("\nat revision {expected}");
     loop {
         let id = format!("r{expected}").parse().unwrap();
@@ -73,6 +91,16 @@ async fn writer() {
             at: Timestamp::EPOCH,
         };
         expected = store.propose(proposal).await.unwrap().revision;
+        changes += 1;
+        let change = HealthRecord {
+            region: "r0".parse().unwrap(),
+            health: Health::Unhealthy,
+            evidence: "it will be killed".to_owned(),
+            at: Timestamp::from_unix_millis(changes),
+            response_time: None,
+            errors: 1,
+        };
+        store.append(vec![change]).await.unwrap();
         println!("at revision {expected}");
     }
 }
