@@ -9,7 +9,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// The bounds of every histogram, in seconds: a decision takes microseconds, a probe seconds.
+/// The bounds of round-trip times, in seconds: what tells regions apart is below a third of one.
+const RTT_BUCKETS: [f64; 14] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0];
+
+/// The bounds of every other histogram, in seconds: a decision takes microseconds, a probe seconds.
 const BUCKETS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.5, 2.5, 10.0,
@@ -31,8 +35,10 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
     let seconds = Matcher::Suffix("_seconds".to_owned());
+    let rtts = Matcher::Full("region_reported_rtt_seconds".to_owned());
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(seconds, &BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(rtts, &RTT_BUCKETS))
         .context("the buckets of histograms")?
         .build_recorder();
     let handle = recorder.handle();
@@ -77,6 +83,11 @@ fn describe() {
         "region_probe_duration_seconds",
         Unit::Seconds,
         "How long probes took that were well"
+    );
+    describe_histogram!(
+        "region_reported_rtt_seconds",
+        Unit::Seconds,
+        "Round-trip times that clients have reported"
     );
     describe_gauge!("config_revision", "The revision that is decided by");
     describe_gauge!("geoip_build_age_seconds", Unit::Seconds, "The age of the oldest GeoIP data");

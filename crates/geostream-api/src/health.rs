@@ -106,6 +106,10 @@ pub struct OutcomeReport {
     /// Whether it served, or how it failed; without, only its load is reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomeKind>,
+    /// The address of the client that used the region: failures then count only if clients of at
+    /// least three networks have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<String>,
     /// The round-trip time in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,

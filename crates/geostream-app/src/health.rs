@@ -1,15 +1,16 @@
 //! Watching the regions' health, and telling the routing table of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    BreakerState, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
-    ProbeOutcome, RegionId, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
+    BreakerState, ClientKey, Health, HealthChange, HealthWatch, Load, Observation, Observations,
+    ProbeId, ProbeOutcome, RegionId, Report, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober, Unavailable};
+use metrics::Histogram;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -36,6 +37,8 @@ struct Seen {
     regions: BTreeMap<RegionId, Observation>,
     /// Why each region's health is what it is.
     evidence: BTreeMap<RegionId, String>,
+    /// By region; each is looked up once.
+    reported_rtts: BTreeMap<RegionId, Histogram>,
 }
 
 /// A region's health has changed.
@@ -54,6 +57,10 @@ pub struct Outcome {
     pub region: RegionId,
     /// Whether it served; `None` where only its load is reported.
     pub is_well: Option<bool>,
+    /// Who used it, if that is known.
+    pub client: Option<IpAddr>,
+    /// How long the way there and back took.
+    pub rtt: Option<Duration>,
     /// The region's load, in the unit of its capacity.
     pub load: Option<Load>,
 }
@@ -105,15 +112,9 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let now = self.clock.now();
         let mut unknown = Vec::new();
         let mut seen = self.seen();
-        for Outcome { region, is_well, load } in outcomes {
-            let is_known = match is_well {
-                Some(is_well) => seen.watch.handle_report(region, *is_well, now),
-                None => seen.watch.watches(region),
-            };
-            if !is_known {
-                unknown.push(region.clone());
-            } else if let Some(load) = load {
-                seen.loads.report(region, *load, now);
+        for outcome in outcomes {
+            if !seen.handle_outcome(outcome, now) {
+                unknown.push(outcome.region.clone());
             }
         }
         drop(seen);
@@ -330,6 +331,29 @@ async fn keep_in<L: HealthLog>(log: Arc<L>, mut kept: mpsc::Receiver<Vec<HealthR
 }
 
 impl Seen {
+    /// Takes in what is reported; tells whether there is such a region.
+    fn handle_outcome(&mut self, outcome: &Outcome, now: Instant) -> bool {
+        let Outcome { region, is_well, client, rtt, load } = outcome;
+        let client = client.map(ClientKey::of_address);
+        let is_known = match *is_well {
+            Some(is_well) => self.watch.handle_report(region, Report { is_well, client }, now),
+            None => self.watch.watches(region),
+        };
+        if !is_known {
+            return false;
+        }
+        if let Some(load) = load {
+            self.loads.report(region, *load, now);
+        }
+        if let Some(rtt) = rtt {
+            let histogram = self.reported_rtts.entry(region.clone()).or_insert_with(|| {
+                metrics::histogram!("region_reported_rtt_seconds", "region" => region.to_string())
+            });
+            histogram.record(rtt.as_secs_f64());
+        }
+        true
+    }
+
     /// Brings what is observed up to date.
     fn note(
         &mut self,
@@ -369,8 +393,9 @@ impl Seen {
             };
             self.regions.insert(id.clone(), observation);
         }
-        let Self { evidence, regions, .. } = self;
+        let Self { evidence, regions, reported_rtts, .. } = self;
         evidence.retain(|region, _| regions.contains_key(region));
+        reported_rtts.retain(|region, _| regions.contains_key(region));
     }
 
     /// Shows in the metrics how the regions and canaries are.

@@ -96,6 +96,7 @@ pub use region::{
     Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
     TooManyLabels,
 };
+pub use reports::Report;
 pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
     RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,

@@ -8,7 +8,7 @@ use crate::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::chance::Chance;
 use crate::check::CheckTiming;
 use crate::observation::{Health, Share};
-use crate::reports::Reports;
+use crate::reports::{Report, Reports};
 
 /// Watches one region.
 ///
@@ -289,9 +289,9 @@ impl HealthMonitor {
     }
 
     /// Notes what a client has reported of the region.
-    pub fn handle_report(&mut self, is_well: bool, now: Instant) {
+    pub fn handle_report(&mut self, report: Report, now: Instant) {
         let (before, was_removed) = (self.reports.state(), self.health() == Health::Unhealthy);
-        self.reports.handle(is_well, self.others, now);
+        self.reports.handle(report, self.others, now);
         match (before, self.reports.state()) {
             (BreakerState::Closed, BreakerState::Open) => {
                 if !was_removed && let Some(rest) = self.flaps.handle_removal(now) {
@@ -299,7 +299,7 @@ impl HealthMonitor {
                 }
             }
             (BreakerState::HalfOpen, BreakerState::Closed) => self.come_back(now),
-            _ => self.is_known |= is_well,
+            _ => self.is_known |= report.is_well,
         }
         self.announce(self.reports.evidence());
     }

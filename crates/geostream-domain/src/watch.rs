@@ -14,6 +14,7 @@ use crate::monitor::{
 };
 use crate::name::RegionId;
 use crate::observation::{Health, Share};
+use crate::reports::Report;
 
 /// Watches every region of a configuration, and lets none be taken for dead by somebody who sees
 /// nobody well.
@@ -180,15 +181,15 @@ impl HealthWatch {
     }
 
     /// Notes what a client has reported of a region; tells whether there is such a region.
-    pub fn handle_report(&mut self, region: &RegionId, is_well: bool, now: Instant) -> bool {
+    pub fn handle_report(&mut self, region: &RegionId, report: Report, now: Instant) -> bool {
         let witness = self.witness(region);
         let Some(watched) = self.watched.get_mut(region) else { return false };
-        if is_well {
+        if report.is_well {
             let name = watched.check.as_ref().map_or_else(|| region.to_string(), endpoint);
             self.last_well.note(&name, region, now);
         }
         watched.monitor.handle_witness(witness);
-        watched.monitor.handle_report(is_well, now);
+        watched.monitor.handle_report(report, now);
         self.follow_up(region);
         true
     }

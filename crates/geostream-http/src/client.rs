@@ -49,6 +49,14 @@ fn address_in(entry: &str) -> Option<IpAddr> {
     address.or_else(with_port).or_else(bare).map(|address| address.to_canonical())
 }
 
+/// Reads the address of a client that somebody else names.
+pub(crate) fn read_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        format!("{shown:?} is not an IPv4 or IPv6 address")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

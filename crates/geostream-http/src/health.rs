@@ -1,5 +1,7 @@
 //! How regions are, and what is reported of them.
 
+use std::time::Duration;
+
 use geostream_api::{
     BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, OutcomeKind, OutcomeReport,
     OutcomesAnswer, OutcomesRequest, RegionHealth, Time,
@@ -10,6 +12,7 @@ use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, HealthRecord, T
 
 use crate::api::{Api, Call};
 use crate::body;
+use crate::client::read_address;
 use crate::config;
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
@@ -79,11 +82,18 @@ fn read(number: usize, report: &OutcomeReport, fields: &mut Fields) -> Option<Ou
     if report.outcome.is_none() && report.load.is_none() {
         fields.note(at("outcome"), "an outcome or a load is expected");
     }
-    if report.rtt_ms.is_some_and(|ms| !(0.0..=3_600_000.0).contains(&ms)) {
-        fields.note(at("rtt_ms"), "0 to 3600000 milliseconds are expected");
-    }
+    let rtt = fields.check_some(at("rtt_ms"), report.rtt_ms.map(read_rtt));
+    let client = fields.check_some(at("client_ip"), report.client_ip.as_deref().map(read_address));
     let is_well = report.outcome.map(|outcome| outcome == OutcomeKind::Ok);
-    Some(Outcome { region: region?, is_well, load })
+    Some(Outcome { region: region?, is_well, client, rtt, load })
+}
+
+fn read_rtt(millis: f64) -> Result<Duration, &'static str> {
+    if (0.0..=3_600_000.0).contains(&millis) {
+        Ok(Duration::from_secs_f64(millis / 1_000.0))
+    } else {
+        Err("0 to 3600000 milliseconds are expected")
+    }
 }
 
 fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {

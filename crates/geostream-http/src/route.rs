@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use crate::api::Api;
 use crate::body;
 use crate::choice::write_choice;
+use crate::client::read_address;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
@@ -81,13 +82,8 @@ impl Asked {
     fn read(request: RouteRequest) -> Result<Self, Failure> {
         let RouteRequest { client_ip, service, location, key, explain } = request;
         let mut fields = Fields::default();
-        let address = client_ip.and_then(|text| {
-            let parsed = text.parse::<IpAddr>().map_err(|_| {
-                let shown: String = text.chars().take(64).collect();
-                format!("{shown:?} is not an IPv4 or IPv6 address")
-            });
-            fields.check("/client_ip", parsed)
-        });
+        let address = client_ip.as_deref().map(read_address);
+        let address = fields.check_some("/client_ip", address);
         let claim = location.and_then(|claim| read_claim(&claim, &mut fields));
         if let Some(key) = &key
             && !(1..=KEY_LENGTH).contains(&key.chars().count())

@@ -308,6 +308,15 @@ fn clients_reports_remove_a_region_that_probes_call_well() {
     });
     let health = scene.health("r0");
     assert_eq!((&health["breaker"], &health["health"]), (&"closed".into(), &"unhealthy".into()));
+    let metrics = scene.server.get("/metrics").body;
+    let count = metrics.lines().find_map(|line| {
+        line.strip_prefix(r#"region_reported_rtt_seconds_count{region="r0"} "#)?.parse().ok()
+    });
+    assert!(count.is_some_and(|count: u32| count >= 40), "{metrics}");
+    assert!(
+        metrics.contains(r#"region_reported_rtt_seconds_bucket{region="r0",le="0.01"} 0"#),
+        "all took 12.5 ms: {metrics}"
+    );
 
     let config = scene.server.send(&Request::new("GET", "/api/v1/config").token(&reporter));
     assert_eq!(config.status, 403, "a reporter reports, and nothing else");
@@ -320,6 +329,30 @@ fn clients_reports_remove_a_region_that_probes_call_well() {
     let refused =
         scene.server.send(&Request::new("POST", "/api/v1/outcomes").token(&viewer).json(&outcomes));
     assert_eq!(refused.status, 403, "and a viewer does not");
+}
+
+#[test]
+fn one_client_network_does_not_remove_a_region_and_three_do() {
+    let scene = Scene::new();
+    let report = |addresses: &[&str]| {
+        let failed =
+            |address| json!({ "region": "r0", "outcome": "connect", "client_ip": address });
+        let outcomes: Vec<_> = addresses.repeat(20).into_iter().map(failed).collect();
+        let body = json!({ "outcomes": outcomes }).to_string();
+        let request = Request::new("POST", "/api/v1/outcomes").token(&scene.token).json(&body);
+        assert_eq!(scene.server.send(&request).json()["accepted"], outcomes.len());
+    };
+    // Five clients, of one /24 and one /48.
+    for _ in 0..100 {
+        report(&["192.0.2.1", "192.0.2.99", "::ffff:192.0.2.7", "2001:db8::1", "2001:db8:0:1::1"]);
+        assert_eq!(scene.decision()["region"], "r0");
+    }
+    scene.wait_until("r0 is avoided", |scene| {
+        report(&["192.0.2.1", "198.51.100.1", "2001:db8::1"]);
+        scene.decision()["region"] == "r1"
+    });
+    let health = scene.health("r0");
+    assert!(health["evidence"].as_str().unwrap().contains("reported outcomes"), "{health}");
 }
 
 #[test]
@@ -337,6 +370,10 @@ fn wrong_reports_are_refused_by_their_fields() {
         (one(json!({ "region": "r0", "outcome": "fine" })), "/outcomes/0/outcome"),
         (one(json!({ "region": "r0", "load": -1 })), "/outcomes/0/load"),
         (one(json!({ "region": "r0", "outcome": "ok", "rtt_ms": -1 })), "/outcomes/0/rtt_ms"),
+        (
+            one(json!({ "region": "r0", "outcome": "ok", "client_ip": "me" })),
+            "/outcomes/0/client_ip",
+        ),
     ] {
         send(&body).expect_problem(400, "invalid-request", pointer);
     }

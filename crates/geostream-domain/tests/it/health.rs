@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
-    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Subject, WatchOutput,
+    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Report, Subject, WatchOutput,
 };
 
 /// What is wrong with a region.
@@ -359,8 +359,8 @@ fn clients_reports_remove_a_region_within_a_second() {
     let report = |simulation: &mut Simulation, seconds: u64, is_well: bool| {
         for _ in 0..seconds * 50 {
             simulation.run(Duration::from_millis(20));
-            let now = simulation.now;
-            assert!(simulation.watch.handle_report(&"r0".parse().unwrap(), is_well, now));
+            let (now, report) = (simulation.now, Report { is_well, client: None });
+            assert!(simulation.watch.handle_report(&"r0".parse().unwrap(), report, now));
         }
     };
     report(&mut simulation, 5, true);
@@ -379,8 +379,8 @@ fn a_few_reports_say_nothing() {
     simulation.run(Duration::from_secs(5));
     for _ in 0..100 {
         simulation.run(Duration::from_secs(1));
-        let now = simulation.now;
-        simulation.watch.handle_report(&"r0".parse().unwrap(), false, now);
+        let report = Report { is_well: false, client: None };
+        simulation.watch.handle_report(&"r0".parse().unwrap(), report, simulation.now);
     }
     assert_eq!(simulation.removals(), []);
 }
