@@ -43,6 +43,8 @@ pub struct RegionHealth {
     pub load: Option<f64>,
     /// Since when its health is what it is.
     pub since: Option<Time>,
+    /// When it was seen last: what came of a probe, or a report; null for one that never was.
+    pub seen: Option<Time>,
     /// Why its health is what it is; empty as long as nothing has changed.
     pub evidence: String,
     /// What an operator has said of it: `drain`, `up` or `down`.

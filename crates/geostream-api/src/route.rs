@@ -157,7 +157,7 @@ pub struct Observed {
     /// Its load in units of capacity; for a region that others stand in for, the one that they have
     /// to take.
     pub load: Option<f64>,
-    /// How many milliseconds before the answer it was seen.
+    /// How many milliseconds before the answer it was seen: what came of a probe, or a report.
     pub age_ms: u64,
 }
 

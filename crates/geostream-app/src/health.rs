@@ -37,6 +37,8 @@ struct Seen {
     regions: BTreeMap<RegionId, Observation>,
     /// Why each region's health is what it is.
     evidence: BTreeMap<RegionId, String>,
+    /// When each region's health last changed in an earlier run.
+    resumed: BTreeMap<RegionId, Timestamp>,
     /// By region; each is looked up once.
     reported_rtts: BTreeMap<RegionId, Histogram>,
 }
@@ -76,6 +78,8 @@ pub struct RegionStatus {
     pub observed: Option<Observation>,
     /// The load that it has now.
     pub load: Option<Load>,
+    /// When it was seen last; `None` if it never was.
+    pub seen_at: Option<Timestamp>,
     /// Why its health is what it is; empty as long as nothing has changed.
     pub evidence: String,
 }
@@ -126,7 +130,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     #[must_use]
     pub fn regions(&self) -> Vec<RegionStatus> {
         let seen = self.seen();
-        let now = self.clock.now();
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let regions = seen.watch.regions(now);
         regions
             .map(|(region, watched)| RegionStatus {
@@ -134,9 +138,17 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                 watched,
                 observed: seen.regions.get(region).copied(),
                 load: seen.loads.of(region, now).map(|load| load.all),
+                seen_at: seen.seen_at(region, now, wall),
                 evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
             })
             .collect()
+    }
+
+    /// Returns when a region was seen last: what came of a probe, or a report, or, before any of
+    /// this run, its last change of an earlier one.
+    #[must_use]
+    pub fn seen_at(&self, region: &RegionId) -> Option<Timestamp> {
+        self.seen().seen_at(region, self.clock.now(), self.clock.wall())
     }
 
     /// Returns how the health of a region, or of all of them, has changed, newest first.
@@ -219,6 +231,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let mut seen = self.health.seen();
         for HealthRecord { region, health, evidence, at, .. } in records {
             seen.evidence.insert(region.clone(), evidence);
+            seen.resumed.insert(region.clone(), at);
             seen.regions.insert(region, Observation::of(health, at));
         }
     }
@@ -354,6 +367,12 @@ impl Seen {
         true
     }
 
+    fn seen_at(&self, region: &RegionId, now: Instant, wall: Timestamp) -> Option<Timestamp> {
+        let seen = self.watch.seen(region).max(self.loads.reported(region));
+        let age = seen.map(|seen| now.saturating_duration_since(seen));
+        age.map(|age| wall.before(age)).or_else(|| self.resumed.get(region).copied())
+    }
+
     /// Brings what is observed up to date.
     fn note(
         &mut self,
@@ -379,7 +398,6 @@ impl Seen {
                     health: watched.health,
                     share: watched.share,
                     since: if is_same(&old) { old.since } else { wall },
-                    at: wall,
                     ..old
                 },
                 old => Observation {
@@ -388,13 +406,13 @@ impl Seen {
                     since: old.filter(is_same).map_or(wall, |old| old.since),
                     load: steady(old.and_then(|old| old.load), load.map(|load| load.all)),
                     own_load: steady(old.and_then(|old| old.own_load), load.map(|load| load.own)),
-                    at: wall,
                 },
             };
             self.regions.insert(id.clone(), observation);
         }
-        let Self { evidence, regions, reported_rtts, .. } = self;
+        let Self { evidence, regions, resumed, reported_rtts, .. } = self;
         evidence.retain(|region, _| regions.contains_key(region));
+        resumed.retain(|region, _| regions.contains_key(region));
         reported_rtts.retain(|region, _| regions.contains_key(region));
     }
 

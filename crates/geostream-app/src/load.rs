@@ -77,6 +77,11 @@ impl Loads {
         }
     }
 
+    /// Returns when a region reported its load last.
+    pub(crate) fn reported(&self, region: &RegionId) -> Option<Instant> {
+        self.regions.get(region)?.reported.map(|(_, at)| at)
+    }
+
     /// Returns a region's load; `None` as long as there is nothing to tell it by.
     pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<RegionLoad> {
         let known = self.regions.get(region)?;

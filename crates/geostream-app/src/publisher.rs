@@ -97,7 +97,7 @@ impl<C: Clock> Publisher<C> {
     /// Publishes what is seen of the regions, unless nothing of it is new.
     pub fn observe(&self, observations: Observations) {
         let mut sources = self.sources();
-        if !sources.observations.says_the_same_as(&observations) {
+        if sources.observations != observations {
             sources.observations = observations;
             self.swap(&sources);
         }

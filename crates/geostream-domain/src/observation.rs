@@ -24,23 +24,9 @@ impl Observations {
     pub fn note(&mut self, region: RegionId, observation: Observation) {
         self.regions.insert(region, observation);
     }
-
-    /// Tells whether a table compiled from the others would decide as one compiled from these.
-    #[must_use]
-    pub fn says_the_same_as(&self, others: &Self) -> bool {
-        let all = |of: &Self| of.regions.len();
-        let is_same = |(one, other): (&Observation, &Observation)| {
-            let Observation { health, share, since, load, own_load, at: _ } = *one;
-            (health, share, since, load, own_load)
-                == (other.health, other.share, other.since, other.load, other.own_load)
-        };
-        all(self) == all(others)
-            && self.regions.keys().eq(others.regions.keys())
-            && self.regions.values().zip(others.regions.values()).all(is_same)
-    }
 }
 
-/// What was seen of a region, and when.
+/// What was seen of a region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
     /// Whether it was able to serve.
@@ -53,15 +39,14 @@ pub struct Observation {
     pub load: Option<Load>,
     /// How much of that came from clients who were sent to it first, and not past another region.
     pub own_load: Option<Load>,
-    /// When it was seen.
-    pub at: Timestamp,
 }
 
 impl Observation {
-    /// Returns what is seen of a region whose load nobody knows.
+    /// Returns what is seen of a region whose health has been this since then, and whose load
+    /// nobody knows.
     #[must_use]
-    pub fn of(health: Health, at: Timestamp) -> Self {
-        Self { health, share: Share::ALL, since: at, load: None, own_load: None, at }
+    pub fn of(health: Health, since: Timestamp) -> Self {
+        Self { health, share: Share::ALL, since, load: None, own_load: None }
     }
 }
 

@@ -22,6 +22,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Returns the moment that was so long before; the epoch, if that is later.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Returns how long ago an earlier moment was; zero if it was not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

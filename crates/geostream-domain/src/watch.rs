@@ -37,6 +37,8 @@ pub struct HealthWatch {
 struct Watched {
     check: Option<HealthCheck>,
     monitor: HealthMonitor,
+    /// When there was evidence last.
+    seen: Option<Instant>,
     timer: Option<Instant>,
 }
 
@@ -128,10 +130,10 @@ impl HealthWatch {
             self.forget(&id);
         }
         for (id, region) in config.regions() {
-            let known = match self.watched.get(id) {
+            let (known, seen) = match self.watched.get(id) {
                 Some(watched) if watched.check == region.check => continue,
-                Some(watched) => watched.monitor.health(),
-                None => known(id),
+                Some(watched) => (watched.monitor.health(), watched.seen),
+                None => (known(id), None),
             };
             self.forget(id);
             if let Some(check) = &region.check {
@@ -140,7 +142,7 @@ impl HealthWatch {
             let timing = region.check.as_ref().map(|check| check.timing);
             let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
             let monitor = HealthMonitor::new(timing, known, seed, now);
-            let watched = Watched { check: region.check.clone(), monitor, timer: None };
+            let watched = Watched { check: region.check.clone(), monitor, seen, timer: None };
             self.watched.insert(id.clone(), watched);
             self.follow_up(id);
         }
@@ -174,6 +176,9 @@ impl HealthWatch {
         {
             self.last_well.note(&endpoint(check), region, now);
         }
+        if outcome != ProbeOutcome::NotAsked {
+            watched.seen = Some(now);
+        }
         watched.monitor.handle_witness(witness);
         watched.monitor.handle_outcome(id, outcome, now);
         self.follow_up(region);
@@ -188,6 +193,7 @@ impl HealthWatch {
             let name = watched.check.as_ref().map_or_else(|| region.to_string(), endpoint);
             self.last_well.note(&name, region, now);
         }
+        watched.seen = Some(now);
         watched.monitor.handle_witness(witness);
         watched.monitor.handle_report(report, now);
         self.follow_up(region);
@@ -254,6 +260,12 @@ impl HealthWatch {
     #[must_use]
     pub fn watches(&self, region: &RegionId) -> bool {
         self.watched.contains_key(region)
+    }
+
+    /// Returns when there was evidence last of how a region is: what came of a probe, or a report.
+    #[must_use]
+    pub fn seen(&self, region: &RegionId) -> Option<Instant> {
+        self.watched.get(region)?.seen
     }
 
     /// Returns how each region is, in the order of their ids.

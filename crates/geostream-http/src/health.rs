@@ -97,7 +97,7 @@ fn read_rtt(millis: f64) -> Result<Duration, &'static str> {
 }
 
 fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
-    let RegionStatus { region, watched, observed, load, evidence } = status;
+    let RegionStatus { region, watched, observed, load, seen_at, evidence } = status;
     let overridden = table.entry(&region).and_then(|entry| entry.overridden.as_ref());
     RegionHealth {
         region: region.to_string(),
@@ -108,6 +108,7 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
         abstains: watched.abstains,
         load: load.map(|load| route::rounded(load.units(), 100.0)),
         since: observed.map(|observed| Time(observed.since)),
+        seen: seen_at.map(Time),
         evidence,
         overridden: overridden.map(|wish| wish.action.as_str().to_owned()),
     }

@@ -10,7 +10,7 @@ use geostream_api::{
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
 use geostream_domain::{
     Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
-    Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Reach, RegionId, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
 use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, Network, TokenStore};
 use http::header::HeaderValue;
@@ -147,7 +147,8 @@ where
             let query = asked.query(peer);
             let (service, explained) = view.explain(&query)?;
             let now = api.parts.clock.wall();
-            let explanation = explanation(view.table(), service, explained.regions, now);
+            let seen_at = |region: &RegionId| api.parts.health.seen_at(region);
+            let explanation = explanation(view.table(), service, explained.regions, seen_at, now);
             let routed = match view.route(&query) {
                 Ok(routed) => routed,
                 Err(error) => return Err(Failure::from(error).explained(explanation)),
@@ -279,6 +280,7 @@ fn explanation(
     table: &RoutingTable,
     service: &ServiceTable,
     regions: Vec<geostream_domain::Explained>,
+    seen_at: impl Fn(&RegionId) -> Option<Timestamp>,
     now: Timestamp,
 ) -> Explanation {
     let objective = service.service().policy.objective;
@@ -287,7 +289,10 @@ fn explanation(
         table_compiled: Time(table.compiled_at()),
         regions: regions
             .into_iter()
-            .map(|explained| explain_region(table, service, explained, now))
+            .map(|explained| {
+                let seen_at = seen_at(&table.region(explained.region).id);
+                explain_region(table, service, explained, seen_at.map(|seen| now.since(seen)))
+            })
             .collect(),
     }
 }
@@ -296,7 +301,7 @@ fn explain_region(
     table: &RoutingTable,
     service: &ServiceTable,
     explained: geostream_domain::Explained,
-    now: Timestamp,
+    age: Option<Duration>,
 ) -> Explained {
     let entry = &table.regions()[explained.region.get()];
     Explained {
@@ -306,10 +311,10 @@ fn explain_region(
         distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
         latency_ms: explained.rtt.map(rounded_ms),
         terms: explained.rank.map(terms),
-        observed: entry.observed.map(|observed| Observed {
+        observed: entry.observed.zip(age).map(|(observed, age)| Observed {
             health: health(observed.health).to_owned(),
             load: observed.load.map(geostream_domain::Load::units),
-            age_ms: milliseconds(now.since(observed.at)),
+            age_ms: milliseconds(age),
         }),
     }
 }

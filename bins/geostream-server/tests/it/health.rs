@@ -161,6 +161,33 @@ fn a_region_that_fails_is_avoided_and_comes_back() {
 }
 
 #[test]
+fn an_explanation_tells_how_old_the_last_evidence_is() {
+    let scene = Scene::new();
+    let request = Request::new("PUT", "/api/v1/regions/r3").token(&scene.token).revision(2);
+    let answer = scene.server.send(&request.json(r#"{ "latitude": 0, "longitude": 30 }"#));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let observed = |scene: &Scene, region: &str| {
+        let question = json!({ "location": { "latitude": 1, "longitude": 0 }, "explain": true });
+        let answer = scene.server.route(&question.to_string()).json();
+        let regions = answer["explanation"]["regions"].as_array().unwrap();
+        let found = regions.iter().find(|explained| explained["region"] == region);
+        found.unwrap()["observed"].clone()
+    };
+    assert_eq!(observed(&scene, "r3"), Value::Null, "nobody has ever seen it");
+    assert_eq!(scene.health("r3")["seen"], Value::Null);
+    let age = |scene: &Scene| observed(scene, "r0")["age_ms"].as_u64().unwrap();
+    // A probe a second tells anew that all is as it was, and no table is made for that.
+    for _ in 0..2 {
+        scene.wait_until("it is half a second old", |scene| age(scene) >= 500);
+        scene.wait_until("it is new", |scene| age(scene) < 300);
+    }
+    let outcome = json!({ "outcomes": [{ "region": "r3", "outcome": "ok" }] }).to_string();
+    let request = Request::new("POST", "/api/v1/outcomes").token(&scene.token).json(&outcome);
+    assert_eq!(scene.server.send(&request).status, 200);
+    scene.wait_until("r3 was seen", |scene| observed(scene, "r3")["health"] == "healthy");
+}
+
+#[test]
 fn what_happens_is_told_as_it_happens() {
     let scene = Scene::new();
     let mut stream = scene.server.connect();

@@ -5,5 +5,6 @@
 mod access;
 mod configuration;
 mod follow;
+mod health;
 mod route;
 mod world;

@@ -8,9 +8,9 @@ use std::time::Instant;
 use geostream_domain::{
     Change, Config, GeoPoint, Line, Location, Region, RegionId, Service, Setting, Timestamp,
 };
-use geostream_ports::{Clock, GeoDatabase, GeoLocator, Place, SystemClock};
+use geostream_ports::{Clock, GeoDatabase, GeoLocator, Place};
 
-/// A wall clock that stands until it is set.
+/// A wall clock that stands until it is set, beside the clock that tokio's tests may pause.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SetClock(Arc<AtomicU64>);
 
@@ -22,7 +22,7 @@ impl SetClock {
 
 impl Clock for SetClock {
     fn now(&self) -> Instant {
-        SystemClock.now()
+        tokio::time::Instant::now().into_std()
     }
 
     fn wall(&self) -> Timestamp {

@@ -1,0 +1,92 @@
+//! Health over a restart.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_app::{HealthDriver, Publisher, RegionHealth, RegionStatus, StoreState};
+use geostream_domain::{
+    Change, Config, GeoPoint, Health, HealthCheck, ProbeTarget, Region, Revision, Snapshot,
+    Timestamp,
+};
+use geostream_embedded::EmbeddedStore;
+use geostream_ports::{HealthLog, HealthRecord, Probed, Prober};
+use tokio::task::JoinHandle;
+
+use crate::world::SetClock;
+
+/// Regions that never answer.
+struct Silence;
+
+impl Prober for Silence {
+    async fn probe(&self, _: &HealthCheck) -> Probed {
+        pending().await
+    }
+}
+
+const RESTARTED: u64 = 60_000;
+
+/// Watches `eu`, which has a check, and `us`, which has none.
+fn watch<L: HealthLog>(log: L) -> (Arc<RegionHealth<L, SetClock>>, JoinHandle<()>) {
+    let clock = SetClock::default();
+    clock.set(RESTARTED);
+    let publisher = Arc::new(Publisher::new(clock.clone()));
+    let region = |id: &str| Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
+    let mut eu = region("eu");
+    let url = "http://eu.example.com/".parse().unwrap();
+    eu.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
+    let regions = [eu, region("us")].map(|region| Change::PutRegion(Arc::new(region)));
+    let config = Arc::new(Config::default().after(regions).unwrap());
+    publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
+    let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));
+    let driver = HealthDriver::new(Arc::clone(&health), Silence);
+    (health, tokio::spawn(driver.run()))
+}
+
+/// Waits until the regions are watched.
+async fn watched<L: HealthLog>(health: &RegionHealth<L, SetClock>) -> [RegionStatus; 2] {
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Ok(regions) = health.regions().try_into() {
+            return regions;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_region_is_as_old_as_its_last_change_until_it_is_seen_again() {
+    let store = EmbeddedStore::in_memory().unwrap();
+    let changed = Timestamp::from_unix_millis(RESTARTED - 5_000);
+    let record = HealthRecord {
+        region: "eu".parse().unwrap(),
+        health: Health::Healthy,
+        evidence: "a probe was well".to_owned(),
+        at: changed,
+        response_time: None,
+        errors: 0,
+    };
+    store.append(vec![record]).await.unwrap();
+    let (health, driver) = watch(store);
+    let [eu, us] = watched(&health).await;
+    assert_eq!((eu.watched.health, eu.seen_at), (Health::Healthy, Some(changed)));
+    assert_eq!((us.watched.health, us.seen_at), (Health::Unknown, None));
+
+    let report = geostream_app::Outcome {
+        region: "us".parse().unwrap(),
+        is_well: Some(true),
+        client: None,
+        rtt: None,
+        load: None,
+    };
+    assert_eq!(health.report(&[report]), []);
+    let seen = health.seen_at(&"us".parse().unwrap());
+    assert_eq!(seen, Some(Timestamp::from_unix_millis(RESTARTED)));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let seen = health.seen_at(&"us".parse().unwrap());
+    assert_eq!(
+        seen,
+        Some(Timestamp::from_unix_millis(RESTARTED - 3_000)),
+        "this wall clock stands"
+    );
+    driver.abort();
+}
