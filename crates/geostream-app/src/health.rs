@@ -13,7 +13,7 @@ use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober, Una
 use metrics::Histogram;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::load::Loads;
 use crate::publisher::Publisher;
@@ -89,6 +89,9 @@ const EVENTS: usize = 1_024;
 
 /// The changes that may wait to be kept.
 const KEPT: usize = 1_024;
+
+/// How long the log of health may take to say how the regions were.
+const RESUME: Duration = Duration::from_secs(5);
 
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -221,10 +224,14 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
     }
 
     async fn resume(&self) {
-        let records = match self.health.log.latest().await {
-            Ok(records) => records,
-            Err(error) => {
+        let records = match timeout(RESUME, self.health.log.latest()).await {
+            Ok(Ok(records)) => records,
+            Ok(Err(error)) => {
                 tracing::warn!(error = %Chain(&error), "nothing is known of the regions' health");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!("the log of health hangs; nothing is known of the regions' health");
                 return;
             }
         };
