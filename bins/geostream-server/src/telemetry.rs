@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
@@ -18,6 +19,10 @@ const BUCKETS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.5, 2.5, 10.0,
 ];
+
+/// How long a gauge counts after it was set: each is set when the metrics are asked for, so that one
+/// whose region or service is gone is missing from the next answer. Two may ask at once.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How often the recorder's buckets are folded, which keeps them from growing while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -40,6 +45,7 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(seconds, &BUCKETS)
         .and_then(|builder| builder.set_buckets_for_metric(rtts, &RTT_BUCKETS))
         .context("the buckets of histograms")?
+        .idle_timeout(MetricKindMask::GAUGE, Some(FRESH))
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    BreakerState, ClientKey, Health, HealthChange, HealthWatch, Load, Observation, Observations,
-    ProbeId, ProbeOutcome, RegionId, Report, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
+    ClientKey, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
+    ProbeOutcome, RegionId, Report, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober, Unavailable};
 use metrics::Histogram;
@@ -145,6 +145,12 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                 evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
             })
             .collect()
+    }
+
+    /// Returns how each canary is, in the order of their addresses.
+    #[must_use]
+    pub fn canaries(&self) -> Vec<(SocketAddr, Health)> {
+        self.seen().watch.canaries().collect()
     }
 
     /// Returns when a region was seen last: what came of a probe, or a report, or, before any of
@@ -304,9 +310,6 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             let wall = clock.wall();
             seen.note(&changes, &publisher.withheld(), now, wall);
             publisher.observe(seen.observations());
-            if is_tick {
-                seen.show(now);
-            }
             for change in changes {
                 let HealthChange { region, from, to, evidence, .. } = &change;
                 tracing::info!(%region, ?from, ?to, %evidence, "health changed");
@@ -421,29 +424,6 @@ impl Seen {
         evidence.retain(|region, _| regions.contains_key(region));
         resumed.retain(|region, _| regions.contains_key(region));
         reported_rtts.retain(|region, _| regions.contains_key(region));
-    }
-
-    /// Shows in the metrics how the regions and canaries are.
-    fn show(&self, now: Instant) {
-        let health = |health| match health {
-            Health::Healthy | Health::Unknown => 1.0,
-            Health::Unhealthy => 0.0,
-        };
-        for (canary, seen) in self.watch.canaries() {
-            metrics::gauge!("canary_healthy", "canary" => canary.to_string()).set(health(seen));
-        }
-        for (region, watched) in self.watch.regions(now) {
-            let gauge = |name: &'static str, value: f64| {
-                metrics::gauge!(name, "region" => region.to_string()).set(value);
-            };
-            gauge("region_healthy", health(watched.health));
-            match watched.breaker {
-                Some(BreakerState::Closed) => gauge("circuit_breaker_state", 0.0),
-                Some(BreakerState::Open) => gauge("circuit_breaker_state", 1.0),
-                Some(BreakerState::HalfOpen) => gauge("circuit_breaker_state", 2.0),
-                None => {}
-            }
-        }
     }
 
     fn observations(&self) -> Observations {

@@ -86,7 +86,6 @@ impl<C: Clock> Publisher<C> {
         if new < old {
             tracing::warn!(last_good = %old, store = %new, "the store has lost revisions");
         }
-        metrics::gauge!("config_revision").set(as_gauge(new));
         tracing::info!(revision = %new, "configuration in use");
         sources.snapshot = snapshot;
         sources.store = store;
@@ -192,9 +191,4 @@ fn tallies(table: &RoutingTable, previous: Option<&Published>) -> Box<[Arc<Tally
         Some(Arc::clone(&before.tallies[index.get()]))
     };
     table.regions().iter().map(|entry| tally(entry).unwrap_or_default()).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
-fn as_gauge(revision: Revision) -> f64 {
-    revision.get() as f64
 }

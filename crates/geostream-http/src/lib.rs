@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod control;
 mod events;
+mod gauges;
 mod health;
 mod json;
 mod node;

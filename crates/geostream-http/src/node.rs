@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::OPENAPI;
 use crate::api::{Api, Call};
 use crate::body;
+use crate::gauges;
 use crate::json::Object;
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
@@ -65,18 +66,10 @@ where
 
     pub(crate) fn metrics(&self) -> Answer {
         let now = self.parts.clock.wall();
-        let compiled = self.router.view().table().compiled_at();
-        metrics::gauge!("routing_table_age_seconds").set(now.since(compiled).as_secs_f64());
-        let files = self.router.geo().databases();
-        let oldest = files.iter().filter_map(|file| Some(file.data.as_ref()?.built)).min();
-        if let Some(oldest) = oldest {
-            metrics::gauge!("geoip_build_age_seconds").set(now.since(oldest).as_secs_f64());
-        }
-        for service in self.router.view().table().services() {
-            let spent = if service.retained().is_empty() { 0.0 } else { 1.0 };
-            let service = service.service().id.to_string();
-            metrics::gauge!("removal_budget_spent", "service" => service).set(spent);
-        }
+        gauges::show_table(self.router.view().table(), now);
+        self.parts.health.regions().iter().for_each(gauges::show_region);
+        self.parts.health.canaries().iter().for_each(gauges::show_canary);
+        gauges::show_geo(&self.router.geo().databases(), now);
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         body::answer((self.parts.metrics)(), content_type)
     }

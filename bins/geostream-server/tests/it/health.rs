@@ -188,6 +188,29 @@ fn an_explanation_tells_how_old_the_last_evidence_is() {
 }
 
 #[test]
+fn a_region_that_is_gone_takes_its_gauges_along() {
+    let scene = Scene::new();
+    let metrics = |scene: &Scene| scene.server.get("/metrics").body;
+    let before = metrics(&scene);
+    let service = json!({ "members": { "r0": {}, "r1": {} } }).to_string();
+    for (method, path, body) in
+        [("PUT", "/api/v1/services/api", service.as_str()), ("DELETE", "/api/v1/regions/r2", "")]
+    {
+        let request = Request::new(method, path).token(&scene.token);
+        let revision = if method == "PUT" { 2 } else { 3 };
+        let answer = scene.server.send(&request.revision(revision).json(body));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    for gauge in ["region_healthy", "circuit_breaker_state"] {
+        let of = |region: &str| format!("{gauge}{{region=\"{region}\"}}");
+        assert!(before.contains(&of("r2")), "{before}");
+        scene.wait_until("they are gone", |scene| !metrics(scene).contains(&of("r2")));
+        assert!(metrics(&scene).contains(&of("r1")), "and no others");
+    }
+    assert!(metrics(&scene).contains("config_revision 4"));
+}
+
+#[test]
 fn what_happens_is_told_as_it_happens() {
     let scene = Scene::new();
     let mut stream = scene.server.connect();
