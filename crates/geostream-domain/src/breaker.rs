@@ -6,6 +6,21 @@ use std::time::{Duration, Instant};
 ///
 /// The circuit breaker of M. Nygard, "Release It!", 2007. Successes may begin the trial before the
 /// rest is over, unless the rest is a punishment.
+///
+/// ```
+/// use std::time::Instant;
+/// use geostream_domain::{Breaker, BreakerRules, BreakerState};
+///
+/// let rules = BreakerRules::default();
+/// let mut breaker = Breaker::new(rules);
+/// let now = Instant::now();
+/// for _ in 0..rules.threshold {
+///     breaker.handle_failure(now);
+/// }
+/// assert_eq!(breaker.state(), BreakerState::Open);
+/// breaker.handle_timeout(now + rules.rest);
+/// assert_eq!(breaker.state(), BreakerState::HalfOpen);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Breaker {
     rules: BreakerRules,

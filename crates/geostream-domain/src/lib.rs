@@ -5,6 +5,10 @@
 //! decides in well under a microsecond: it takes a [`Client`] and returns a [`Decision`] with its
 //! [`Reason`] and alternatives, or an [`Explanation`] with every region's fate.
 //!
+//! What is observed comes from anywhere, or from the machines that are here: a [`Breaker`] for
+//! anything that may fail, a [`HealthMonitor`] for a region, a [`HealthWatch`] for all regions of a
+//! configuration. They say when they want to be called and what they want to be done.
+//!
 //! The crate does no I/O, owns no clock and draws no random numbers. Regions are ranked by a
 //! [`Rank`] with a derived order: no weighted sums, so each step of a decision can be read.
 //!
@@ -82,9 +86,7 @@ pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRu
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use location::{Location, Precision};
-pub use monitor::{
-    Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, Witness,
-};
+pub use monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome};
 pub use name::{LabelKey, LabelValue, Line, NameError, RegionId, ServiceId};
 pub use observation::{Health, Load, LoadError, Observation, Observations, Share};
 pub use operator::{

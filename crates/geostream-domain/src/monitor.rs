@@ -14,6 +14,35 @@ use crate::reports::{Report, Reports};
 ///
 /// Probes and reports are separate evidence, each with a breaker of its own; the region is well
 /// while neither is open. A first failure, or a silence, brings the next probes forward.
+///
+/// [`HealthWatch`](crate::HealthWatch) has one for each region of a configuration, and keeps them
+/// from taking regions for dead because its own network is. By itself, a monitor believes what it
+/// sees. Whoever drives one sends the probes that it asks for, hands in what comes of them, and
+/// calls it when its time comes:
+///
+/// ```
+/// use std::time::Instant;
+/// use geostream_domain::{
+///     CheckTiming, Health, HealthMonitor, MonitorOutput, ProbeFailure, ProbeOutcome,
+/// };
+///
+/// let mut now = Instant::now();
+/// let mut monitor = HealthMonitor::new(Some(CheckTiming::default()), Health::Unknown, 42, now);
+/// let evidence = loop {
+///     now = monitor.poll_timeout().ok_or("a region with a check is always probed again")?;
+///     monitor.handle_timeout(now);
+///     match monitor.poll_output() {
+///         Some(MonitorOutput::Probe(id)) => {
+///             monitor.handle_outcome(id, ProbeOutcome::Failed(ProbeFailure::Refused), now);
+///         }
+///         Some(MonitorOutput::Changed { evidence, .. }) => break evidence,
+///         None => {}
+///     }
+/// };
+/// assert_eq!(monitor.health(), Health::Unhealthy);
+/// assert_eq!(evidence.to_string(), "5 probes in a row failed, the last one: connection refused");
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct HealthMonitor {
     /// `None` for a region that is not probed.
@@ -155,7 +184,7 @@ impl fmt::Display for Evidence {
 
 /// Whether anybody else is well: who sees everything fail has lost its own network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Witness {
+pub(crate) enum Witness {
     /// Nothing else is watched.
     Alone,
     /// Others are watched, and this is when one of them was last well.
@@ -273,17 +302,17 @@ impl HealthMonitor {
     }
 
     /// Notes whether anybody else is well.
-    pub fn handle_witness(&mut self, others: Witness) {
+    pub(crate) fn handle_witness(&mut self, others: Witness) {
         self.others = others;
     }
 
     /// Tells, once, whether somebody else should be asked now: this region is in doubt.
-    pub fn wants_witness(&mut self) -> bool {
+    pub(crate) fn wants_witness(&mut self) -> bool {
         std::mem::take(&mut self.wants_witness)
     }
 
     /// Sends the next probe now.
-    pub fn hurry(&mut self, now: Instant) {
+    pub(crate) fn hurry(&mut self, now: Instant) {
         self.schedule.next = self.schedule.next.min(now);
         self.handle_timeout(now);
     }
@@ -366,20 +395,17 @@ impl HealthMonitor {
     }
 
     /// Returns the breaker of its probes.
-    #[must_use]
-    pub fn probes(&self) -> &Breaker {
+    pub(crate) fn probes(&self) -> &Breaker {
         &self.probes
     }
 
     /// Returns how long the last good probe took.
-    #[must_use]
-    pub fn response_time(&self) -> Option<Duration> {
+    pub(crate) fn response_time(&self) -> Option<Duration> {
         self.response_time
     }
 
     /// Tells whether it would be taken for dead, if anybody else were well.
-    #[must_use]
-    pub fn abstains(&self) -> bool {
+    pub(crate) fn abstains(&self) -> bool {
         self.abstains
     }
 
