@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use geostream_api::{Config, Member, Region, Service};
+use geostream_api::{Config, Member, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::End;
@@ -110,13 +110,7 @@ impl Import {
             config.regions.insert(id, self.region(entry, known));
         }
         if let Some(name) = &self.service {
-            let service = config.services.entry(name.clone()).or_insert_with(|| Service {
-                members: <_>::default(),
-                policy: <_>::default(),
-                geofence: Vec::new(),
-                all_down: <_>::default(),
-                removal_budget_percent: 50,
-            });
+            let service = config.services.entry(name.clone()).or_default();
             for entry in &entries {
                 service.members.entry(self.id(entry)).or_insert_with(Member::default);
             }

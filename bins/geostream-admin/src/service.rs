@@ -111,13 +111,7 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
                 "service {service} is there already; change it with: service set {service}"
             );
             ensure!(!wishes.region.is_empty(), "a service needs regions: --region REGION");
-            let mut new = Service {
-                members: BTreeMap::new(),
-                policy: <_>::default(),
-                geofence: Vec::new(),
-                all_down: AllDown::default(),
-                removal_budget_percent: 50,
-            };
+            let mut new = Service::default();
             wishes.apply_to(&mut new)?;
             output.wrote(&client.put(&path(&service), revision, why.reason.as_deref(), &new)?)
         }

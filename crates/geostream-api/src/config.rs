@@ -105,6 +105,19 @@ pub struct Service {
     pub removal_budget_percent: u8,
 }
 
+impl Default for Service {
+    /// Has no members yet, and everything else as it is where a document leaves it out.
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            policy: Policy::default(),
+            geofence: Vec::new(),
+            all_down: AllDown::default(),
+            removal_budget_percent: half(),
+        }
+    }
+}
+
 /// What a service says of one of its regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -320,7 +333,7 @@ pub enum Change {
 }
 
 fn half() -> u8 {
-    50
+    geostream_domain::RemovalBudget::default().percent()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

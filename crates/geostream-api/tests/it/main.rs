@@ -1,6 +1,6 @@
 //! Documents: what is read, what is refused, and what is written back.
 
-use geostream_api::{Config, Difference};
+use geostream_api::{Config, Difference, Service};
 use geostream_domain as domain;
 
 const EVERYTHING: &str = r#"
@@ -53,6 +53,14 @@ fn everything_that_can_be_said_is_read_and_written_back() {
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), written);
     let toml = toml::to_string(&written).unwrap();
     assert_eq!(toml::from_str::<Config>(&toml).unwrap(), written);
+}
+
+#[test]
+fn a_service_of_which_nothing_is_said_is_the_default_one() {
+    let service: Service = serde_json::from_str(r#"{ "members": {} }"#).unwrap();
+    assert_eq!(service, Service::default());
+    let budget = domain::RemovalBudget::default();
+    assert_eq!(service.removal_budget_percent, budget.percent(), "the domain knows it");
 }
 
 #[test]
