@@ -87,14 +87,14 @@ pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 
 /// Reads a JSON document whose type is known to be right.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     // The quick way tells that something is wrong; the slow one, where.
-    let mut quick = serde_json::Deserializer::from_str(body);
+    let mut quick = serde_json::Deserializer::from_slice(body);
     if let Ok(read) = T::deserialize(Strict(&mut quick))
         && quick.end().is_ok()
     {
         return Ok(read);
     }
+    let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     let mut slow = serde_json::Deserializer::from_str(body);
     let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
         let detail = error.inner().to_string();

@@ -4,11 +4,12 @@
 //! for every request. Here a task beside each connection looks at it now and then, which costs a
 //! request nothing.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -75,24 +76,61 @@ pub(crate) async fn until_over<C: GracefulConnection>(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
-    // In a task of its own, its timer is not looked at whenever the connection moves.
-    let mut is_idle = AbortOnDropHandle::new(tokio::spawn(async move {
-        tokio::select! {
-            () = activity.idle(patience) => true,
-            _ = stop.wait_for(|stop| *stop) => false,
+    let verdict = Arc::new(Verdict::default());
+    let _watch = AbortOnDropHandle::new(tokio::spawn({
+        let verdict = Arc::clone(&verdict);
+        async move {
+            tokio::select! {
+                () = activity.idle(patience) => verdict.tell(Over::Idle),
+                _ = stop.wait_for(|stop| *stop) => verdict.tell(Over::Stopping),
+            }
         }
     }));
-    let is_idle = tokio::select! {
-        biased;
-        ended = connection.as_mut() => return ended,
-        is_idle = &mut is_idle => is_idle.unwrap_or(true),
+    let ended = poll_fn(|context| match verdict.told(context) {
+        Some(over) => Poll::Ready(Err(over)),
+        None => connection.as_mut().poll(context).map(Ok),
+    });
+    let over = match ended.await {
+        Ok(ended) => return ended,
+        Err(over) => over,
     };
     connection.as_mut().graceful_shutdown();
-    if !is_idle {
-        return connection.await;
+    match over {
+        Over::Stopping => connection.await,
+        // A head that never ends is not waited for.
+        Over::Idle => timeout(FAREWELL, connection).await.unwrap_or(Ok(())),
     }
-    // A head that never ends is not waited for.
-    timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    Idle,
+    Stopping,
+}
+
+/// What the task beside a connection tells it: looked at whenever the connection moves, it takes
+/// less than asking after the task would.
+#[derive(Debug, Default)]
+struct Verdict {
+    over: OnceLock<Over>,
+    connection: OnceLock<Waker>,
+}
+
+impl Verdict {
+    fn tell(&self, over: Over) {
+        // It is told once.
+        let _told = self.over.set(over);
+        if let Some(connection) = self.connection.get() {
+            connection.wake_by_ref();
+        }
+    }
+
+    /// Returns what was told; what is told later wakes the connection's task, which stays the same.
+    fn told(&self, context: &Context<'_>) -> Option<Over> {
+        self.connection.get_or_init(|| context.waker().clone());
+        self.over.get().copied()
+    }
 }
 
 /// A stream whose writes are counted: whoever reads a long answer slowly is not idle.
