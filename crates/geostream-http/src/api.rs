@@ -187,20 +187,20 @@ where
             None => None,
         };
         let body = body::collect(request.body_mut(), route.body_limit, patience).await?;
-        let (uri, headers) = (request.uri(), request.headers());
         match route.operation {
             Operation::Decide(Decide::ByDocument) => {
-                Query::of(uri).end()?;
-                let asked = Asked::by_document(headers, &body)?;
-                self.route(asked, headers, peer).await
+                Query::of(request.uri()).end()?;
+                let asked = Asked::by_document(request.headers(), &body)?;
+                self.route(asked, request.headers_mut(), peer).await
             }
             Operation::Decide(Decide::ByQuery) => {
-                let asked = Asked::by_query(uri)?;
-                self.route(asked, headers, peer).await.map_err(Failure::in_query)
+                let asked = Asked::by_query(request.uri())?;
+                let routed = self.route(asked, request.headers_mut(), peer).await;
+                routed.map_err(Failure::in_query)
             }
             Operation::Decide(Decide::Batch) => {
-                Query::of(uri).end()?;
-                self.route_batch(headers, &body, peer)
+                Query::of(request.uri()).end()?;
+                self.route_batch(request.headers(), &body, peer)
             }
             Operation::Control(operation) => {
                 let (uri, headers) = (take(request.uri_mut()), take(request.headers_mut()));

@@ -87,14 +87,14 @@ pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 
 /// Reads a JSON document whose type is known to be right.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     // The quick way tells that something is wrong; the slow one, where.
-    let mut quick = serde_json::Deserializer::from_slice(body);
+    let mut quick = serde_json::Deserializer::from_str(body);
     if let Ok(read) = T::deserialize(Strict(&mut quick))
         && quick.end().is_ok()
     {
         return Ok(read);
     }
-    let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     let mut slow = serde_json::Deserializer::from_str(body);
     let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
         let detail = error.inner().to_string();
@@ -149,8 +149,19 @@ pub(crate) fn json_at(revision: Revision, document: &impl Serialize) -> Result<A
 
 /// Answers with bytes of this type.
 pub(crate) fn answer(body: impl Into<Bytes>, content_type: HeaderValue) -> Answer {
+    answer_in(HeaderMap::new(), body, content_type)
+}
+
+/// Answers with bytes of this type, and uses the room that these headers take.
+pub(crate) fn answer_in(
+    mut headers: HeaderMap,
+    body: impl Into<Bytes>,
+    content_type: HeaderValue,
+) -> Answer {
+    headers.clear();
+    headers.insert(CONTENT_TYPE, content_type);
     let mut answer = Response::new(Content::Whole(Full::new(body.into())));
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    *answer.headers_mut() = headers;
     answer
 }
 

@@ -51,20 +51,25 @@ impl Activity {
     }
 }
 
+/// Counts one more, on the only thread that counts: the one that serves the connection.
+fn count(counter: &AtomicUsize) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
 /// A request that is open until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenRequest(Arc<Activity>);
 
 impl OpenRequest {
     pub(crate) fn begin(activity: &Arc<Activity>) -> Self {
-        activity.begun.fetch_add(1, Ordering::Relaxed);
+        count(&activity.begun);
         Self(Arc::clone(activity))
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        count(&self.0.ended);
     }
 }
 
@@ -185,7 +190,7 @@ impl<T: Write + Unpin> Write for Counted<T> {
 impl<T> Counted<T> {
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.activity.sent.fetch_add(1, Ordering::Relaxed);
+            count(&self.activity.sent);
         }
         written
     }

@@ -152,12 +152,11 @@ fn is_plain(text: &str) -> bool {
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            let mut digits = itoa::Buffer::new();
             let [first, rest @ ..] = address.octets();
-            out.extend_from_slice(digits.format(first).as_bytes());
+            write_octet(out, first);
             for octet in rest {
                 out.push(b'.');
-                out.extend_from_slice(digits.format(octet).as_bytes());
+                write_octet(out, octet);
             }
         }
         IpAddr::V6(address) => {
@@ -165,6 +164,16 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
             let _written = write!(out, "{address}");
         }
     }
+}
+
+fn write_octet(out: &mut Vec<u8>, octet: u8) {
+    if octet >= 100 {
+        out.push(b'0' + octet / 100);
+    }
+    if octet >= 10 {
+        out.push(b'0' + octet / 10 % 10);
+    }
+    out.push(b'0' + octet % 10);
 }
 
 fn write_whole(out: &mut Vec<u8>, number: u64) {
@@ -186,19 +195,11 @@ fn write_decimal<const D: u32>(out: &mut Vec<u8>, number: f64) {
     }
     write_whole(out, scaled / scale);
     out.push(b'.');
-    let (mut rest, mut unit) = (scaled % scale, scale / 10);
-    loop {
-        out.push(digit(rest / unit));
-        rest %= unit;
-        unit /= 10;
-        if rest == 0 || unit == 0 {
-            break;
-        }
-    }
-}
-
-fn digit(number: u64) -> u8 {
-    b'0' + (number % 10) as u8
+    // A one in front keeps the zeros behind the point.
+    let mut digits = itoa::Buffer::new();
+    let (_one, decimals) = digits.format(scale + scaled % scale).as_bytes().split_at(1);
+    let end = decimals.iter().rposition(|&digit| digit != b'0').unwrap_or_default();
+    out.extend_from_slice(&decimals[..=end]);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Answering clients: which region should serve them now?
 
 use std::borrow::Cow;
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -128,10 +129,13 @@ where
     C: Clock + 'static,
 {
     /// Answers one question, here and now, unless an explanation is wanted: that may take long.
+    ///
+    /// The answer takes over the request's headers, and hyper those of the answer for the next
+    /// request: so no memory is asked for.
     pub(crate) async fn route(
         &self,
         asked: Asked,
-        headers: &HeaderMap,
+        headers: &mut HeaderMap,
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
         let peer = self.client_address(headers, peer);
@@ -139,7 +143,7 @@ where
             let view = self.router.view();
             let query = asked.query(peer);
             let routed = view.route(&query)?;
-            return Ok(write(|out| write_answer(out, &routed, query.address, None)));
+            return Ok(write(take(headers), |out| write_answer(out, &routed, query.address, None)));
         }
         self.authorize_explanation(headers)?;
         self.on_control(move |api| async move {
@@ -153,7 +157,9 @@ where
                 Ok(routed) => routed,
                 Err(error) => return Err(Failure::from(error).explained(explanation)),
             };
-            Ok(write(|out| write_answer(out, &routed, query.address, Some(&explanation))))
+            Ok(write(HeaderMap::new(), |out| {
+                write_answer(out, &routed, query.address, Some(&explanation));
+            }))
         })
         .await
     }
@@ -172,7 +178,7 @@ where
         }
         let peer = self.client_address(headers, peer);
         let view = self.router.view();
-        Ok(write(|out| {
+        Ok(write(HeaderMap::new(), |out| {
             let mut object = Object::begin(out);
             object.array(key!("answers"), &requests, |out, request| {
                 if let Err(failure) = answer_one(out, &view, request, peer) {
@@ -201,11 +207,11 @@ fn answer_one<G: GeoLocator>(
     Ok(())
 }
 
-/// Makes a response of what is written.
-fn write(fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
+/// Makes a response of what is written, and uses the room that these headers take.
+fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
     let mut out = Vec::with_capacity(1024);
     fill(&mut out);
-    body::answer(out, HeaderValue::from_static("application/json"))
+    body::answer_in(headers, out, HeaderValue::from_static("application/json"))
 }
 
 /// Writes a decision, as [`geostream_api::RouteAnswer`] reads it.
