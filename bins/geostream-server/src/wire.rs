@@ -26,6 +26,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::telemetry;
@@ -46,9 +49,10 @@ pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<
         .enable_all()
         .build()
         .context("starting the control runtime")?;
-    let outcome =
-        start(config, &control, metrics).and_then(|server| server.until_stopped(&control));
-    control.shutdown_timeout(config.limits.drain_patience);
+    let patience = config.limits.drain_patience;
+    let outcome = start(config, &control, metrics)
+        .and_then(|server| server.until_stopped(&control, patience));
+    control.shutdown_timeout(patience);
     outcome
 }
 
@@ -56,6 +60,25 @@ pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<
 struct Server {
     workers: Vec<JoinHandle<anyhow::Result<()>>>,
     stop: watch::Sender<bool>,
+    keeping: Keeping,
+}
+
+/// What keeps things for the next start, and is waited for when the server stops.
+#[derive(Default)]
+struct Keeping {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Keeping {
+    /// Lets everything be kept that has happened, as far as that does not take too long.
+    async fn finish(&self, patience: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!("what happened last could not be kept in time");
+        }
+    }
 }
 
 fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyhow::Result<Server> {
@@ -63,7 +86,8 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     let listeners = open_listeners(config.listen, config.workers)?;
     make_private_directory(&config.data_dir)?;
     let (stop, stopping) = watch::channel(false);
-    let api = control.block_on(assemble(config, metrics, stopping.clone()))?;
+    let keeping = Keeping::default();
+    let api = control.block_on(assemble(config, metrics, stopping.clone(), &keeping))?;
     let address = listeners[0].local_addr().context("asking for the port")?;
     let workers = listeners
         .into_iter()
@@ -77,12 +101,12 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
         })
         .collect::<anyhow::Result<_>>()?;
     tracing::info!(%address, workers = config.workers, "listening");
-    Ok(Server { workers, stop })
+    Ok(Server { workers, stop, keeping })
 }
 
 impl Server {
     /// Waits for a signal, then lets the workers finish what they have begun.
-    fn until_stopped(self, control: &Runtime) -> anyhow::Result<()> {
+    fn until_stopped(self, control: &Runtime, patience: Duration) -> anyhow::Result<()> {
         let signal = control.block_on(stop_signal())?;
         tracing::info!(signal, "stopping: what is under way is finished");
         self.stop.send_replace(true);
@@ -92,6 +116,7 @@ impl Server {
                 Err(_) => bail!("a worker has panicked"),
             }
         }
+        control.block_on(self.keeping.finish(patience));
         tracing::info!("stopped");
         Ok(())
     }
@@ -130,6 +155,7 @@ async fn assemble(
     config: &Config,
     metrics: PrometheusHandle,
     stopping: watch::Receiver<bool>,
+    keeping: &Keeping,
 ) -> anyhow::Result<ServerApi> {
     let clock = SystemClock;
     let saved = config.data_dir.join("last-good.json");
@@ -153,8 +179,9 @@ async fn assemble(
     )
     .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
-    tokio::spawn(follower.run());
-    tokio::spawn(HealthDriver::new(Arc::clone(&health), prober).run());
+    let driver = HealthDriver::new(Arc::clone(&health), prober);
+    keeping.tasks.spawn(follower.run(keeping.stop.clone()));
+    keeping.tasks.spawn(driver.run(keeping.stop.clone()));
     tokio::spawn(read_tokens(Arc::clone(&access)));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));

@@ -7,6 +7,8 @@ use std::time::Duration;
 use geostream_domain::{Backoff, Chance, Revision};
 use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailable};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::publisher::{Publisher, StoreState};
 
 /// Publishes what others commit and what time brings, and keeps the last good table.
@@ -54,8 +56,8 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
         }
     }
 
-    /// Goes on for ever.
-    pub async fn run(self) {
+    /// Goes on until it is told to stop, and then keeps what was committed last.
+    pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RETRY, LONGEST_RETRY);
         let mut chance = Chance::new(self.clock.wall().unix_millis());
         loop {
@@ -71,7 +73,11 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
             tokio::select! {
                 () = self.next_commit(published, wait) => {}
                 () = self.override_ends() => self.publisher.refresh(),
+                () = stop.cancelled() => break,
             }
+        }
+        if let Err(error) = self.publish_latest().await {
+            tracing::warn!(error = %Chain(&error), "the last commits may not be kept as last good");
         }
     }
 

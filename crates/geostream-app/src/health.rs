@@ -14,6 +14,7 @@ use metrics::Histogram;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::load::Loads;
 use crate::publisher::Publisher;
@@ -201,14 +202,15 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         Self { health, prober: Arc::new(prober), probes: JoinSet::new(), next_tick }
     }
 
-    /// Goes on for ever, from how the regions were when they were last seen.
-    pub async fn run(mut self) {
+    /// Goes on, from how the regions were when they were last seen, until it is told to stop and
+    /// every change is kept.
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut configured = self.health.publisher.configured();
         self.resume().await;
         self.configure();
         // A log that hangs is not to hold up whoever watches.
         let (keep, kept) = mpsc::channel(KEPT);
-        tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
+        let keeper = tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
         loop {
             let (next, records) = self.act();
             if !records.is_empty() && keep.try_send(records).is_err() {
@@ -225,7 +227,12 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
                 Ok(()) = configured.changed() => self.configure(),
+                () = stop.cancelled() => break,
             }
+        }
+        drop(keep);
+        if let Err(error) = keeper.await {
+            tracing::error!(%error, "the last changes of health may not be kept");
         }
     }
 

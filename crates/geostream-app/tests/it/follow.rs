@@ -8,6 +8,8 @@ use geostream_domain::{Change, Override, OverrideAction, Revision, Snapshot, Tim
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, SavedTable};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::world::{Berlin, SetClock, config, line, two_regions};
 
 struct Setup {
@@ -47,7 +49,7 @@ impl Setup {
 async fn what_others_commit_is_published_and_kept() {
     let setup = Setup::new();
     let store = EmbeddedStore::in_memory().unwrap();
-    let follower = tokio::spawn(setup.follower(store.clone()).run());
+    let follower = tokio::spawn(setup.follower(store.clone()).run(CancellationToken::new()));
     let proposal = Proposal {
         expected: Revision::ZERO,
         changes: two_regions(),
@@ -130,7 +132,7 @@ async fn an_override_ends_by_itself() {
         routed.table.region(routed.decision.region).id.to_string()
     };
     assert_eq!(region(), "us");
-    let follower = tokio::spawn(setup.follower(store).run());
+    let follower = tokio::spawn(setup.follower(store).run(CancellationToken::new()));
     tokio::task::yield_now().await;
     setup.clock.set(60_000);
     tokio::time::advance(Duration::from_secs(61)).await;

@@ -11,6 +11,7 @@ use geostream_domain::{
 };
 use geostream_ports::{HealthLog, HealthRecord, Probed, Prober, Unavailable};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::SetClock;
 
@@ -64,7 +65,7 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
     publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
     let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));
     let driver = HealthDriver::new(Arc::clone(&health), Silence);
-    (health, tokio::spawn(driver.run()))
+    (health, tokio::spawn(driver.run(CancellationToken::new())))
 }
 
 /// Waits until the regions are watched.
