@@ -12,6 +12,7 @@ use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
@@ -28,7 +29,7 @@ use crate::pace::Pace;
 pub struct HttpProber {
     connector: Connector,
     pace: Pace,
-    /// The connections that no probe uses, by the URL they were made for.
+    /// The connections that have served one probe, by the URL they were made for.
     idle: Mutex<IdleConnections>,
 }
 
@@ -42,7 +43,18 @@ struct IdleConnections {
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
-    made: Instant,
+    since: Instant,
+}
+
+/// A connection that a probe uses.
+///
+/// It serves two probes: so every second one resolves the name, connects and looks at the
+/// certificate anew. What keeps new clients out is noticed within two intervals, and half of the
+/// cost of connecting is saved.
+#[derive(Debug)]
+struct InUse {
+    connection: Connection,
+    is_first: bool,
 }
 
 /// Why no prober can be made.
@@ -65,9 +77,8 @@ pub enum TrustError {
 /// The most that is read of a body.
 const BODY: usize = 64 << 10;
 
-/// How long a connection is reused: a certificate that has run out and a name that has moved are
-/// noticed by new ones only.
-const OLDEST: Duration = Duration::from_secs(10);
+/// How long a connection waits for its second probe: servers close idle ones anyway.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// The header in which a region reports its load, in the unit of its capacity.
 const LOAD: &str = "geostream-load";
@@ -95,10 +106,12 @@ impl HttpProber {
             }
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let http = ClientConfig::builder_with_provider(provider)
+        let mut http = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // A session that is resumed shows no certificate, so it would not be seen to run out.
+        http.resumption = Resumption::disabled();
         let mut grpc = http.clone();
         grpc.alpn_protocols = vec![b"h2".to_vec()];
         let connector = Connector { networks, http: Arc::new(http), grpc: Arc::new(grpc) };
@@ -175,41 +188,50 @@ impl HttpProber {
         &self,
         target: &ProbeTarget,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Idle, Response<Incoming>), ProbeFailure> {
+    ) -> Result<(InUse, Response<Incoming>), ProbeFailure> {
         let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
         if let Ok(agent) = agent.parse() {
             request.headers_mut().insert(USER_AGENT, agent);
         }
-        if let Some(mut idle) = self.take(target) {
-            match send_on(&mut idle.connection, request.clone()).await {
-                Ok(response) => return Ok((idle, response)),
+        if let Some(mut connection) = self.take(target) {
+            match send_on(&mut connection, request.clone()).await {
+                Ok(response) => return Ok((InUse { connection, is_first: false }, response)),
                 // It may have been closed for idleness at this very moment.
                 Err(ProbeFailure::Reset) => {}
                 Err(failure) => return Err(failure),
             }
         }
-        let connection = self.connector.connect(target).await?;
-        let mut fresh = Idle { connection, made: Instant::now() };
-        let response = send_on(&mut fresh.connection, request).await?;
-        Ok((fresh, response))
+        let mut connection = self.connector.connect(target).await?;
+        let response = send_on(&mut connection, request).await?;
+        Ok((InUse { connection, is_first: true }, response))
     }
 
-    fn take(&self, target: &ProbeTarget) -> Option<Idle> {
+    fn take(&self, target: &ProbeTarget) -> Option<Connection> {
         let idle = self.idle().by_url.remove(target.url().as_str())?;
-        (idle.connection.is_open() && idle.made.elapsed() < OLDEST).then_some(idle)
+        idle.may_be_used().then_some(idle.connection)
     }
 
-    fn keep(&self, target: &ProbeTarget, connection: Idle) {
+    fn keep(&self, target: &ProbeTarget, InUse { connection, is_first }: InUse) {
+        if !is_first {
+            return;
+        }
         let mut idle = self.idle();
-        if idle.swept.is_none_or(|swept| swept.elapsed() >= OLDEST) {
-            idle.by_url.retain(|_, kept| kept.connection.is_open() && kept.made.elapsed() < OLDEST);
+        if idle.swept.is_none_or(|swept| swept.elapsed() >= LONGEST_IDLE) {
+            idle.by_url.retain(|_, idle| idle.may_be_used());
             idle.swept = Some(Instant::now());
         }
-        idle.by_url.insert(target.url().as_str().to_owned(), connection);
+        let kept = Idle { connection, since: Instant::now() };
+        idle.by_url.insert(target.url().as_str().to_owned(), kept);
     }
 
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn may_be_used(&self) -> bool {
+        self.connection.is_open() && self.since.elapsed() < LONGEST_IDLE
     }
 }
 

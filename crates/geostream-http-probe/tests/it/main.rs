@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use geostream_domain::{
@@ -13,6 +13,8 @@ use geostream_domain::{
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_ports::{Probed, Prober as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -80,7 +82,7 @@ fn failure(probed: Probed) -> Option<ProbeFailure> {
 const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ngeostream-load: 41.5\r\n\r\nok";
 
 #[tokio::test]
-async fn a_region_that_is_well_is_asked_on_one_connection_and_may_report_its_load() {
+async fn a_region_that_is_well_is_asked_twice_on_a_connection_and_may_report_its_load() {
     let region = Region::answering(WELL).await;
     let prober = prober();
     for _ in 0..5 {
@@ -88,7 +90,7 @@ async fn a_region_that_is_well_is_asked_on_one_connection_and_may_report_its_loa
         assert_eq!(failure(probed), None);
         assert_eq!(probed.load, Some(Load::new(41.5).unwrap()));
     }
-    assert_eq!(region.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(region.connections.load(Ordering::SeqCst), 3);
     assert_eq!(failure(prober.probe(&region.check("tcp")).await), None);
 }
 
@@ -149,41 +151,68 @@ async fn addresses_of_ones_own_network_are_left_alone() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_no_certificate() {
-    let directory = std::env::temp_dir().join(format!("geostream-probe-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    for (expires, expected) in [(2999, None), (2001, Some(ProbeFailure::Tls))] {
-        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(expires, 1, 1);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let file = directory.join(format!("{expires}.pem"));
-        std::fs::write(&file, certificate.pem()).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    tokio::spawn(converse(stream, WELL));
-                }
-            }
-        });
-        let loopback = vec!["127.0.0.0/8".parse().unwrap()];
-        let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
-        let probed = prober.probe(&check(&format!("https://{address}/"))).await;
-        assert_eq!(failure(probed), expected, "valid until {expires}");
+async fn a_certificate_that_runs_out_is_noticed_by_every_second_probe() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let [valid, expired] = [2999, 2001].map(|year| certificate(&key, year));
+    let file = std::env::temp_dir().join(format!("geostream-probe-{}.pem", std::process::id()));
+    std::fs::write(&file, valid.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let certified = |certificate: rcgen::Certificate| {
+        Arc::new(CertifiedKey::new(vec![certificate.der().clone()], Arc::clone(&key)))
+    };
+    let presented = Arc::new(Presented(Mutex::new(certified(valid))));
+    let address = serve_tls(Arc::clone(&presented)).await;
+
+    let loopback = vec!["127.0.0.0/8".parse().unwrap()];
+    let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
+    let check = check(&format!("https://{address}/"));
+    for _ in 0..3 {
+        assert_eq!(failure(prober.probe(&check).await), None);
     }
-    std::fs::remove_dir_all(&directory).unwrap();
+    *presented.0.lock().unwrap() = certified(expired);
+    assert_eq!(failure(prober.probe(&check).await), None, "on the connection of the third");
+    assert_eq!(failure(prober.probe(&check).await), Some(ProbeFailure::Tls));
+    assert_eq!(failure(prober.probe(&check).await), Some(ProbeFailure::Tls));
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// Makes a certificate for the loopback address that runs out with the beginning of this year.
+fn certificate(key: &rcgen::KeyPair, year: i32) -> rcgen::Certificate {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    params.self_signed(key).unwrap()
+}
+
+/// The certificate that a server presents; its sessions can be resumed under another one.
+#[derive(Debug)]
+struct Presented(Mutex<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Presented {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().unwrap()))
+    }
+}
+
+async fn serve_tls(presented: Arc<Presented>) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(presented);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(converse(stream, WELL));
+            }
+        }
+    });
+    address
 }
 
 #[tokio::test]
