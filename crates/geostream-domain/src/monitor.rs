@@ -194,6 +194,9 @@ pub(crate) enum Witness {
 /// The time from one probe to the next while something seems to be wrong.
 pub(crate) const CONFIRM_GAP: Duration = Duration::from_millis(200);
 
+/// How late a probe may be, as a share of the interval.
+const LATENESS: f64 = 0.05;
+
 /// The most probes of one region that are under way at once.
 const MOST_IN_FLIGHT: usize = 8;
 
@@ -513,8 +516,9 @@ impl Schedule {
         self.next_id += 1;
         self.in_flight.push((id, Sent { at: now, others }));
         self.last = Some(now);
-        // Always a little early, so that many do not fall into step.
-        let jitter = 1.0 - 0.1 * self.chance.fraction();
+        // Always a little late, so that many do not fall into step, and no more than one comes in
+        // an interval.
+        let jitter = 1.0 + LATENESS * self.chance.fraction();
         self.next = now + if doubts { CONFIRM_GAP } else { timing.interval().mul_f64(jitter) };
         Some(id)
     }

@@ -296,7 +296,7 @@ fn a_canary_is_asked_once_a_second_and_while_a_region_is_in_doubt_five_times() {
         sent.filter(|(_, subject)| *subject == Subject::Canary(canary(0))).count()
     };
     simulation.run(Duration::from_secs(100));
-    assert!((100..=112).contains(&asked(&simulation, Duration::ZERO)));
+    assert!((95..=100).contains(&asked(&simulation, Duration::ZERO)));
     // A region that loses every other probe is in doubt most of the time.
     simulation.break_region("r0", Fault::Loses(0.5));
     simulation.run(Duration::from_secs(10));
@@ -342,15 +342,15 @@ fn a_region_that_is_well_again_comes_back_slowly() {
 }
 
 #[test]
-fn a_region_is_probed_once_a_second_while_all_is_well_or_all_is_lost() {
+fn a_region_is_probed_at_most_once_a_second_while_all_is_well_or_all_is_lost() {
     let mut simulation = Simulation::new(4, 3);
     simulation.break_region("r3", Fault::Refuses);
     simulation.run(Duration::from_secs(10));
     let before = simulation.sent.len();
     simulation.run(Duration::from_secs(100));
     let sent = simulation.sent.len() - before;
-    // A little early each time, by up to a tenth.
-    assert!((400..=448).contains(&sent), "{sent} probes of four regions in 100 s");
+    // A little late each time, by up to a twentieth.
+    assert!((380..=400).contains(&sent), "{sent} probes of four regions in 100 s");
 }
 
 #[test]
