@@ -23,6 +23,7 @@ use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies,
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -43,6 +44,7 @@ const LISTENERS: usize = 64;
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
+    permit_many_files();
     let control = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
@@ -119,6 +121,15 @@ impl Server {
         control.block_on(self.keeping.finish(patience));
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Asks for as many open files as the system permits: each client has one, and each probe, and what
+/// a process gets unasked is often 1,024.
+fn permit_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the number of open files stays as it is");
     }
 }
 
