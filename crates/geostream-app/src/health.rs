@@ -94,6 +94,16 @@ const KEPT: usize = 1_024;
 /// How long the log of health may take to say how the regions were.
 const RESUME: Duration = Duration::from_secs(5);
 
+/// How long changes are gathered at most before the next table, which takes as long as the last one
+/// took: thousands of regions that change together are not to keep answers from being taken in.
+const GATHERED: Duration = Duration::from_millis(100);
+
+/// The probes that may be under way at once, unless half of the regions are more.
+///
+/// A node that is too busy to hear answers sees silence everywhere, and would ask five times as
+/// often to make sure.
+const PROBES_AT_ONCE: usize = 1_000;
+
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -192,14 +202,19 @@ pub struct HealthDriver<P, L, C> {
     health: Arc<RegionHealth<L, C>>,
     prober: Arc<P>,
     probes: JoinSet<(Subject, ProbeId, Probed)>,
+    /// What has changed and is not published yet.
+    changes: Vec<HealthChange>,
+    /// When a table may be made again because of changes.
+    next_table: Instant,
     next_tick: Instant,
 }
 
 impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
     /// Drives what this health's regions need, by this prober.
     pub fn new(health: Arc<RegionHealth<L, C>>, prober: P) -> Self {
-        let next_tick = health.clock.now();
-        Self { health, prober: Arc::new(prober), probes: JoinSet::new(), next_tick }
+        let now = health.clock.now();
+        let (prober, probes, changes) = (Arc::new(prober), JoinSet::new(), Vec::new());
+        Self { health, prober, probes, changes, next_table: now, next_tick: now }
     }
 
     /// Goes on, from how the regions were when they were last seen, until it is told to stop and
@@ -212,18 +227,16 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let (keep, kept) = mpsc::channel(KEPT);
         let keeper = tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
         loop {
+            // Whoever has answered is not to be taken for silent.
+            while let Some(probed) = self.probes.try_join_next() {
+                self.take_in(probed);
+            }
             let (next, records) = self.act();
             if !records.is_empty() && keep.try_send(records).is_err() {
                 tracing::warn!("the log of health is behind; a change is not kept");
             }
             tokio::select! {
-                Some(probed) = self.probes.join_next() => {
-                    self.take_in(probed);
-                    // What has come in as well is published as one.
-                    while let Some(probed) = self.probes.try_join_next() {
-                        self.take_in(probed);
-                    }
-                }
+                Some(probed) = self.probes.join_next() => self.take_in(probed),
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
                 Ok(()) = configured.changed() => self.configure(),
@@ -294,9 +307,12 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let now = clock.now();
         let mut seen = self.health.seen();
         seen.watch.handle_timeout(now);
-        let mut changes = Vec::new();
+        let most_at_once = PROBES_AT_ONCE.max(seen.regions.len() / 2);
         while let Some(output) = seen.watch.poll_output() {
             match output {
+                WatchOutput::Probe { subject, id, .. } if self.probes.len() >= most_at_once => {
+                    seen.watch.handle_outcome(&subject, id, ProbeOutcome::NotAsked, now);
+                }
                 WatchOutput::Probe { subject, check, id } => {
                     let prober = Arc::clone(&self.prober);
                     self.probes.spawn(async move {
@@ -304,7 +320,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                         (subject, id, probed)
                     });
                 }
-                WatchOutput::Changed(change) => changes.push(change),
+                WatchOutput::Changed(change) => self.changes.push(change),
             }
         }
         let mut records = Vec::new();
@@ -313,10 +329,13 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             self.next_tick = now + TICK;
             publisher.measure(&mut seen.loads);
         }
-        if is_tick || !changes.is_empty() {
+        if is_tick || (!self.changes.is_empty() && now >= self.next_table) {
             let wall = clock.wall();
+            let changes = std::mem::take(&mut self.changes);
             seen.note(&changes, &publisher.withheld(), now, wall);
             publisher.observe(seen.observations());
+            let done = clock.now();
+            self.next_table = done + done.saturating_duration_since(now).min(GATHERED);
             for change in changes {
                 let HealthChange { region, from, to, evidence, .. } = &change;
                 tracing::info!(%region, ?from, ?to, %evidence, "health changed");
@@ -325,8 +344,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
             }
         }
-        let due = seen.watch.poll_timeout();
-        (due.map_or(self.next_tick, |due| due.min(self.next_tick)), records)
+        let table = (!self.changes.is_empty()).then_some(self.next_table);
+        let due = [seen.watch.poll_timeout(), table].into_iter().flatten();
+        (due.fold(self.next_tick, Instant::min), records)
     }
 }
 

@@ -91,7 +91,8 @@ pub enum ProbeOutcome {
     Well(Duration),
     /// It is not.
     Failed(ProbeFailure),
-    /// It was not asked: its endpoint is asked too often.
+    /// It was not asked, or not listened to: its endpoint is asked too often, or this node is too
+    /// busy. That says nothing of the region.
     NotAsked,
 }
 

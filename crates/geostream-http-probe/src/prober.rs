@@ -80,6 +80,9 @@ const BODY: usize = 64 << 10;
 /// How long a connection waits for its second probe: servers close idle ones anyway.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
+/// Who notices a timeout so late was too busy to hear the answer.
+const LATE: Duration = Duration::from_millis(250);
+
 /// The header in which a region reports its load, in the unit of its capacity.
 const LOAD: &str = "geostream-load";
 
@@ -240,10 +243,13 @@ impl Prober for HttpProber {
         if !self.pace.permits(check.target.url().host(), check.target.port()) {
             return Probed { outcome: ProbeOutcome::NotAsked, load: None };
         }
-        let began = Instant::now();
-        match timeout(check.timing.timeout(), self.ask(check)).await {
+        let (began, patience) = (Instant::now(), check.timing.timeout());
+        match timeout(patience, self.ask(check)).await {
             Ok(Ok(load)) => Probed { outcome: ProbeOutcome::Well(began.elapsed()), load },
             Ok(Err(failure)) => Probed { outcome: ProbeOutcome::Failed(failure), load: None },
+            Err(_) if began.elapsed() > patience + LATE => {
+                Probed { outcome: ProbeOutcome::NotAsked, load: None }
+            }
             Err(_) => Probed { outcome: ProbeOutcome::Failed(ProbeFailure::Timeout), load: None },
         }
     }

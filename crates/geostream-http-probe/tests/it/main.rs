@@ -139,6 +139,21 @@ async fn silence_ends_with_the_timeout() {
 }
 
 #[tokio::test]
+async fn who_is_too_busy_to_listen_learns_nothing() {
+    let region = Region::silent().await;
+    let second = Duration::from_secs(1);
+    let timing = CheckTiming::new(second, second / 10, 5, 3, second).unwrap();
+    let check = HealthCheck { timing, ..region.check("http") };
+    let probing = tokio::spawn(async move { prober().probe(&check).await.outcome });
+    tokio::task::yield_now().await;
+    let busy = tokio::time::Instant::now();
+    while busy.elapsed() < second / 2 {
+        std::hint::spin_loop();
+    }
+    assert_eq!(probing.await.unwrap(), ProbeOutcome::NotAsked);
+}
+
+#[tokio::test]
 async fn addresses_of_ones_own_network_are_left_alone() {
     let region = Region::answering(WELL).await;
     let careful = HttpProber::new(PermittedNetworks::default(), None).unwrap();
