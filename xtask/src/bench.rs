@@ -3,6 +3,7 @@
 mod engine;
 mod failover;
 mod http;
+mod process;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -17,7 +18,7 @@ pub(crate) enum Bench {
     /// What a request costs the server, against a bare hyper server
     Http(Options),
     /// How long clients are sent to a region that has died
-    Failover(Options),
+    Failover(failover::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -56,11 +57,45 @@ impl Figure {
     }
 }
 
+/// The same figure of many runs.
+#[derive(Debug)]
+pub(crate) struct Spread(Vec<f64>);
+
+impl Spread {
+    pub(crate) fn new(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    pub(crate) fn least(&self) -> f64 {
+        self.at(0)
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.at(50)
+    }
+
+    pub(crate) fn p99(&self) -> f64 {
+        self.at(99)
+    }
+
+    pub(crate) fn most(&self) -> f64 {
+        self.at(100)
+    }
+
+    /// Returns the nearest rank: of fewer than a hundred values, the 99th percentile is the most.
+    fn at(&self, percent: usize) -> f64 {
+        let rank = (self.0.len() * percent).div_ceil(100);
+        self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+}
+
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (options, figures) = match bench {
         Bench::Engine(options) => (options, engine::run(*options)?),
         Bench::Http(options) => (options, http::run(*options)?),
-        Bench::Failover(options) => (options, failover::run(*options)?),
+        Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
     };
     if options.json {
         print(&serde_json::to_string_pretty(&figures)?);

@@ -11,11 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
-use crate::bench::{Figure, Options};
+use crate::bench::{Figure, Options, process};
 use crate::geoip;
-use crate::shell::{cargo, command, output, root, run as run_command, say};
+use crate::shell::{cargo, command, root, run as run_command, say};
 
 const CONNECTIONS: usize = 64;
 const QUESTION: &str = r#"{"client_ip": "8.8.8.8", "service": "api"}"#;
@@ -26,7 +26,6 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     build.args(["build", "--release", "--locked", "-p", "geostream-server", "-p", "xtask"]);
     run_command(build.stdout(std::io::stderr()))?;
     let (rounds, requests) = if options.quick { (3, 60_000) } else { (9, 200_000) };
-    let ticks: f64 = output(command("getconf").arg("CLK_TCK"))?.trim().parse()?;
 
     let geostream = Served::geostream()?;
     let answer = geostream.ask()?;
@@ -38,8 +37,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     ));
     let mut pairs = Vec::new();
     for round in 0..rounds {
-        let ours = geostream.measure(requests, ticks)?;
-        let theirs = bare.measure(requests, ticks)?;
+        let ours = geostream.measure(requests)?;
+        let theirs = bare.measure(requests)?;
         say(&format!("round {round}: processor time a request {ours}, against {theirs}"));
         pairs.push((ours, theirs));
     }
@@ -56,7 +55,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
         Figure::shown("ratio, round by round", median(|p| p.0.cpu_us() / p.1.cpu_us()), "times")
             .at_most(1.25),
         Figure::shown("requests a second on one core", median(|p| p.0.per_second), "1/s"),
-        Figure::shown("memory of the server", geostream.resident_mb()?, "MB"),
+        Figure::shown("memory of the server", process::resident_mb(geostream.process.id())?, "MB"),
         Figure::shown("of which GeoIP data", geoip_mb()?, "MB"),
     ])
 }
@@ -137,21 +136,21 @@ impl Served {
     }
 
     /// Sends so many requests, as fast as one core can, and tells what they cost.
-    fn measure(&self, requests: usize, ticks: f64) -> anyhow::Result<Cost> {
+    fn measure(&self, requests: usize) -> anyhow::Result<Cost> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(Connection::open(self.address)?);
         }
         // Caches and allocators are warm, and every connection is accepted.
         self.load(&mut connections, requests / 20)?;
-        let (before, started) = (self.cpu_ticks()?, now());
+        let (before, started) = (process::cpu_time(self.process.id())?, now());
         self.load(&mut connections, requests)?;
-        let (after, took) = (self.cpu_ticks()?, now() - started);
+        let (after, took) = (process::cpu_time(self.process.id())?, now() - started);
         let requests = f64::from(u32::try_from(requests)?);
-        let each_us = |ticks_used: f64| ticks_used / ticks * 1e6 / requests;
+        let each_us = |seconds: f64| seconds * 1e6 / requests;
         Ok(Cost {
-            user_us: each_us(after.0 - before.0),
-            kernel_us: each_us(after.1 - before.1),
+            user_us: each_us(after.user - before.user),
+            kernel_us: each_us(after.kernel - before.kernel),
             per_second: requests / took.as_secs_f64(),
         })
     }
@@ -170,25 +169,6 @@ impl Served {
             }
         }
         Ok(())
-    }
-
-    /// Returns the processor time that the process has used outside of the kernel and in it, in the
-    /// kernel's ticks.
-    fn cpu_ticks(&self) -> anyhow::Result<(f64, f64)> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // Behind the name, which may hold anything: proc(5) counts utime and stime as 14 and 15.
-        let fields: Vec<&str> =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let (user, system) = (fields.get(11), fields.get(12));
-        let (Some(user), Some(system)) = (user, system) else { bail!("no times in {stat}") };
-        Ok((user.parse()?, system.parse()?))
-    }
-
-    fn resident_mb(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-        Ok(kb.parse::<f64>()? / 1000.0)
     }
 }
 

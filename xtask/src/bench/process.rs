@@ -1,0 +1,40 @@
+//! What another process costs, as the kernel tells it.
+
+use std::fs;
+
+use anyhow::{Context as _, bail};
+
+use crate::shell::{command, output};
+
+/// The processor time that a process has used outside of the kernel and in it, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuTime {
+    pub(crate) user: f64,
+    pub(crate) kernel: f64,
+}
+
+/// Returns the processor time that a process has used.
+pub(crate) fn cpu_time(id: u32) -> anyhow::Result<CpuTime> {
+    let ticks: f64 = output(command("getconf").arg("CLK_TCK"))?.trim().parse()?;
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // Behind the name, which may hold anything: proc(5) counts utime and stime as 14 and 15.
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let (user, kernel) = (fields.get(11), fields.get(12));
+    let (Some(user), Some(kernel)) = (user, kernel) else { bail!("no times in {stat}") };
+    Ok(CpuTime { user: user.parse::<f64>()? / ticks, kernel: kernel.parse::<f64>()? / ticks })
+}
+
+impl CpuTime {
+    pub(crate) fn all(self) -> f64 {
+        self.user + self.kernel
+    }
+}
+
+/// Returns the memory that a process has, in megabytes.
+pub(crate) fn resident_mb(id: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+    Ok(kb.parse::<f64>()? / 1000.0)
+}
