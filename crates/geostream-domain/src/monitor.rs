@@ -325,6 +325,7 @@ impl HealthMonitor {
     pub fn handle_report(&mut self, report: Report, now: Instant) {
         let (before, was_removed) = (self.reports.state(), self.health() == Health::Unhealthy);
         self.reports.handle(report, self.others, now);
+        self.wants_witness |= self.reports.lacks_witness();
         match (before, self.reports.state()) {
             (BreakerState::Closed, BreakerState::Open) => {
                 if !was_removed && let Some(rest) = self.flaps.handle_removal(now) {

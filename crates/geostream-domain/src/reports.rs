@@ -29,6 +29,7 @@ pub(crate) struct Reports {
     /// Since when at least half of what is reported are failures.
     failing_since: Option<Instant>,
     trial_began: Option<Instant>,
+    lacks_witness: bool,
     evidence: Evidence,
 }
 
@@ -69,6 +70,7 @@ impl Reports {
             slot_ends: None,
             failing_since: None,
             trial_began: None,
+            lacks_witness: false,
             evidence: Evidence::ReportsWell,
         }
     }
@@ -105,12 +107,17 @@ impl Reports {
     /// Opens if at least half of enough reports are failures, and somebody else is well.
     fn judge(&mut self, witness: Witness, now: Instant) {
         let Tally { failed, all } = self.within_a_second();
+        self.lacks_witness = false;
         if failed == 0 || failed * 2 < all {
             self.failing_since = None;
             return;
         }
         let since = *self.failing_since.get_or_insert(now);
-        if all >= LEAST_VOLUME && witness.speaks_since(since) {
+        if all < LEAST_VOLUME {
+            return;
+        }
+        self.lacks_witness = !witness.speaks_since(since);
+        if !self.lacks_witness {
             self.evidence = Evidence::ReportsFailed(failed, all);
             self.breaker.handle_failure(now);
             self.slots = <_>::default();
@@ -148,6 +155,11 @@ impl Reports {
 
     pub(crate) fn state(&self) -> BreakerState {
         self.breaker.state()
+    }
+
+    /// Tells whether it would open, if somebody else were well.
+    pub(crate) fn lacks_witness(&self) -> bool {
+        self.lacks_witness
     }
 
     /// Returns why the state is what it is.

@@ -197,6 +197,7 @@ impl HealthWatch {
         watched.monitor.handle_witness(witness);
         watched.monitor.handle_report(report, now);
         self.follow_up(region);
+        self.ask_others(region, now);
         true
     }
 
