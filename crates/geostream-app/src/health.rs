@@ -226,15 +226,18 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         // A log that hangs is not to hold up whoever watches.
         let (keep, kept) = mpsc::channel(KEPT);
         let keeper = tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
+        let keep_all = |records: Vec<HealthRecord>| {
+            if !records.is_empty() && keep.try_send(records).is_err() {
+                tracing::warn!("the log of health is behind; a change is not kept");
+            }
+        };
         loop {
             // Whoever has answered is not to be taken for silent.
             while let Some(probed) = self.probes.try_join_next() {
                 self.take_in(probed);
             }
             let (next, records) = self.act();
-            if !records.is_empty() && keep.try_send(records).is_err() {
-                tracing::warn!("the log of health is behind; a change is not kept");
-            }
+            keep_all(records);
             tokio::select! {
                 Some(probed) = self.probes.join_next() => self.take_in(probed),
                 () = sleep_until(next.into()) => {}
@@ -243,6 +246,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 () = stop.cancelled() => break,
             }
         }
+        // Nothing more is gathered.
+        self.next_table = self.health.clock.now();
+        keep_all(self.act().1);
         drop(keep);
         if let Err(error) = keeper.await {
             tracing::error!(%error, "the last changes of health may not be kept");
