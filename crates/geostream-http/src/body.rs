@@ -10,14 +10,14 @@ use geostream_api::FieldErrors;
 use geostream_domain::Revision;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
-use crate::events::Content;
+use crate::content::Content;
 use crate::problem::{Answer, Failure, Kind};
 use crate::strict::Strict;
 
@@ -160,7 +160,7 @@ pub(crate) fn answer_in(
 ) -> Answer {
     headers.clear();
     headers.insert(CONTENT_TYPE, content_type);
-    let mut answer = Response::new(Content::Whole(Full::new(body.into())));
+    let mut answer = Response::new(Content::whole(body.into()));
     *answer.headers_mut() = headers;
     answer
 }

@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,11 +18,19 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often a connection is looked at within the time that it may be idle.
+/// How often a connection is looked at within the time that it may be idle, which is therefore held
+/// to within a quarter.
 const LOOKS: u32 = 4;
 
 /// How long an idle connection may take to say goodbye.
 const FAREWELL: Duration = Duration::from_millis(250);
+
+/// How long a connection may be idle, and how long what is under way may stand still.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) idle: Duration,
+    pub(crate) stalled: Duration,
+}
 
 /// What a connection does, as seen from outside of it.
 #[derive(Debug, Default)]
@@ -30,24 +38,39 @@ pub(crate) struct Activity {
     begun: AtomicUsize,
     ended: AtomicUsize,
     sent: AtomicUsize,
+    /// Something is to be sent that the other side has no room for.
+    blocked: AtomicBool,
 }
 
 impl Activity {
-    /// Waits until for so long no request has been open and nothing has been sent.
+    /// Waits until nothing has happened for too long.
     ///
     /// What is received does not count: a client can send a head for ever, byte by byte.
-    async fn idle(&self, patience: Duration) {
-        let (mut before, mut quiet) = ((0, 0, 0), 0);
-        while quiet < LOOKS {
-            sleep(patience / LOOKS).await;
-            let now @ (begun, ended, _) = (
+    async fn quiet(&self, patience: Patience) -> Over {
+        let look = patience.idle / LOOKS;
+        let (mut before, mut quiet) = ((0, 0, 0), Duration::ZERO);
+        loop {
+            sleep(look).await;
+            let now = (
                 self.begun.load(Ordering::Relaxed),
                 self.ended.load(Ordering::Relaxed),
                 self.sent.load(Ordering::Relaxed),
             );
-            quiet = if now == before && begun == ended { quiet + 1 } else { 0 };
+            quiet = if now == before { quiet + look } else { Duration::ZERO };
             before = now;
+            match self.is_open() {
+                true if quiet >= patience.stalled => return Over::Stalled,
+                false if quiet >= patience.idle => return Over::Idle,
+                true | false => {}
+            }
         }
+    }
+
+    /// Tells whether an answer is not yet given out to its end.
+    fn is_open(&self) -> bool {
+        let (begun, ended) = (&self.begun, &self.ended);
+        begun.load(Ordering::Relaxed) != ended.load(Ordering::Relaxed)
+            || self.blocked.load(Ordering::Relaxed)
     }
 }
 
@@ -67,26 +90,33 @@ impl OpenRequest {
     }
 }
 
+impl OpenRequest {
+    /// Notes that a piece of the answer has been taken.
+    pub(crate) fn note_sent(&self) {
+        count(&self.0.sent);
+    }
+}
+
 impl Drop for OpenRequest {
     fn drop(&mut self) {
         count(&self.0.ended);
     }
 }
 
-/// Serves a connection until it ends, is idle for this long, or the server stops.
+/// Serves a connection until it ends, nothing happens on it for too long, or the server stops.
 pub(crate) async fn until_over<C: GracefulConnection>(
     connection: C,
     activity: Arc<Activity>,
-    patience: Duration,
+    patience: Patience,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let verdict = Arc::new(Verdict::default());
     let _watch = AbortOnDropHandle::new(tokio::spawn({
-        let verdict = Arc::clone(&verdict);
+        let (verdict, activity) = (Arc::clone(&verdict), Arc::clone(&activity));
         async move {
             tokio::select! {
-                () = activity.idle(patience) => verdict.tell(Over::Idle),
+                over = activity.quiet(patience) => verdict.tell(over),
                 _ = stop.wait_for(|stop| *stop) => verdict.tell(Over::Stopping),
             }
         }
@@ -102,15 +132,26 @@ pub(crate) async fn until_over<C: GracefulConnection>(
     connection.as_mut().graceful_shutdown();
     match over {
         Over::Stopping => connection.await,
-        // A head that never ends is not waited for.
-        Over::Idle => timeout(FAREWELL, connection).await.unwrap_or(Ok(())),
+        Over::Stalled => Ok(()),
+        Over::Idle => match timeout(FAREWELL, connection.as_mut()).await {
+            Ok(ended) => ended,
+            // A request has come at the last moment.
+            Err(_) if activity.is_open() => {
+                timeout(patience.stalled, connection).await.unwrap_or(Ok(()))
+            }
+            // A head that never ends is not waited for.
+            Err(_) => Ok(()),
+        },
     }
 }
 
 /// Why a connection is over.
 #[derive(Clone, Copy, Debug)]
 enum Over {
+    /// Nothing is under way.
     Idle,
+    /// What is under way stands still: its client takes nothing more.
+    Stalled,
     Stopping,
 }
 
@@ -139,6 +180,8 @@ impl Verdict {
 }
 
 /// A stream whose writes are counted: whoever reads a long answer slowly is not idle.
+///
+/// For HTTP/1 alone: in HTTP/2 there is more to write than answers.
 #[derive(Debug)]
 pub(crate) struct Counted<T> {
     pub(crate) stream: T,
@@ -192,6 +235,7 @@ impl<T> Counted<T> {
         if written.is_ready() {
             count(&self.activity.sent);
         }
+        self.activity.blocked.store(written.is_pending(), Ordering::Relaxed);
         written
     }
 }

@@ -1,9 +1,6 @@
 //! What happens, as it happens: server-sent events (WHATWG HTML, section 9.2).
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +9,6 @@ use geostream_domain::{HealthChange, Revision};
 use geostream_ports::{Clock, Commit, ConfigStore, GeoLocator, HealthLog, TokenStore};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http_body_util::Full;
-use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -21,65 +16,9 @@ use tokio::time::{interval, timeout};
 
 use crate::api::Api;
 use crate::config;
-use crate::connection::OpenRequest;
+use crate::content::Content;
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
-
-/// A response's body.
-#[derive(Debug)]
-pub(crate) enum Content {
-    /// All of it.
-    Whole(Full<Bytes>),
-    /// Events, as long as somebody listens; their request is open until then.
-    Events { events: mpsc::Receiver<Bytes>, _open: Option<OpenRequest> },
-}
-
-impl Content {
-    /// Keeps a request open until the last of this is sent.
-    pub(crate) fn keeping(self, open: OpenRequest) -> Self {
-        match self {
-            Self::Whole(whole) => Self::Whole(whole),
-            Self::Events { events, .. } => Self::Events { events, _open: Some(open) },
-        }
-    }
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self::Whole(Full::default())
-    }
-}
-
-impl Body for Content {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole).poll_frame(context),
-            Self::Events { events, .. } => {
-                events.poll_recv(context).map(|event| Some(Ok(Frame::data(event?))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.is_end_stream(),
-            Self::Events { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(whole) => whole.size_hint(),
-            Self::Events { .. } => SizeHint::default(),
-        }
-    }
-}
 
 /// The events that wait for a listener before it holds up its own.
 const WAITING: usize = 16;
@@ -134,7 +73,7 @@ where
             api.tell(sender).await;
             drop(place);
         });
-        let mut answer = Response::new(Content::Events { events: receiver, _open: None });
+        let mut answer = Response::new(Content::events(receiver));
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(answer)

@@ -13,6 +13,7 @@ mod choice;
 mod client;
 mod config;
 mod connection;
+mod content;
 mod control;
 mod events;
 mod gauges;

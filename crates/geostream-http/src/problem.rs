@@ -11,9 +11,8 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
-use http_body_util::Full;
 
-use crate::events::Content;
+use crate::content::Content;
 
 /// What every response is made of.
 pub(crate) type Answer = Response<Content>;
@@ -239,7 +238,7 @@ impl Failure {
 
     pub(crate) fn into_answer(self) -> Answer {
         let body = serde_json::to_vec(&self.to_problem()).unwrap_or_default();
-        let mut answer = Response::new(Content::Whole(Full::new(Bytes::from(body))));
+        let mut answer = Response::new(Content::whole(Bytes::from(body)));
         *answer.status_mut() = self.kind.described().0;
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

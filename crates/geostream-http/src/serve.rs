@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
-use crate::connection::{Activity, Counted, OpenRequest, until_over};
+use crate::connection::{Activity, Counted, OpenRequest, Patience, until_over};
 use crate::problem::Answer;
 use crate::tls::TlsIdentity;
 
@@ -40,6 +40,9 @@ pub struct Limits {
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const MAX_STREAMS: u32 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long a client may take nothing of an answer; events say something four times as often.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// How long to wait before accepting again after accepting has failed, as it does at once when the
 /// process has no file descriptors left.
@@ -125,11 +128,12 @@ impl Protocols {
     fn new(limits: Limits) -> Self {
         let mut http1 = http1::Builder::new();
         // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
+        // Answers are small: copied behind their heads, they cost the kernel less.
         http1
-            // Answers are small: copied behind their heads, they cost the kernel less.
             .writev(false)
             .header_read_timeout(None)
-            .max_buf_size(MAX_HEADER_BYTES as usize).half_close(true);
+            .max_buf_size(MAX_HEADER_BYTES as usize)
+            .half_close(true);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -161,23 +165,31 @@ where
             tracing::debug!(%error, "a connection went away");
             return;
         }
-        let patience = self.limits.header_patience;
         let Some(tls) = &self.tls else {
-            match timeout(patience, speaks_http2(&stream)).await {
-                Ok(Ok(is_http2)) => self.converse(stream, is_http2, peer).await,
-                Ok(Err(error)) => tracing::debug!(%error, "a connection went away"),
-                Err(_) => tracing::debug!("a connection says nothing"),
+            if let Some(is_http2) = self.begun(speaks_http2(&stream)).await {
+                self.converse(stream, is_http2, peer).await;
             }
             return;
         };
-        match timeout(patience, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.converse(stream, is_http2, peer).await;
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        if let Some(stream) = self.begun(tls.acceptor().accept(stream)).await {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            self.converse(stream, is_http2, peer).await;
         }
+    }
+
+    /// Waits for how a connection begins, as long as that may take and the server does not stop.
+    async fn begun<T>(&self, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        let begun = tokio::select! {
+            begun = timeout(self.limits.header_patience, beginning) => begun,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        match begun {
+            Ok(Ok(begun)) => return Some(begun),
+            Ok(Err(error)) => tracing::debug!(%error, "a connection went away"),
+            Err(_) => tracing::debug!("a connection does not begin"),
+        }
+        None
     }
 
     async fn converse<T>(self: Arc<Self>, stream: T, is_http2: bool, peer: SocketAddr)
@@ -186,7 +198,11 @@ where
     {
         let activity = Arc::new(Activity::default());
         let stream = TokioIo::new(stream);
-        let (patience, stop) = (self.limits.header_patience, self.stop.clone());
+        let stop = self.stop.clone();
+        let patience = Patience {
+            idle: self.limits.header_patience,
+            stalled: self.limits.body_patience + STALLED,
+        };
         let service = {
             let (worker, activity) = (Arc::clone(&self), Arc::clone(&activity));
             service_fn(move |request| {

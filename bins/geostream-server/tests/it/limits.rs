@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
@@ -125,6 +126,34 @@ fn an_idle_http2_connection_is_closed_though_its_client_is_alive() {
         // The client answers every PING by itself.
         tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
         assert!(sender.is_closed());
+    });
+}
+
+#[test]
+fn who_reads_slowly_is_not_idle() {
+    let home = Home::new();
+    let server = impatient(&home);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut client = http2::Builder::new(TokioExecutor::new());
+        client.initial_stream_window_size(16 << 10).initial_connection_window_size(16 << 10);
+        let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::get(format!("http://{}/openapi.yaml", server.address));
+        let request = request.body(http_body_util::Empty::<&[u8]>::new()).unwrap();
+        let mut answer = sender.send_request(request).await.unwrap();
+        let mut read = 0;
+        while let Some(frame) = answer.frame().await {
+            read += frame.unwrap().into_data().unwrap().len();
+            // In all, that takes three times as long as a connection may be idle.
+            let until = tokio::time::Instant::now() + Duration::from_millis(600);
+            while tokio::time::Instant::now() < until {
+                tokio::task::yield_now().await;
+                assert_eq!(server.get("/health").status, 200);
+            }
+        }
+        assert_eq!(read, include_str!("../../../../docs/openapi.yaml").len());
     });
 }
 
