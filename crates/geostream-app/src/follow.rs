@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use geostream_domain::{Backoff, Chance, Revision};
 use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailable};
-
 use tokio_util::sync::CancellationToken;
 
 use crate::publisher::{Publisher, StoreState};

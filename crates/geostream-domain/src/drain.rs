@@ -70,7 +70,8 @@ fn lack(service: &Service, drained: &RegionEntry, left: &[RegionEntry]) -> Optio
     if is_bereft {
         return Some(Lack::Region);
     }
-    let load = drained.load()?;
+    // The clients of one that does not serve are among the others' load already.
+    let load = drained.load().filter(|_| drained.can_serve())?;
     // Where one has no declared capacity, there is no limit.
     let left = left.iter().map(RegionEntry::spare).sum::<Option<f64>>()?;
     (left < load.units()).then_some(Lack::Room { left, load })

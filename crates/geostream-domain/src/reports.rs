@@ -196,9 +196,10 @@ impl Reports {
         }
         let [this, _] = std::mem::take(&mut self.slots);
         // After a pause both are stale.
-        let before = if now < ends + SLOT { this } else { Slot::default() };
+        let (before, ends) =
+            if now < ends + SLOT { (this, ends + SLOT) } else { (Slot::default(), now + SLOT) };
         self.slots = [Slot::default(), before];
-        self.slot_ends = Some(now + SLOT);
+        self.slot_ends = Some(ends);
     }
 }
 

@@ -301,8 +301,8 @@ impl HealthWatch {
         Witness::Others(self.last_well.of_others(&own))
     }
 
-    /// Asks the canaries out of turn, or else those who were last well, if a region is in doubt: whether they still are
-    /// tells whether it is this node that has lost its network.
+    /// Asks the canaries out of turn, or else those who were last well, if a region is in doubt:
+    /// whether they still are tells whether it is this node that has lost its network.
     fn ask_others(&mut self, region: &RegionId, now: Instant) {
         let Some(watched) = self.watched.get_mut(region) else { return };
         if !watched.monitor.wants_witness()

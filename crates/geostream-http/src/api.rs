@@ -151,7 +151,7 @@ where
         };
         let mut answer = result.unwrap_or_else(Failure::into_answer);
         if matches!(method, Label::Get | Label::Head) {
-            // Nobody keeps what other methods bring (RFC 9110, section 9.2.3).
+            // Nobody keeps what other methods bring, unless told how long (RFC 9110, 9.3.3).
             answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         method.record(position, answer.status(), self.parts.clock.now() - started);

@@ -95,6 +95,8 @@ fn too_little_declared_room_is_said() {
     check("eu well 60/100, us well 50/100, ap well", "");
     check("eu well 60/100, us well 50/100, ap dead 0/100", short);
     check("eu well, us well 50/100", "");
+    // Its clients are with the others already.
+    check("eu drained 60/100, us well 90/100", "");
 }
 
 #[test]
