@@ -1,10 +1,16 @@
 //! `cargo xtask test`: everything that a change must pass.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Instant;
 
-use crate::shell::{cargo, run as run_command, say};
+use anyhow::{Context as _, bail};
+
+use crate::shell::{cargo, command, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
+    install_servers()?;
     let mut took = Vec::new();
     for (name, arguments) in STEPS {
         say(&format!("\n=== {name}"));
@@ -19,6 +25,34 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Installs the servers that tests start, where nobody has to be asked.
+fn install_servers() -> anyhow::Result<()> {
+    let missing: Vec<&str> =
+        SERVERS.iter().filter(|(_, is_there)| !is_there()).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
+    let user = fs::metadata("/proc/self").context("looking at who runs this")?.uid();
+    if user != 0 || !Path::new("/usr/bin/apt-get").exists() {
+        bail!("the tests need {}: sudo {install}", missing.join(" and "));
+    }
+    let mut apt = command("sh");
+    apt.args(["-c", &format!("apt-get update --quiet --quiet && {install} --quiet --quiet")]);
+    run_command(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// A package of Debian's, and what tells that it is installed.
+type Server = (&'static str, fn() -> bool);
+
+const SERVERS: &[Server] = &[
+    ("postgresql", || {
+        let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
+    }),
+    ("procps", || Path::new("/usr/bin/pkill").exists()),
+];
 
 #[expect(clippy::disallowed_methods, reason = "a task is a program of its own")]
 fn now() -> Instant {

@@ -68,8 +68,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("geostream-admin", &["geostream-api"]),
+    // Starts servers for tests, and knows nothing of what is tested.
+    ("geostream-testbed", &[]),
     ("xtask", &["geostream-geoip"]),
 ];
+
+/// What any crate's tests may import: contract suites, a store in memory, and real servers.
+const FOR_TESTS: &[&str] = &["geostream-embedded", "geostream-ports", "geostream-testbed"];
 
 /// What else the innermost crates may import; the others may import what they need.
 const INNERMOST: &[(&str, &[&str])] =
@@ -125,9 +130,7 @@ fn imports(packages: &[Package]) -> Vec<String> {
         for dependency in dependencies {
             let imported = dependency.name.as_str();
             let for_tests = dependency.kind.is_some();
-            // Contract suites and test stores may be imported by tests.
-            let test_only =
-                for_tests && ["geostream-ports", "geostream-embedded"].contains(&imported);
+            let test_only = for_tests && FOR_TESTS.contains(&imported);
             if ours.contains(imported) && !allowed.contains(&imported) && !test_only {
                 broken.push(format!("{name} must not import {imported}"));
             }

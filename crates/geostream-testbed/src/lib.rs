@@ -1,0 +1,13 @@
+//! Real servers for tests, each on a free loopback port and in a temporary directory.
+//!
+//! They run as an unprivileged user, and end with the process that started them, however that ends.
+//! Whatever cannot be done panics, as in the tests that it is for: a test without its server has
+//! failed.
+
+#![expect(clippy::missing_panics_doc, reason = "everything here panics where it cannot be done")]
+
+mod account;
+mod keeper;
+mod postgres;
+
+pub use postgres::Postgres;

@@ -1,0 +1,196 @@
+//! PostgreSQL.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+use crate::account::Account;
+use crate::keeper::Keeper;
+
+/// A PostgreSQL server of one's own; dropping it stops it and removes its data.
+#[derive(Debug)]
+pub struct Postgres {
+    /// `None` while it is stopped. It comes first: what it keeps goes before its directory.
+    keeper: Option<Keeper>,
+    directory: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    databases: AtomicU32,
+}
+
+const READY: &str = "database system is ready to accept connections";
+
+/// Nothing of a test outlives the machine's next crash.
+const SETTINGS: &[&str] = &["fsync=off", "shared_buffers=16MB", "max_connections=40"];
+
+/// How often another port is tried, where somebody has taken one since it was seen to be free.
+const ATTEMPTS: usize = 5;
+
+impl Postgres {
+    /// Returns the server that the tests of a process share: each makes a database of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&[]))
+    }
+
+    /// Starts a server, with settings such as `max_connections=5`.
+    #[must_use]
+    pub fn start(settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        if let Some(account) = Account::unprivileged() {
+            account.own(directory.path());
+        }
+        let settings = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned());
+        let mut server = Self {
+            keeper: None,
+            directory,
+            port: 0,
+            settings: settings.collect(),
+            databases: AtomicU32::new(0),
+        };
+        server.make_cluster();
+        for _ in 0..ATTEMPTS {
+            server.port = free_port();
+            match server.run() {
+                Ok(()) => return server,
+                Err(log) if log.contains("Address already in use") => {}
+                Err(log) => panic!("PostgreSQL does not start:\n{log}"),
+            }
+        }
+        panic!("somebody else is faster at every port");
+    }
+
+    /// Returns the port of 127.0.0.1 that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes an empty database and returns its URL.
+    #[must_use]
+    pub fn database(&self) -> String {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql(&self.url("postgres"), &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// Returns the URL of a database, for its owner.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://geostream@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Has psql run statements in the database of this URL, and returns what they answer: a line
+    /// for each row, with `|` between its columns.
+    pub fn sql(&self, url: &str, statements: &str) -> String {
+        let mut psql = Command::new(programs().join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--no-password"]);
+        psql.args(["--set", "ON_ERROR_STOP=1", "--command", statements, url]);
+        said(&mut psql)
+    }
+
+    /// Stops the server as an operator does, if it runs.
+    pub fn stop(&mut self) {
+        self.stop_by("INT");
+    }
+
+    /// Has the server end at once, so that it has to recover when it is started again.
+    pub fn kill(&mut self) {
+        self.stop_by("QUIT");
+    }
+
+    /// Starts the server again after it was stopped.
+    pub fn start_again(&mut self) {
+        if let Err(log) = self.run() {
+            panic!("PostgreSQL does not start again:\n{log}");
+        }
+    }
+
+    /// Stops the server's processes where they are: it accepts connections, and does not answer.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn stop_by(&mut self, signal: &str) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop(signal);
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn make_cluster(&self) {
+        let mut initdb = self.command(&programs().join("initdb"));
+        initdb.args(["--username=geostream", "--auth=trust", "--no-sync", "--no-instructions"]);
+        initdb.args(["--encoding=UTF8", "--locale=C", "--pgdata"]).arg(self.data());
+        said(&mut initdb);
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let directory = text(self.directory.path().to_owned());
+        let mut server = vec![text(programs().join("postgres")), "-D".to_owned()];
+        server.extend([text(self.data()), "-p".to_owned(), self.port.to_string()]);
+        let places = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("unix_socket_directories={directory}"),
+        ];
+        let settings = self.settings.iter().cloned().chain(places);
+        server.extend(settings.flat_map(|setting| ["-c".to_owned(), setting]));
+        let shell = self.command(Path::new("/bin/sh"));
+        self.keeper = Some(Keeper::start(shell, self.directory.path(), &server, READY)?);
+        Ok(())
+    }
+
+    /// Returns a command that runs as the server does.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some(account) = Account::unprivileged() {
+            account.run(&mut command);
+        }
+        // What is inherited may be a directory that the server must not see.
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    /// Sends a signal to the first process and then to those that it has started.
+    fn signal(&self, signal: &str) {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        let first = file.lines().next().expect("the first line is its number");
+        said(Command::new("kill").args(["-s", signal, first]));
+        said(Command::new("pkill").args([&format!("-{signal}"), "-P", first]));
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a loopback");
+    listener.local_addr().expect("it listens").port()
+}
+
+/// Returns where the newest PostgreSQL's programs are: Debian keeps them off the `PATH`.
+fn programs() -> PathBuf {
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let programs = installed.map(|version| version.path().join("bin"));
+    let newest = programs.filter(|programs| programs.join("initdb").exists()).max();
+    newest.expect("this test needs PostgreSQL: apt-get install postgresql")
+}
+
+/// Runs a command that is to succeed, and returns what it says.
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
