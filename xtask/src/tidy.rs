@@ -54,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-geoip", &["geostream-domain", "geostream-ports"]),
     ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
     ("geostream-http-probe", &["geostream-domain", "geostream-ports"]),
+    ("geostream-pg", &["geostream-api", "geostream-domain", "geostream-ports"]),
     (
         "geostream-server",
         &[

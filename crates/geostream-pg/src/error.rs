@@ -1,0 +1,83 @@
+//! What can go wrong with a database.
+
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+
+/// Why the database does not do what it is asked.
+#[derive(Debug, Error)]
+pub enum PgError {
+    /// There is no connection, or no more of one.
+    #[error("there is no connection to {target}")]
+    Connection {
+        /// Where the database is to be.
+        target: String,
+        /// What has happened.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The time is over.
+    #[error("the database does not answer in time")]
+    Timeout,
+    /// The database answers with an error.
+    #[error("the database says: {message} (SQLSTATE {})", .state.code())]
+    Refused {
+        /// The class of the error.
+        state: SqlState,
+        /// The error in words.
+        message: String,
+    },
+    /// The connection fails while it is used.
+    #[error("the connection to the database is lost")]
+    Lost(#[source] tokio_postgres::Error),
+    /// Nobody has made GeoStream's tables.
+    #[error("the database has no tables of GeoStream; make them: geostream-admin migrate up")]
+    NoSchema,
+    /// The schema lacks what this version needs.
+    #[error(
+        "the database has schema {found}, and this version needs {needed}; bring it up to date: \
+         geostream-admin migrate up"
+    )]
+    OldSchema {
+        /// The schema's number.
+        found: i32,
+        /// The number that is needed.
+        needed: i32,
+    },
+    /// The schema has lost what this version needs.
+    #[error(
+        "the database has schema {found}, and this version works up to {known}; it is too old: \
+         run a later version of GeoStream"
+    )]
+    NewSchema {
+        /// The schema's number.
+        found: i32,
+        /// The latest number that this version knows.
+        known: i32,
+    },
+}
+
+impl PgError {
+    pub(crate) fn of_connecting(error: tokio_postgres::Error, target: &str) -> Self {
+        if error.as_db_error().is_some() {
+            return error.into();
+        }
+        Self::Connection { target: target.to_owned(), source: error }
+    }
+
+    /// Tells whether a table is missing.
+    pub(crate) fn is_missing_table(&self) -> bool {
+        matches!(self, Self::Refused { state, .. } if *state == SqlState::UNDEFINED_TABLE)
+    }
+}
+
+impl From<tokio_postgres::Error> for PgError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(refusal) => Self::Refused {
+                state: refusal.code().clone(),
+                message: refusal.message().to_owned(),
+            },
+            None => Self::Lost(error),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Where the database is, and how it is reached.
+
+use std::fmt;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Where a database is and how it is reached: `postgres://USER@HOST:PORT/DATABASE`.
+///
+/// Several hosts may be given, with commas between; the first that accepts writes is used. Its
+/// `Debug` and `Display` show no password.
+#[derive(Clone)]
+pub struct Target {
+    /// One for each host.
+    configs: Arc<[Config]>,
+    tls: MakeRustlsConnect,
+    /// The host that was reached last.
+    last: Arc<AtomicUsize>,
+    shown: String,
+}
+
+/// A password that is not in the URL: whatever is an argument, everybody on the machine can see.
+#[derive(Clone)]
+pub struct Password(String);
+
+/// Why a URL does not say where a database is.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// It is no URL of a database.
+    #[error("it is not a URL such as postgres://USER@HOST:5432/DATABASE")]
+    Url(#[source] tokio_postgres::Error),
+    /// A needed part is missing.
+    #[error("the URL names no {0}; postgres://USER@HOST:5432/DATABASE is expected")]
+    Missing(&'static str),
+    /// A parameter is not known.
+    #[error("the URL's parameter {0} is not known; known are {known}", known = PARAMETERS.join(", "))]
+    Parameter(String),
+    /// The word on TLS is not known, or promises too little.
+    #[error(
+        "sslmode {0:?} is not offered: verify-full checks the certificate, disable uses no TLS"
+    )]
+    Mode(String),
+    /// A file cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// TLS cannot be prepared.
+    #[error("TLS cannot be prepared")]
+    Tls(#[source] rustls::Error),
+}
+
+/// What may be said behind the `?` of a URL.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "options",
+    "password",
+    "port",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+    "user",
+];
+
+/// How long one of several hosts may take before the next one is tried.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
+pub(crate) type TargetConnection =
+    Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl Password {
+    /// Takes a password as it is.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Reads a password from a file, without the end of its line.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, TargetError> {
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|error| unreadable(path, error))?;
+        Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+impl Target {
+    /// Reads a URL; a password in it goes before the other one.
+    ///
+    /// # Errors
+    ///
+    /// If it does not say where a database is, or a file that it names cannot be read.
+    pub fn parse(url: &str, password: Option<&Password>) -> Result<Self, TargetError> {
+        let (place, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut passed_on = Vec::new();
+        let (mut mode, mut authorities) = (None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "sslmode" => mode = Some(value),
+                "sslrootcert" => {
+                    let path = percent_decode_str(value).decode_utf8_lossy().into_owned();
+                    authorities = Some(PathBuf::from(path));
+                }
+                _ if PARAMETERS.contains(&name) => passed_on.push(pair),
+                _ => return Err(TargetError::Parameter(name.to_owned())),
+            }
+        }
+        let whole: Config =
+            format!("{place}?{}", passed_on.join("&")).parse().map_err(TargetError::Url)?;
+        let uses_tls = match mode {
+            Some("disable") => false,
+            // What encrypts also looks at whom it speaks to.
+            Some("require" | "verify-full") => true,
+            Some(other) => return Err(TargetError::Mode(other.to_owned())),
+            None => !whole.get_hosts().iter().all(is_on_this_machine),
+        };
+        Self::new(&whole, uses_tls, authorities.as_deref(), password)
+    }
+
+    fn new(
+        whole: &Config,
+        uses_tls: bool,
+        authorities: Option<&Path>,
+        password: Option<&Password>,
+    ) -> Result<Self, TargetError> {
+        whole.get_user().ok_or(TargetError::Missing("user"))?;
+        let database = whole.get_dbname().ok_or(TargetError::Missing("database"))?;
+        let (hosts, ports) = (whole.get_hosts(), whole.get_ports());
+        if hosts.is_empty() {
+            return Err(TargetError::Missing("host"));
+        }
+        let port = |number| ports.get(number).or_else(|| ports.first()).copied().unwrap_or(5432);
+        let hosts: Vec<_> =
+            hosts.iter().enumerate().map(|(number, host)| (host, port(number))).collect();
+        let common = common(whole, hosts.len(), uses_tls, password);
+        let config = |&(host, port): &(&Host, u16)| {
+            let mut config = common.clone();
+            match host {
+                Host::Tcp(name) => config.host(name),
+                Host::Unix(directory) => config.host_path(directory),
+            };
+            config.port(port);
+            config
+        };
+        let names: Vec<_> = hosts.iter().map(|(host, port)| shown(host, *port)).collect();
+        Ok(Self {
+            configs: hosts.iter().map(config).collect(),
+            tls: MakeRustlsConnect::new(tls(uses_tls, authorities)?),
+            last: Arc::default(),
+            shown: format!("{}/{database}", names.join(",")),
+        })
+    }
+
+    /// Connects to the host that was reached last, or to the next one that can be reached.
+    ///
+    /// It is for whoever calls this to limit the time: the last host is waited for without an end.
+    pub(crate) async fn connect(
+        &self,
+    ) -> Result<(Client, TargetConnection), tokio_postgres::Error> {
+        let (first, count) = (self.last.load(Ordering::Relaxed), self.configs.len());
+        for number in (first..).take(count - 1) {
+            if let Ok(Ok(connected)) = timeout(PATIENCE, self.reach(number % count)).await {
+                return Ok(connected);
+            }
+        }
+        self.reach((first + count - 1) % count).await
+    }
+
+    async fn reach(
+        &self,
+        number: usize,
+    ) -> Result<(Client, TargetConnection), tokio_postgres::Error> {
+        let connected = self.configs[number].connect(self.tls.clone()).await?;
+        self.last.store(number, Ordering::Relaxed);
+        Ok(connected)
+    }
+}
+
+/// Returns what holds for each host alike.
+fn common(whole: &Config, hosts: usize, uses_tls: bool, password: Option<&Password>) -> Config {
+    let mut config = Config::new();
+    config.user(whole.get_user().unwrap_or_default());
+    config.dbname(whole.get_dbname().unwrap_or_default());
+    config.application_name(whole.get_application_name().unwrap_or("geostream"));
+    let given = password.map(|Password(text)| text.as_bytes());
+    if let Some(password) = whole.get_password().or(given) {
+        config.password(password);
+    }
+    if let Some(options) = whole.get_options() {
+        config.options(options);
+    }
+    let session = whole.get_target_session_attrs();
+    let is_choice = hosts > 1 && session == TargetSessionAttrs::Any;
+    config.target_session_attrs(if is_choice { TargetSessionAttrs::ReadWrite } else { session });
+    config.ssl_mode(if uses_tls { SslMode::Require } else { SslMode::Disable });
+    config.connect_timeout(PATIENCE).keepalives_idle(Duration::from_secs(15));
+    config.tcp_user_timeout(Duration::from_secs(10));
+    config
+}
+
+fn tls(is_used: bool, authorities: Option<&Path>) -> Result<ClientConfig, TargetError> {
+    let mut roots = RootCertStore::empty();
+    match authorities {
+        Some(path) => {
+            for certificate in
+                CertificateDer::pem_file_iter(path).map_err(|error| unreadable(path, error))?
+            {
+                let certificate = certificate.map_err(|error| unreadable(path, error))?;
+                roots.add(certificate).map_err(|error| unreadable(path, error))?;
+            }
+        }
+        None if is_used => {
+            // Those that cannot be read are not trusted: nobody is who they say.
+            let system = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(system.certs);
+        }
+        None => {}
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(TargetError::Tls)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn unreadable(
+    path: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> TargetError {
+    TargetError::File { path: path.to_owned(), source: source.into() }
+}
+
+fn is_on_this_machine(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        }
+        Host::Unix(_) => true,
+    }
+}
+
+fn shown(host: &Host, port: u16) -> String {
+    match host {
+        Host::Tcp(name) => format!("{name}:{port}"),
+        Host::Unix(directory) => directory.display().to_string(),
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Target").field(&self.shown).finish()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(url: &str) -> String {
+        Target::parse(url, None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn urls_name_everything_and_promise_no_less_than_is_kept() {
+        for (url, expected) in [
+            ("geostream.redb", "it is not a URL such as"),
+            ("postgres://db1/geostream", "names no user"),
+            ("postgres://me@db1", "names no database"),
+            ("postgres:///geostream?user=me", "names no host"),
+            ("postgres://me@db1/geostream?sslmode=prefer", "verify-full"),
+            ("postgres://me@db1/geostream?sslcrl=x", "parameter sslcrl is not known"),
+            ("postgres://me@db1/geostream?sslrootcert=/no/where.pem", "/no/where.pem"),
+        ] {
+            assert!(error_of(url).contains(expected), "{url}: {}", error_of(url));
+        }
+    }
+
+    #[test]
+    fn tls_is_left_out_on_this_machine_only() {
+        for (hosts, mode) in [
+            ("127.0.0.1", SslMode::Disable),
+            ("localhost:5433", SslMode::Disable),
+            ("%2Frun%2Fpostgresql", SslMode::Disable),
+            ("db1", SslMode::Require),
+            ("localhost,db1", SslMode::Require),
+        ] {
+            let target = Target::parse(&format!("postgres://me@{hosts}/geostream"), None).unwrap();
+            assert_eq!(target.configs[0].get_ssl_mode(), mode, "{hosts}");
+        }
+        let plain = Target::parse("postgres://me@db1/geostream?sslmode=disable", None).unwrap();
+        assert_eq!(plain.configs[0].get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn passwords_are_used_and_not_shown() {
+        let given = Password::new("secret");
+        let target = Target::parse("postgres://me@db1,db2:5433/geostream", Some(&given)).unwrap();
+        assert_eq!(target.configs[1].get_password(), Some(&b"secret"[..]));
+        assert_eq!(target.to_string(), "db1:5432,db2:5433/geostream");
+        let inside = Target::parse("postgres://me:inside@db1/geostream", Some(&given)).unwrap();
+        assert_eq!(inside.configs[0].get_password(), Some(&b"inside"[..]));
+        assert!(!format!("{inside:?} {inside} {given:?}").contains("inside"));
+        assert!(!error_of("postgres://me:secret@db1:port/geostream").contains("secret"));
+    }
+}
