@@ -260,6 +260,16 @@ pub struct Override {
     pub expires: Option<Time>,
 }
 
+/// A configuration with its overrides: all that a revision says, as stores keep it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WholeConfig {
+    /// What was declared.
+    pub config: Config,
+    /// What operators force, by the regions' ids.
+    #[serde(deserialize_with = "unique::map")]
+    pub overrides: BTreeMap<String, Override>,
+}
+
 /// What an override does to a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -20,7 +20,7 @@ mod write;
 
 pub use config::{
     AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
-    OverrideAction, Policy, Region, Service, Settings,
+    OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 pub use control::{
     Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,

@@ -9,7 +9,7 @@ use geostream_domain as domain;
 
 use crate::config::{
     AllDown, AllDownRule, Change, Check, Config, FenceRule, Member, Objective, Override, Policy,
-    Region, Service, Settings,
+    Region, Service, Settings, WholeConfig,
 };
 use crate::fields::{FieldErrors, Fields, step};
 
@@ -47,6 +47,22 @@ impl Config {
         let settings = fields.part("/settings", self.settings.to_domain());
         changes.extend(settings.unwrap_or_default().into_iter().map(domain::Change::SetSetting));
         fields.finish(Some(changes))
+    }
+}
+
+impl WholeConfig {
+    /// Turns the document into a configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::to_domain`], or the first override that does not fit.
+    pub fn to_domain(&self) -> Result<domain::Config, FieldErrors> {
+        let overrides = self.overrides.iter().map(|(region, wish)| {
+            Change::SetOverride { region: region.clone(), wish: wish.clone() }.to_domain()
+        });
+        let overrides: Vec<domain::Change> = overrides.collect::<Result<_, _>>()?;
+        let config = self.config.to_domain()?.after(overrides);
+        config.map_err(|error| FieldErrors::one("/overrides", error.source))
     }
 }
 

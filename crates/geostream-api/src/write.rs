@@ -7,7 +7,7 @@ use geostream_domain as domain;
 
 use crate::config::{
     AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
-    OverrideAction, Policy, Region, Service, Settings,
+    OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 use crate::time::Time;
 
@@ -21,6 +21,16 @@ impl From<&domain::Config> for Config {
             services: config.services().iter().map(|(id, s)| (by_id(id), (&**s).into())).collect(),
             flags: unusual.map(|flag| (flag.to_string(), config.flag(flag))).collect(),
             settings: config.settings().into(),
+        }
+    }
+}
+
+impl From<&domain::Config> for WholeConfig {
+    fn from(config: &domain::Config) -> Self {
+        let overrides = config.overrides().iter();
+        Self {
+            config: config.into(),
+            overrides: overrides.map(|(id, wish)| (id.to_string(), wish.into())).collect(),
         }
     }
 }

@@ -1,40 +1,11 @@
 //! What is kept, as documents.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
-use geostream_domain::{Change, Config, Health, Revision, Timestamp};
+use geostream_domain::{Health, Revision, Timestamp};
 use geostream_ports::{Commit, HealthRecord, Scope, TokenId, TokenRecord};
 use serde::{Deserialize, Serialize};
-
-/// A configuration with its overrides.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ConfigDocument {
-    config: api::Config,
-    overrides: BTreeMap<String, api::Override>,
-}
-
-impl From<&Config> for ConfigDocument {
-    fn from(config: &Config) -> Self {
-        let overrides = config.overrides().iter();
-        Self {
-            config: config.into(),
-            overrides: overrides.map(|(id, wish)| (id.to_string(), wish.into())).collect(),
-        }
-    }
-}
-
-impl ConfigDocument {
-    pub(crate) fn to_domain(&self) -> Result<Config, FieldErrors> {
-        let config = self.config.to_domain()?;
-        let overrides = self.overrides.iter().map(|(region, wish)| {
-            api::Change::SetOverride { region: region.clone(), wish: wish.clone() }.to_domain()
-        });
-        let overrides: Vec<Change> = overrides.collect::<Result<_, _>>()?;
-        config.after(overrides).map_err(|error| FieldErrors::one("/overrides", error.source))
-    }
-}
 
 /// A commit without its revision, which is its key.
 #[derive(Debug, Serialize, Deserialize)]

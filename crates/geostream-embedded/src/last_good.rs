@@ -5,12 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geostream_api::Time;
+use geostream_api::{Time, WholeConfig};
 use geostream_domain::{Revision, Snapshot};
 use geostream_ports::{LastGood, SavedTable, Unavailable};
 use serde::{Deserialize, Serialize};
-
-use crate::documents::ConfigDocument;
 
 /// Keeps what the last routing table was made of in one file, which is replaced as a whole.
 #[derive(Clone, Debug)]
@@ -23,7 +21,7 @@ struct Document {
     revision: u64,
     at: Time,
     #[serde(flatten)]
-    config: ConfigDocument,
+    config: WholeConfig,
 }
 
 impl LastGoodFile {

@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use geostream_api::WholeConfig;
 use geostream_domain::{Config, Revision, Snapshot};
 use geostream_ports::{Commit, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
 use redb::backends::InMemoryBackend;
@@ -15,7 +16,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::documents::{CommitDocument, ConfigDocument, TokenDocument};
+use crate::documents::{CommitDocument, TokenDocument};
 use crate::health;
 use crate::last_good::put_in_place;
 
@@ -154,7 +155,7 @@ impl Log {
             put(&mut log, key, &CommitDocument::from(commit))?;
             if key.is_multiple_of(CHECKPOINT_EVERY) {
                 let mut checkpoints = write.open_table(CHECKPOINTS)?;
-                put(&mut checkpoints, key, &ConfigDocument::from(config))?;
+                put(&mut checkpoints, key, &WholeConfig::from(config))?;
                 let forget = key.saturating_sub(KEEP);
                 checkpoints.retain_in(1..forget, |_, _| false)?;
                 log.retain_in(1..=forget, |_, _| false)?;
@@ -285,7 +286,7 @@ fn read_at(read: &ReadTransaction, revision: Revision) -> Result<Option<Config>,
     let (start, mut config) = match range.next_back() {
         Some(entry) => {
             let (key, value) = entry?;
-            let document: ConfigDocument = parse("checkpoint", key.value(), value.value())?;
+            let document: WholeConfig = parse("checkpoint", key.value(), value.value())?;
             let config = document.to_domain();
             (key.value(), config.map_err(|e| damaged("checkpoint", key.value(), e))?)
         }
