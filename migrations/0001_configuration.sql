@@ -61,7 +61,7 @@ CREATE TABLE overrides (
     expires   timestamptz
 );
 
--- Those that are not in their default state.
+-- Those that were ever switched.
 CREATE TABLE flags (
     name  text    PRIMARY KEY,
     is_on boolean NOT NULL

@@ -1,5 +1,8 @@
 //! What can go wrong with a database.
 
+use deadpool_postgres::{PoolError, TimeoutType};
+use geostream_api::FieldErrors;
+use geostream_ports::Unavailable;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
@@ -18,6 +21,9 @@ pub enum PgError {
     /// The time is over.
     #[error("the database does not answer in time")]
     Timeout,
+    /// Others have all the connections.
+    #[error("all connections to the database are in use")]
+    Busy,
     /// The database answers with an error.
     #[error("the database says: {message} (SQLSTATE {})", .state.code())]
     Refused {
@@ -54,9 +60,36 @@ pub enum PgError {
         /// The latest number that this version knows.
         known: i32,
     },
+    /// What is kept cannot be understood.
+    #[error("the database holds {what} that cannot be read")]
+    Damaged {
+        /// What it is.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl PgError {
+    pub(crate) fn damaged(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Damaged { what: what.into(), source: source.into() }
+    }
+
+    pub(crate) fn of_pool(error: PoolError, target: &str) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::of_connecting(error, target),
+            PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
+            | PoolError::Closed
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_) => Self::Timeout,
+        }
+    }
+
     pub(crate) fn of_connecting(error: tokio_postgres::Error, target: &str) -> Self {
         if error.as_db_error().is_some() {
             return error.into();
@@ -80,4 +113,15 @@ impl From<tokio_postgres::Error> for PgError {
             None => Self::Lost(error),
         }
     }
+}
+
+impl From<PgError> for Unavailable {
+    fn from(error: PgError) -> Self {
+        Self::new("PostgreSQL", error)
+    }
+}
+
+/// Names what a bad document is part of.
+pub(crate) fn unreadable(what: impl Into<String>) -> impl FnOnce(FieldErrors) -> PgError {
+    move |errors| PgError::damaged(what, errors)
 }

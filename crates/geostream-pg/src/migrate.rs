@@ -13,12 +13,20 @@ use crate::error::PgError;
 use crate::target::Target;
 
 /// The migrations, in order and without a gap: `migrations/README.md` says how to add one.
-const STEPS: &[Step] = &[Step {
-    number: 1,
-    name: "configuration",
-    oldest: 1,
-    sql: include_str!("../../../migrations/0001_configuration.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        number: 1,
+        name: "configuration",
+        oldest: 1,
+        sql: include_str!("../../../migrations/0001_configuration.sql"),
+    },
+    Step {
+        number: 2,
+        name: "health",
+        oldest: 1,
+        sql: include_str!("../../../migrations/0002_health.sql"),
+    },
+];
 
 /// The schema that this version needs, and the latest that it knows.
 const LATEST: i32 = STEPS[STEPS.len() - 1].number;

@@ -2,4 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod contract;
+mod faults;
+mod health;
 mod migrations;
+mod nodes;
+
+use geostream_pg::{PgStore, Target, migrate};
+use geostream_testbed::Postgres;
+
+/// A database with an empty configuration, and its URL.
+async fn prepared(server: &Postgres) -> (String, Target) {
+    let url = server.database();
+    let target = Target::parse(&url, None).unwrap();
+    migrate::up(&target).await.unwrap();
+    (url, target)
+}
+
+async fn store() -> PgStore {
+    let (_, target) = prepared(Postgres::shared()).await;
+    PgStore::new(target, 30, 1)
+}

@@ -1,0 +1,428 @@
+//! The store: the log, the tables beside it, and the tokens.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deadpool_postgres::Pool;
+use geostream_api as api;
+use geostream_domain::{Chance, Change, Config, Revision, Snapshot, Timestamp};
+use geostream_ports::{
+    Commit, ConfigStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, Unavailable,
+};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::error::{PgError, unreadable};
+use crate::listen::listen;
+use crate::session::{Purpose, Session, available, bounded, pool};
+use crate::tables::{self, documents, parse, text};
+use crate::target::Target;
+
+/// Configuration, tokens and the log of health in a database that several nodes share.
+///
+/// Cloning gives another handle to the same store.
+#[derive(Clone, Debug)]
+pub struct PgStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: Target,
+    pool: Pool,
+    /// The latest configuration that was read or written here.
+    known: Mutex<Arc<Known>>,
+    revision: watch::Sender<Revision>,
+    listener: AbortHandle,
+    health_days: u16,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// A configuration, and the mark of the commit that led to it.
+#[derive(Debug, Default)]
+struct Known {
+    /// Empty before anything was read.
+    mark: String,
+    snapshot: Snapshot,
+}
+
+/// A commit in the log.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    revision: Revision,
+    mark: String,
+}
+
+/// What commits are announced by.
+pub(crate) const CHANNEL: &str = "geostream_config";
+
+pub(crate) const HEAD: &str = "SELECT revision, mark::text FROM config_head";
+
+/// So do whoever commits take turns.
+const LOCKED_HEAD: &str = "SELECT revision, mark::text FROM config_head FOR UPDATE";
+
+const MOVE_HEAD: &str = "UPDATE config_head SET revision = $1, mark = $2::uuid";
+
+const APPEND: &str = "INSERT INTO config_log (revision, mark, at, author, reason, change)
+VALUES ($1, gen_random_uuid(), to_timestamp($2 / 1000.0), $3, $4, $5::jsonb)
+RETURNING mark::text";
+
+const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
+
+const CHECKPOINT: &str = "INSERT INTO config_checkpoints (revision, config) VALUES ($1, $2::jsonb)";
+
+const CHECKPOINT_EVERY: u64 = 256;
+
+/// How far a configuration may be behind to be brought up to date by the log.
+const CATCH_UP: i64 = 64;
+
+const SINCE: &str = "SELECT revision, mark::text, change::text FROM config_log
+WHERE revision >= $1 ORDER BY revision LIMIT $2";
+
+const HISTORY: &str = "SELECT revision, (extract(epoch FROM at) * 1000)::bigint, author, reason,
+       change::text
+FROM config_log WHERE revision < $1 ORDER BY revision DESC LIMIT $2";
+
+const NEAREST_CHECKPOINT: &str = "SELECT revision, config::text FROM config_checkpoints
+WHERE revision <= $1 ORDER BY revision DESC LIMIT 1";
+
+const REPLAY: &str = "SELECT revision, change::text FROM config_log
+WHERE revision > $1 AND revision <= $2 ORDER BY revision";
+
+impl PgStore {
+    /// Uses this database from now on, as soon as it is there.
+    ///
+    /// Changes of health are kept for so many days, and a month more at the most. The seed spreads
+    /// attempts to connect over time.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new(target: Target, health_days: u16, seed: u64) -> Self {
+        let pool = pool(target.clone());
+        let (revision, _) = watch::channel(Revision::ZERO);
+        let listening = listen(target.clone(), pool.clone(), revision.clone(), Chance::new(seed));
+        let listener = tokio::spawn(listening).abort_handle();
+        let known = Mutex::default();
+        let shared = Shared { target, pool, known, revision, listener, health_days };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn health_days(&self) -> u16 {
+        self.shared.health_days
+    }
+
+    pub(crate) async fn begin(&self, purpose: Purpose) -> Result<Session, PgError> {
+        Session::begin(&self.shared.pool, &self.shared.target, purpose).await
+    }
+
+    async fn read_latest(&self) -> Result<Snapshot, PgError> {
+        let session = self.begin(Purpose::Read).await?;
+        let head = head(&session.row(HEAD, &[]).await?)?;
+        let snapshot = self.at_head(&session, &head).await?;
+        session.commit().await?;
+        self.remember(head, snapshot.clone());
+        Ok(snapshot)
+    }
+
+    async fn commit(&self, proposal: Proposal) -> Result<Result<Snapshot, ProposeError>, PgError> {
+        let session = self.begin(Purpose::Write).await?;
+        let head = head(&session.row(LOCKED_HEAD, &[]).await?)?;
+        if proposal.expected != head.revision {
+            session.commit().await?;
+            return Ok(Err(ProposeError::Conflict { current: head.revision }));
+        }
+        let before = self.at_head(&session, &head).await?;
+        let config = match before.config.after(proposal.changes.iter().cloned()) {
+            Ok(config) => Arc::new(config),
+            Err(error) => {
+                session.commit().await?;
+                return Ok(Err(ProposeError::Invalid(error)));
+            }
+        };
+        let mark = append(&session, &proposal, &before.config, &config).await?;
+        session.commit().await?;
+        let snapshot = Snapshot { revision: head.revision.next(), config };
+        self.remember(Head { revision: snapshot.revision, mark }, snapshot.clone());
+        Ok(Ok(snapshot))
+    }
+
+    /// Returns the configuration at the head: what is known, brought up to date, or else the tables.
+    async fn at_head(&self, session: &Session, head: &Head) -> Result<Snapshot, PgError> {
+        let known = Arc::clone(&self.known());
+        let revision = head.revision;
+        if known.mark == head.mark {
+            return Ok(known.snapshot.clone());
+        }
+        let config = match catch_up(session, &known, head).await? {
+            Some(config) => config,
+            None => tables::read(session).await?,
+        };
+        Ok(Snapshot { revision, config: Arc::new(config) })
+    }
+
+    fn remember(&self, head: Head, snapshot: Snapshot) {
+        advance(&self.shared.revision, snapshot.revision);
+        *self.known() = Arc::new(Known { mark: head.mark, snapshot });
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Arc<Known>> {
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_at(&self, revision: Revision) -> Result<Option<Arc<Config>>, PgError> {
+        let session = self.begin(Purpose::Read).await?;
+        let config = replay(&session, revision).await?;
+        session.commit().await?;
+        Ok(config.map(Arc::new))
+    }
+
+    async fn read_history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, PgError> {
+        let session = self.begin(Purpose::Read).await?;
+        let below = below.map_or(i64::MAX, number);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = session.rows(HISTORY, &[(&below, Type::INT8), (&limit, Type::INT8)]).await?;
+        session.commit().await?;
+        rows.iter().map(read_commit).collect()
+    }
+}
+
+impl ConfigStore for PgStore {
+    async fn load(&self) -> Result<Snapshot, Unavailable> {
+        available(self.read_latest()).await
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        bounded(self.commit(proposal)).await.map_err(Unavailable::from)?
+    }
+
+    async fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, Unavailable> {
+        available(self.read_history(below, limit)).await
+    }
+
+    async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
+        available(self.read_at(revision)).await
+    }
+
+    async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
+        let mut revision = self.shared.revision.subscribe();
+        let changed = revision.wait_for(|revision| *revision > since).await;
+        changed.map(|revision| *revision).map_err(|ended| Unavailable::new("PostgreSQL", ended))
+    }
+}
+
+/// Writes a commit and what follows from it, and returns its mark.
+async fn append(
+    session: &Session,
+    proposal: &Proposal,
+    before: &Config,
+    config: &Config,
+) -> Result<String, PgError> {
+    let revision = proposal.expected.next();
+    let (key, at) = (number(revision), millis(proposal.at));
+    let change = text(&documents(&proposal.changes))?;
+    let commit = [
+        (&key as _, Type::INT8),
+        (&at as _, Type::INT8),
+        (&proposal.author.as_str() as _, Type::TEXT),
+        (&proposal.reason.as_str() as _, Type::TEXT),
+        (&change as _, Type::TEXT),
+    ];
+    let mark: String = session.row(APPEND, &commit).await?.try_get(0)?;
+    session.run(MOVE_HEAD, &[(&key, Type::INT8), (&mark, Type::TEXT)]).await?;
+    tables::write(session, before, config).await?;
+    if revision.get().is_multiple_of(CHECKPOINT_EVERY) {
+        let whole = text(&api::WholeConfig::from(config))?;
+        session.run(CHECKPOINT, &[(&key, Type::INT8), (&whole, Type::TEXT)]).await?;
+    }
+    let announced = revision.to_string();
+    session.rows(ANNOUNCE, &[(&CHANNEL, Type::TEXT), (&announced, Type::TEXT)]).await?;
+    Ok(mark)
+}
+
+/// Brings what is known up to date by the log; `None` if it is too far behind, or if its last
+/// commit is not in the log.
+async fn catch_up(
+    session: &Session,
+    known: &Known,
+    head: &Head,
+) -> Result<Option<Config>, PgError> {
+    let from = number(known.snapshot.revision);
+    let limit = CATCH_UP + 1;
+    let rows = session.rows(SINCE, &[(&from, Type::INT8), (&limit, Type::INT8)]).await?;
+    let Some((first, later)) = rows.split_first() else { return Ok(None) };
+    let is_known = self::head(first)?.mark == known.mark;
+    let is_all = later.last().is_some_and(|last| self::head(last).is_ok_and(|last| last == *head));
+    if !is_known || !is_all {
+        return Ok(None);
+    }
+    let mut changes = Vec::new();
+    for row in later {
+        changes.extend(read_changes(row.try_get(2)?)?);
+    }
+    // Where the log does not fit, the tables tell.
+    Ok(known.snapshot.config.after(changes).ok())
+}
+
+/// Replays the log from the nearest checkpoint; `None` if a part of it is not there.
+async fn replay(session: &Session, revision: Revision) -> Result<Option<Config>, PgError> {
+    let to = number(revision);
+    let base = session.rows(NEAREST_CHECKPOINT, &[(&to, Type::INT8)]).await?;
+    let (mut reached, config) = match base.first() {
+        Some(row) => (row.try_get(0)?, read_checkpoint(row)?),
+        None => (0_i64, Config::default()),
+    };
+    let mut changes = Vec::new();
+    for row in session.rows(REPLAY, &[(&reached, Type::INT8), (&to, Type::INT8)]).await? {
+        if row.try_get::<_, i64>(0)? != reached + 1 {
+            return Ok(None);
+        }
+        reached += 1;
+        changes.extend(read_changes(row.try_get(1)?)?);
+    }
+    if reached != to {
+        return Ok(None);
+    }
+    let config = config.after(changes);
+    config.map(Some).map_err(|error| PgError::damaged(format!("commits up to {revision}"), error))
+}
+
+fn read_checkpoint(row: &Row) -> Result<Config, PgError> {
+    let document: api::WholeConfig = parse("a checkpoint", row.try_get(1)?)?;
+    document.to_domain().map_err(unreadable("a checkpoint"))
+}
+
+fn read_commit(row: &Row) -> Result<Commit, PgError> {
+    let revision = revision(row, 0)?;
+    let at: i64 = row.try_get(1)?;
+    let line = |column| {
+        let line = row.try_get::<_, &str>(column)?.parse();
+        line.map_err(|error| PgError::damaged(format!("commit {revision}"), error))
+    };
+    Ok(Commit {
+        revision,
+        at: Timestamp::from_unix_millis(at.unsigned_abs()),
+        author: line(2)?,
+        reason: line(3)?,
+        changes: read_changes(row.try_get(4)?)?,
+    })
+}
+
+fn read_changes(text: &str) -> Result<Vec<Change>, PgError> {
+    let documents: Vec<api::Change> = parse("a commit", text)?;
+    let changes = documents.iter().map(api::Change::to_domain).collect::<Result<_, _>>();
+    changes.map_err(unreadable("a commit"))
+}
+
+fn head(row: &Row) -> Result<Head, PgError> {
+    Ok(Head { revision: revision(row, 0)?, mark: row.try_get(1)? })
+}
+
+pub(crate) fn revision(row: &Row, column: usize) -> Result<Revision, PgError> {
+    let number: i64 = row.try_get(column)?;
+    // Revisions count up from 0.
+    Ok(Revision::new(number.unsigned_abs()))
+}
+
+/// Tells of a revision, unless a later one was told of.
+pub(crate) fn advance(told: &watch::Sender<Revision>, revision: Revision) {
+    told.send_if_modified(|latest| {
+        let is_later = revision > *latest;
+        *latest = revision.max(*latest);
+        is_later
+    });
+}
+
+fn number(revision: Revision) -> i64 {
+    i64::try_from(revision.get()).unwrap_or(i64::MAX)
+}
+
+fn millis(at: Timestamp) -> i64 {
+    i64::try_from(at.unix_millis()).unwrap_or(i64::MAX)
+}
+
+// === Tokens ===
+
+const TOKENS: &str = "SELECT id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint
+FROM tokens ORDER BY id";
+
+const PUT_TOKEN: &str = "INSERT INTO tokens (id, name, scope, hash, created)
+VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0))
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope = excluded.scope,
+    hash = excluded.hash, created = excluded.created";
+
+const REMOVE_TOKEN: &str = "DELETE FROM tokens WHERE id = $1";
+
+impl PgStore {
+    async fn read_tokens(&self) -> Result<Vec<TokenRecord>, PgError> {
+        let session = self.begin(Purpose::Read).await?;
+        let rows = session.rows(TOKENS, &[]).await?;
+        session.commit().await?;
+        rows.iter().map(read_token).collect()
+    }
+
+    async fn write_token(&self, record: &TokenRecord) -> Result<(), PgError> {
+        let session = self.begin(Purpose::Write).await?;
+        let (id, created) = (record.id.to_string(), millis(record.created));
+        let row = [
+            (&id as _, Type::TEXT),
+            (&record.name.as_str() as _, Type::TEXT),
+            (&record.scope.as_str() as _, Type::TEXT),
+            (&record.hash.as_slice() as _, Type::BYTEA),
+            (&created as _, Type::INT8),
+        ];
+        session.run(PUT_TOKEN, &row).await?;
+        session.commit().await
+    }
+
+    async fn delete_token(&self, id: TokenId) -> Result<bool, PgError> {
+        let session = self.begin(Purpose::Write).await?;
+        let removed = session.run(REMOVE_TOKEN, &[(&id.to_string(), Type::TEXT)]).await?;
+        session.commit().await?;
+        Ok(removed > 0)
+    }
+}
+
+impl TokenStore for PgStore {
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, Unavailable> {
+        available(self.read_tokens()).await
+    }
+
+    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
+        available(self.write_token(&record)).await
+    }
+
+    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
+        available(self.delete_token(id)).await
+    }
+}
+
+fn read_token(row: &Row) -> Result<TokenRecord, PgError> {
+    let id: &str = row.try_get(0)?;
+    let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        PgError::damaged(format!("token {id}"), error)
+    };
+    let (hash, created): (&[u8], i64) = (row.try_get(3)?, row.try_get(4)?);
+    Ok(TokenRecord {
+        id: id.parse().map_err(|error| unreadable(Box::new(error)))?,
+        name: row.try_get::<_, &str>(1)?.parse().map_err(|error| unreadable(Box::new(error)))?,
+        scope: row.try_get::<_, &str>(2)?.parse().map_err(|error| unreadable(Box::new(error)))?,
+        hash: hash.try_into().map_err(|error| unreadable(Box::new(error)))?,
+        created: Timestamp::from_unix_millis(created.unsigned_abs()),
+    })
+}
