@@ -51,6 +51,7 @@ const SERVERS: &[Server] = &[
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
     }),
+    ("pgbouncer", || Path::new("/usr/sbin/pgbouncer").exists()),
     ("procps", || Path::new("/usr/bin/pkill").exists()),
 ];
 

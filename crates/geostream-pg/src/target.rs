@@ -89,21 +89,18 @@ pub(crate) type TargetConnection =
     Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 impl Password {
-    /// Takes a password as it is.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// Reads a password from a file, without the end of its line.
+    /// Takes the password in a file, without the end of its line; else the one in the environment.
     ///
     /// # Errors
     ///
     /// If the file cannot be read.
-    pub fn read(path: &Path) -> Result<Self, TargetError> {
-        let text = fs::read_to_string(path);
-        let text = text.map_err(|error| unreadable(path, error))?;
-        Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
+    pub fn given(
+        file: Option<&Path>,
+        environment: Option<&str>,
+    ) -> Result<Option<Self>, TargetError> {
+        let Some(path) = file else { return Ok(environment.map(|text| Self(text.to_owned()))) };
+        let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+        Ok(Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())))
     }
 }
 
@@ -329,7 +326,9 @@ mod tests {
 
     #[test]
     fn passwords_are_used_and_not_shown() {
-        let given = Password::new("secret");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "secret\n").unwrap();
+        let given = Password::given(Some(file.path()), Some("other")).unwrap().unwrap();
         let target = Target::parse("postgres://me@db1,db2:5433/geostream", Some(&given)).unwrap();
         assert_eq!(target.configs[1].get_password(), Some(&b"secret"[..]));
         assert_eq!(target.to_string(), "db1:5432,db2:5433/geostream");

@@ -8,6 +8,8 @@
 
 mod account;
 mod keeper;
+mod pooler;
 mod postgres;
 
+pub use pooler::Pooler;
 pub use postgres::Postgres;

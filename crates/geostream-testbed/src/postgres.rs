@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -94,6 +95,17 @@ impl Postgres {
         said(&mut psql)
     }
 
+    /// Writes a file that the server can read, such as `data/pg_hba.conf`, and returns its path.
+    pub fn keep(&self, name: &str, content: &str) -> String {
+        let path = self.directory.path().join(name);
+        fs::write(&path, content).expect("the directory is there");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it was just made");
+        if let Some(account) = Account::unprivileged() {
+            account.own(&path);
+        }
+        path.to_string_lossy().into_owned()
+    }
+
     /// Stops the server as an operator does, if it runs.
     pub fn stop(&mut self) {
         self.stop_by("INT");
@@ -174,7 +186,7 @@ impl Postgres {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a loopback");
     listener.local_addr().expect("it listens").port()
 }

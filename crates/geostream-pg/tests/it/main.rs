@@ -7,6 +7,7 @@ mod faults;
 mod health;
 mod migrations;
 mod nodes;
+mod reach;
 
 use geostream_pg::{PgStore, Target, migrate};
 use geostream_testbed::Postgres;

@@ -17,7 +17,7 @@ fn region(id: &str) -> Arc<Region> {
     Arc::new(Region::new(id.parse().unwrap(), GeoPoint::new(52.520_008, -13.404_954).unwrap()))
 }
 
-fn put(id: &str) -> Change {
+pub(crate) fn put(id: &str) -> Change {
     Change::PutRegion(region(id))
 }
 
