@@ -65,10 +65,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geostream-geoip",
             "geostream-http",
             "geostream-http-probe",
+            "geostream-pg",
             "geostream-ports",
         ],
     ),
-    ("geostream-admin", &["geostream-api"]),
+    // It makes the schema that a server waits for, so it cannot ask the server to.
+    ("geostream-admin", &["geostream-api", "geostream-pg"]),
     // Starts servers for tests, and knows nothing of what is tested.
     ("geostream-testbed", &[]),
     ("xtask", &["geostream-geoip"]),

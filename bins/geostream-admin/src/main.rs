@@ -8,6 +8,7 @@ mod flag;
 mod geoip;
 mod health;
 mod history;
+mod migrate;
 mod output;
 mod region;
 mod route;
@@ -29,8 +30,8 @@ use crate::output::Output;
 /// machine, from admin.token in its data directory: --data-dir, ./.geostream,
 /// ~/.local/share/geostream or /var/lib/geostream.
 ///
-/// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server cannot be
-/// reached, 4 if it does not permit the request, 5 if somebody else has written since, and 6 if
+/// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server or database cannot
+/// be reached, 4 if it does not permit the request, 5 if somebody else has written since, and 6 if
 /// `diff --exit-code` finds differences.
 #[derive(Debug, Parser)]
 #[command(version, about, verbatim_doc_comment, args_override_self = true)]
@@ -77,6 +78,8 @@ enum Command {
     /// Show and set settings
     #[command(subcommand)]
     Setting(setting::Command),
+    /// Make the schema of a PostgreSQL, and look at it
+    Migrate(migrate::Arguments),
     /// List, make and revoke tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -123,6 +126,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::Catalog(command) => catalog::run(&client, output, &command),
         Command::Flag(command) => flag::run(&client, output, &command),
         Command::Setting(command) => setting::run(&client, output, &command),
+        Command::Migrate(arguments) => migrate::run(output, &arguments),
         Command::Token(command) => token::run(&client, output, &command),
         Command::Geoip(command) => geoip::run(&client, output, &command),
         Command::Completions(arguments) => {
@@ -133,6 +137,9 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref().is_some_and(migrate::is_unreachable) {
+        return 3;
+    }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => 3,
         Some(ClientError::Problem(problem)) => match problem.status {

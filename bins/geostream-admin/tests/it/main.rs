@@ -1,4 +1,4 @@
-//! The built CLI against the built server.
+//! The built CLI against the built server, and against a database.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use geostream_testbed::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -243,6 +244,30 @@ fn the_token_of_this_machine_stays_on_it() {
         assert_eq!(has_token, sends_token, "{question}: {head:?}");
         asking.wait().unwrap();
     }
+}
+
+#[test]
+fn a_schema_is_made_listed_and_verified() {
+    let server = Postgres::shared();
+    let url = server.database();
+    let migrate = |code: i32, line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-admin"));
+        command.env("GEOSTREAM_STORE", &url).arg("migrate").args(line.split(' '));
+        said(&command.output().unwrap(), code, line)
+    };
+    assert!(migrate(1, "verify").contains("migrate up"));
+    assert!(migrate(0, "status").contains("pending"));
+    assert!(migrate(0, "up").contains("applied migration 1 (configuration)"));
+    assert!(migrate(0, "up").contains("nothing to apply"));
+    assert!(migrate(0, "verify").contains("as this version needs it"));
+    let status: Value = serde_json::from_str(&migrate(0, "status --output json")).unwrap();
+    assert_eq!(status["migrations"][0]["state"], "applied");
+    migrate(3, "verify --store postgres://me@127.0.0.1:1/geostream");
+    let wrong = migrate(1, "status --store postgres://me:secret@127.0.0.1/geostream?sslmode=allow");
+    assert!(wrong.contains("verify-full") && !wrong.contains("secret"), "{wrong}");
+    server.sql(&url, "UPDATE geostream_migrations SET checksum = 'x'");
+    assert!(migrate(1, "verify").contains("another text"));
+    assert!(migrate(0, "status").contains("changed"));
 }
 
 #[test]
