@@ -10,10 +10,14 @@ use clap::{Parser, ValueEnum};
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
 use geostream_http_probe::PermittedNetworks;
+use geostream_pg::{Password, Target};
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::telemetry;
+
+/// For how many days a PostgreSQL keeps changes of health, unless told otherwise.
+const HEALTH_DAYS: u16 = 90;
 
 /// Answers which region should serve a client now.
 ///
@@ -41,6 +45,19 @@ pub(crate) struct Arguments {
     /// Where to keep configuration, tokens and GeoIP files [default: ~/.local/share/geostream]
     #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
+
+    /// Where the configuration is kept: `embedded` in the data directory, or the URL of a PostgreSQL
+    /// that nodes share, postgres://USER@HOST:PORT/DATABASE [default: embedded]
+    #[arg(long, env = "GEOSTREAM_STORE", value_name = "STORE", hide_env_values = true)]
+    store: Option<String>,
+
+    /// A file with the password for the store; without, PGPASSWORD in the environment is used
+    #[arg(long, env = "GEOSTREAM_STORE_PASSWORD_FILE", value_name = "FILE")]
+    store_password_file: Option<PathBuf>,
+
+    /// The password, by the environment only: arguments are seen by everybody on the machine
+    #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
+    store_password: Option<String>,
 
     /// The threads that answer clients [default: one per core]
     #[arg(long, env = "GEOSTREAM_WORKERS", value_name = "NUMBER")]
@@ -111,6 +128,9 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Whether an admin token is made though there is one, since that one is lost.
     pub(crate) new_admin_token: bool,
+    pub(crate) store: Store,
+    /// For how many days a PostgreSQL keeps how the health of regions has changed.
+    pub(crate) health_days: u16,
     pub(crate) workers: usize,
     /// The configuration of regions and services to begin with.
     pub(crate) bootstrap: Option<domain::Config>,
@@ -124,6 +144,15 @@ pub(crate) struct Config {
     pub(crate) token_rate: Option<domain::Rate>,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
+}
+
+/// Where configuration, tokens and health are kept.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// In the data directory.
+    Embedded,
+    /// In a database that nodes share.
+    Postgres(Target),
 }
 
 /// Which GeoIP files are used, and how often they are looked at.
@@ -159,6 +188,9 @@ pub(crate) struct Log {
 struct File {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
+    store: Option<String>,
+    store_password_file: Option<PathBuf>,
+    health_days: Option<u16>,
     workers: Option<usize>,
     bootstrap: Option<PathBuf>,
     geoip: FileGeoIp,
@@ -239,6 +271,8 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
             new_admin_token: arguments.new_admin_token,
+            store: store(arguments, file.store, file.store_password_file)?,
+            health_days: file.health_days.unwrap_or(HEALTH_DAYS),
             workers,
             bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
             geoip: GeoIp {
@@ -266,6 +300,7 @@ impl File {
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         let tls_paths = file.tls.certificate.iter_mut().chain(&mut file.tls.key);
         let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
+        let paths = paths.chain(&mut file.store_password_file);
         let paths = paths.chain(&mut file.probe.authorities);
         for path in paths.chain(&mut file.geoip.files).chain(tls_paths) {
             *path = directory.join(&*path);
@@ -284,6 +319,24 @@ impl FileHttp {
             drain_patience: seconds("http.drain_timeout_seconds", self.drain_timeout_seconds)?,
         })
     }
+}
+
+/// Reads where the store is. No error shows what was given, since a password may be in it.
+fn store(
+    arguments: &Arguments,
+    file: Option<String>,
+    password_file: Option<PathBuf>,
+) -> anyhow::Result<Store> {
+    let text = arguments.store.clone().or(file).unwrap_or_else(|| "embedded".to_owned());
+    if text == "embedded" {
+        return Ok(Store::Embedded);
+    }
+    let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    ensure!(is_url, "store: `embedded` or postgres://USER@HOST:PORT/DATABASE is expected");
+    let file = arguments.store_password_file.clone().or(password_file);
+    let password = Password::given(file.as_deref(), arguments.store_password.as_deref());
+    let password = password.context("store_password_file")?;
+    Target::parse(&text, password.as_ref()).map(Store::Postgres).context("store")
 }
 
 /// Returns what is given in the environment or as flags, or else what the file says.
@@ -399,12 +452,17 @@ mod tests {
             ("bootstrap = \"missing.toml\"", "missing.toml"),
             ("[probe]\ncanaries = [\"example.com:443\"]", "line 2"),
             ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "permit it in probe.networks"),
+            ("store = \"mysql://me:secret@db\"", "store: `embedded` or postgres://"),
+            ("store = \"postgres://me:secret@db\"", "the URL names no database"),
+            ("store = \"postgres://me:secret@db:x/y\"", "store: it is not a URL such as"),
+            ("store = \"postgres://me@db/x\"\nstore_password_file = \"missing\"", "missing"),
             ("[log]\nfilter = \"=====\"", "no level"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),
         ] {
             let error = error_of(text);
             assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("secret"), "{text}: {error}");
         }
     }
 }

@@ -7,21 +7,24 @@ use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, Configuration, Follower, HealthDriver, Publisher, RegionHealth, Router,
+    Access, Configuration, Follower, HealthDriver, Publisher, RegionHealth, Router, WriteError,
 };
 use geostream_domain::Line;
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
-use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, SystemClock};
+use geostream_pg::PgStore;
+use geostream_ports::{
+    Chain, Clock as _, ConfigStore, GeoLocator as _, HealthLog, Scope, SystemClock, TokenStore,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
@@ -31,13 +34,18 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::telemetry;
 
-/// How long to wait before tokens that could not be read are read again.
-const TOKENS_RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked which tokens there are.
+const TOKENS_LOOK: Duration = Duration::from_secs(1);
 
-type ServerApi = Api<EmbeddedStore, GeoIp, SystemClock>;
+/// What keeps configuration, tokens and health: one of them is chosen in [`start`].
+trait Store: ConfigStore + TokenStore + HealthLog + Clone {}
+
+impl<S: ConfigStore + TokenStore + HealthLog + Clone> Store for S {}
+
+type ServerApi<S> = Api<S, GeoIp, SystemClock>;
 
 /// The most clients that may listen to events at once.
 const LISTENERS: usize = 64;
@@ -87,9 +95,32 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     // Taken first, so that a second server on the same port fails before it touches anything.
     let listeners = open_listeners(config.listen, config.workers)?;
     make_private_directory(&config.data_dir)?;
+    let last_good = config.data_dir.join("last-good.json");
+    match &config.store {
+        config::Store::Embedded => {
+            let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
+            start_on(store, &last_good, listeners, config, control, metrics)
+        }
+        config::Store::Postgres(target) => {
+            let _context = control.enter();
+            let store = PgStore::new(target.clone(), config.health_days, seed()?);
+            start_on(store, &last_good, listeners, config, control, metrics)
+        }
+    }
+}
+
+fn start_on<S: Store>(
+    store: S,
+    last_good: &Path,
+    listeners: Vec<TcpListener>,
+    config: &Config,
+    control: &Runtime,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<Server> {
     let (stop, stopping) = watch::channel(false);
     let keeping = Keeping::default();
-    let api = control.block_on(assemble(config, metrics, stopping.clone(), &keeping))?;
+    let assembling = assemble(store, last_good, config, metrics, stopping.clone(), &keeping);
+    let api = control.block_on(assembling)?;
     let address = listeners[0].local_addr().context("asking for the port")?;
     let workers = listeners
         .into_iter()
@@ -149,9 +180,9 @@ fn open_listeners(address: SocketAddr, workers: usize) -> anyhow::Result<Vec<Tcp
 }
 
 /// Answers the connections of one listener on this thread.
-fn work(
+fn work<S: Store>(
     listener: TcpListener,
-    api: ServerApi,
+    api: ServerApi<S>,
     limits: Limits,
     tls: Option<TlsIdentity>,
     stop: watch::Receiver<bool>,
@@ -162,24 +193,32 @@ fn work(
 }
 
 /// Puts everything together and starts what runs beside the answers.
-async fn assemble(
+async fn assemble<S: Store>(
+    store: S,
+    last_good: &Path,
     config: &Config,
     metrics: PrometheusHandle,
     stopping: watch::Receiver<bool>,
     keeping: &Keeping,
-) -> anyhow::Result<ServerApi> {
+) -> anyhow::Result<ServerApi<S>> {
     let clock = SystemClock;
-    let saved = config.data_dir.join("last-good.json");
-    let store = open_store(&config.data_dir.join("config.redb"), &saved)?;
-    let last_good = LastGoodFile::new(&saved);
+    let last_good = LastGoodFile::new(last_good);
     let publisher = Arc::new(Publisher::new(clock));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
-    follower.start().await;
+    let is_read = follower.start().await;
 
-    let configuration = Configuration::new(store.clone(), Arc::clone(&publisher), clock);
-    declare_first(&configuration, config.bootstrap.as_ref()).await?;
+    let configuration = || Configuration::new(store.clone(), Arc::clone(&publisher), clock);
     let access = Arc::new(Access::new(store.clone(), clock));
-    make_admin_token(&access, config).await?;
+    let first = FirstStart {
+        configuration: configuration(),
+        access: Arc::clone(&access),
+        declared: config.bootstrap.clone(),
+        token: config.data_dir.join("admin.token"),
+        wants_token: config.new_admin_token,
+    };
+    // Clients are answered all the same; control requests are refused until the store is there.
+    let is_prepared = is_read && first.prepare().await?;
+    let configuration = configuration();
 
     let canaries = &config.probe.canaries;
     let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
@@ -193,7 +232,7 @@ async fn assemble(
     let driver = HealthDriver::new(Arc::clone(&health), prober);
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
-    tokio::spawn(read_tokens(Arc::clone(&access)));
+    tokio::spawn(look_after_tokens(first, is_prepared));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     Ok(Api::new(Parts {
@@ -238,57 +277,92 @@ fn is_missing(path: &Path) -> anyhow::Result<bool> {
     Ok(!exists)
 }
 
-async fn declare_first(
-    configuration: &Configuration<EmbeddedStore, SystemClock>,
-    first: Option<&geostream_domain::Config>,
-) -> anyhow::Result<()> {
-    let Some(first) = first else { return Ok(()) };
-    match configuration.bootstrap(first, line("bootstrap")?, line("first start")?).await {
-        Ok(true) => tracing::info!("the first configuration is declared"),
-        Ok(false) => tracing::debug!("there is a configuration; the first one is not needed"),
-        Err(error) => tracing::error!(error = %Chain(&error), "nothing could be declared"),
-    }
-    Ok(())
+/// What a first start leaves behind: a configuration, and a token to change it with.
+struct FirstStart<S> {
+    configuration: Configuration<S, SystemClock>,
+    access: Arc<Access<S, SystemClock>>,
+    declared: Option<geostream_domain::Config>,
+    /// Where the token is to be.
+    token: PathBuf,
+    /// Whether one is made though there is one.
+    wants_token: bool,
 }
 
-/// Writes an admin token where the CLI finds it, if there is none yet or another one is wanted.
-async fn make_admin_token(
-    access: &Access<EmbeddedStore, SystemClock>,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let made = match access.first_admin(line("first-admin")?).await {
-        Ok(None) if config.new_admin_token => {
-            Some(access.create(line("new-admin")?, Scope::Admin).await.context("making a token")?)
+impl<S: Store> FirstStart<S> {
+    /// Does what is to be done, and tells whether it is: else the store is away.
+    async fn prepare(&self) -> anyhow::Result<bool> {
+        Ok(self.declare().await? && self.make_admin_token().await?)
+    }
+
+    async fn declare(&self) -> anyhow::Result<bool> {
+        let Some(declared) = &self.declared else { return Ok(true) };
+        let (author, reason) = (line("bootstrap")?, line("first start")?);
+        match self.configuration.bootstrap(declared, author, reason).await {
+            Ok(true) => tracing::info!("the first configuration is declared"),
+            Ok(false) | Err(WriteError::Conflict { .. }) => {
+                tracing::debug!("there is a configuration; the first one is not needed");
+            }
+            Err(WriteError::Unavailable(error)) => {
+                tracing::error!(error = %Chain(&error), "nothing can be declared yet");
+                return Ok(false);
+            }
+            Err(
+                error @ (WriteError::Invalid(_)
+                | WriteError::LastRegion { .. }
+                | WriteError::NotKept(_)),
+            ) => tracing::error!(error = %Chain(&error), "nothing could be declared"),
         }
-        Ok(made) => made,
-        Err(error) => {
-            // Clients are answered all the same; control requests are refused until they can.
-            tracing::error!(error = %Chain(&error), "tokens cannot be read");
-            return Ok(());
+        Ok(true)
+    }
+
+    /// Writes an admin token where the CLI finds it, if there is none yet or another one is wanted.
+    async fn make_admin_token(&self) -> anyhow::Result<bool> {
+        let made = match self.access.first_admin(line("first-admin")?).await {
+            Ok(None) if self.wants_token => {
+                let made = self.access.create(line("new-admin")?, Scope::Admin).await;
+                Some(made.context("making a token")?)
+            }
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "tokens cannot be read");
+                return Ok(false);
+            }
+        };
+        if let Some(token) = made {
+            write_token(&self.token, token.text())?;
         }
-    };
-    let Some(token) = made else { return Ok(()) };
-    let path = config.data_dir.join("admin.token");
+        Ok(true)
+    }
+}
+
+fn write_token(path: &Path, token: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options
         .open(&new)
-        .and_then(|mut file| writeln!(file, "{}", token.text()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&new, &path));
+        .and_then(|mut file| writeln!(file, "{token}").and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
     written.with_context(|| format!("writing the admin token to {}", path.display()))?;
     tracing::info!(path = %path.display(), "an admin token is in this file");
     Ok(())
 }
 
-/// Reads the tokens that could not be read at the start, as soon as they can be.
-async fn read_tokens(access: Arc<Access<EmbeddedStore, SystemClock>>) {
-    while !access.is_loaded() {
-        tokio::time::sleep(TOKENS_RETRY).await;
-        match access.load().await {
-            Ok(()) => tracing::info!("tokens can be read again"),
-            Err(error) => tracing::debug!(error = %Chain(&error), "tokens cannot be read"),
+/// Finishes the first start as soon as the store is there; then knows within a second which tokens
+/// other nodes have made and revoked.
+async fn look_after_tokens<S: Store>(first: FirstStart<S>, mut is_prepared: bool) {
+    loop {
+        tokio::time::sleep(TOKENS_LOOK).await;
+        if is_prepared {
+            if let Err(error) = first.access.load().await {
+                tracing::debug!(error = %Chain(&error), "tokens cannot be read");
+            }
+            continue;
         }
+        is_prepared = first.prepare().await.unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "the first start is not finished");
+            true
+        });
     }
 }
 

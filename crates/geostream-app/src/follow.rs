@@ -35,12 +35,14 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     }
 
     /// Publishes the store's configuration, or, if it cannot be read, that of an earlier run.
-    pub async fn start(&self) {
+    ///
+    /// Tells whether the store could be read.
+    pub async fn start(&self) -> bool {
         let saved = self.last_good.load().await;
         if let Ok(Some(saved)) = &saved {
             self.kept.store(saved.snapshot.revision.get(), Ordering::Relaxed);
         }
-        let Err(error) = self.publish_latest().await else { return };
+        let Err(error) = self.publish_latest().await else { return true };
         let error = Chain(&error).to_string();
         tracing::error!(%error, "the store cannot be read; going on with the last good table");
         match saved {
@@ -53,6 +55,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
                 self.publisher.publish(<_>::default(), StoreState::Nothing { error });
             }
         }
+        false
     }
 
     /// Goes on until it is told to stop, and then keeps what was committed last.

@@ -349,8 +349,9 @@ impl From<AccessError> for Failure {
 
 impl From<Unavailable> for Failure {
     fn from(error: Unavailable) -> Self {
-        tracing::error!(error = %Chain(&error), "a control request failed");
-        let detail = format!("{error}; decisions go on, and the write can be repeated later");
+        let error = Chain(&error).to_string();
+        tracing::error!(error, "a control request failed");
+        let detail = format!("{error}; decisions go on, and the request can be repeated later");
         Self::new(Kind::StoreUnavailable, detail)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 /// Keeps a server until it is told to stop it, or until there is nobody left to tell it: then the
 /// server's directory goes as well.
 ///
-/// PostgreSQL ends at once by QUIT, PgBouncer by TERM.
+/// PostgreSQL ends at once by QUIT, `PgBouncer` by TERM.
 const SCRIPT: &str = r#"
 directory=$1; shift
 "$@" &

@@ -1,4 +1,4 @@
-//! PgBouncer.
+//! `PgBouncer`, which pools connections.
 
 use std::fs;
 use std::path::Path;

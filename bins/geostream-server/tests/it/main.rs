@@ -7,6 +7,7 @@ mod control;
 mod decisions;
 mod health;
 mod limits;
+mod postgres;
 mod server;
 mod survival;
 mod tls;

@@ -1,0 +1,240 @@
+//! Nodes over one PostgreSQL, which is there, away, and there again.
+
+use std::time::{Duration, Instant};
+
+use geostream_pg::{Target, migrate};
+use geostream_testbed::Postgres;
+use serde_json::{Value, json};
+
+use crate::server::{Answer, Home, PATIENCE, Request, Server};
+
+/// Longer than a control request may take, and the machine is shared.
+const BOUND: Duration = Duration::from_secs(15);
+
+const TOKYO: &str = r#"{"client_ip": "165.100.97.15"}"#;
+
+#[test]
+fn a_node_decides_by_what_another_commits() {
+    let url = prepared(Postgres::shared());
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, &url), start(&other, &url));
+    let token = home.token();
+    assert!(!other.path("admin.token").exists(), "one token is made for all");
+    assert_eq!(put_region(&node, &token, "r1", 1).status, 200);
+    wait_for(|| revision(&peer) == 2);
+    let committed = |node: &Server| get(node, &token, "/api/v1/regions/r1").status;
+    wait_for(|| committed(&peer) == 200);
+    assert_eq!(put_region(&peer, &token, "r2", 1).status, 412, "it knows what came between");
+    assert_eq!(put_region(&peer, &token, "r2", 2).status, 200);
+    wait_for(|| revision(&node) == 3);
+}
+
+#[test]
+fn tokens_are_known_and_revoked_on_every_node() {
+    let url = prepared(Postgres::shared());
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, &url), start(&other, &url));
+    let admin = home.token();
+    let request = Request::new("POST", "/api/v1/tokens").token(&admin);
+    let made = node.send(&request.json(r#"{"name": "ci", "scope": "viewer"}"#)).json();
+    let token = made["token"].as_str().unwrap();
+    wait_for(|| get(&peer, token, "/api/v1/regions").status == 200);
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    assert_eq!(node.send(&Request::new("DELETE", &path).token(&admin)).status, 204);
+    wait_for(|| get(&peer, token, "/api/v1/regions").status == 401);
+}
+
+#[test]
+fn decisions_go_on_while_the_database_is_stopped_killed_and_frozen() {
+    let mut server = Postgres::start(&[]);
+    let url = prepared(&server);
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, &url), start(&other, &url));
+    let token = home.token();
+    let mut revision = 1;
+    let faults: [(Fault, Fault); 3] = [
+        (Postgres::stop, Postgres::start_again),
+        (Postgres::kill, Postgres::start_again),
+        (|server| server.freeze(), |server| server.thaw()),
+    ];
+    for (begin, end) in faults {
+        begin(&mut server);
+        goes_on(&node, &token, revision, "PostgreSQL is unavailable");
+        end(&mut server);
+        let name = format!("r{revision}");
+        wait_for(|| put_region(&node, &token, &name, revision).status == 200);
+        revision += 1;
+        wait_for(|| self::revision(&peer) == revision);
+    }
+    let regions = get(&peer, &token, "/api/v1/regions").json();
+    assert!((1..revision).all(|n| regions["regions"].get(format!("r{n}")).is_some()), "{regions}");
+}
+
+#[test]
+fn a_first_start_is_finished_when_the_database_comes() {
+    let mut server = Postgres::start(&[]);
+    let url = prepared(&server);
+    server.stop();
+    let home = Home::new();
+    let node = start(&home, &url);
+    assert_eq!(node.get("/health").status, 200);
+    node.get("/ready").expect_problem(503, "not-ready", "");
+    assert!(!home.path("admin.token").exists());
+    server.start_again();
+    wait_for(|| node.get("/ready").status == 200);
+    wait_for(|| home.path("admin.token").exists());
+    assert_eq!(put_region(&node, &home.token(), "r1", 1).status, 200);
+}
+
+#[test]
+fn a_node_starts_from_its_last_good_table_while_the_database_hangs() {
+    let server = Postgres::start(&[]);
+    let url = prepared(&server);
+    let home = Home::new();
+    let node = start(&home, &url);
+    let token = home.token();
+    assert_eq!(put_region(&node, &token, "r1", 1).status, 200);
+    node.signal("TERM");
+    node.wait();
+    server.freeze();
+    let node = start(&home, &url);
+    let answer = node.route(TOKYO).json();
+    assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &2.into()));
+    let warning = node.get("/ready").json()["warning"].to_string();
+    assert!(warning.contains("saved"), "{warning}");
+    let refused = put_region(&node, &token, "r2", 2);
+    refused.expect_problem(503, "store-unavailable", "");
+    server.thaw();
+    wait_for(|| put_region(&node, &token, "r2", 2).status == 200);
+    assert_eq!(node.get("/ready").json(), json!({ "status": "ready" }));
+}
+
+#[test]
+fn decisions_go_on_without_writes_connections_or_a_schema_that_is_known() {
+    let server = Postgres::shared();
+    let url = prepared(server);
+    server.sql(&url, "CREATE ROLE node LOGIN");
+    server.sql(&url, RIGHTS);
+    let home = Home::new();
+    let node = start(&home, &url.replace("geostream@", "node@"));
+    let token = home.token();
+    let begin_anew =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node'";
+    let cases = [
+        (
+            "ALTER ROLE node SET default_transaction_read_only = on",
+            "ALTER ROLE node RESET default_transaction_read_only",
+            "read-only transaction",
+        ),
+        (
+            "ALTER ROLE node CONNECTION LIMIT 0",
+            "ALTER ROLE node CONNECTION LIMIT -1",
+            "too many connections",
+        ),
+    ];
+    let mut revision = 1;
+    for (begin, end, reason) in cases {
+        server.sql(&url, &format!("{begin}; {begin_anew}"));
+        goes_on(&node, &token, revision, reason);
+        server.sql(&url, &format!("{end}; {begin_anew}"));
+        wait_for(|| put_region(&node, &token, &format!("r{revision}"), revision).status == 200);
+        revision += 1;
+    }
+    let ahead = "INSERT INTO geostream_migrations (number, name, checksum, oldest)
+                 VALUES (99, 'later', 'x', 99)";
+    server.sql(&url, ahead);
+    goes_on(&node, &token, revision, "run a later version of GeoStream");
+    server.sql(&url, "DELETE FROM geostream_migrations WHERE number = 99");
+    wait_for(|| put_region(&node, &token, "after", revision).status == 200);
+}
+
+#[test]
+fn a_database_without_a_schema_is_said_and_waited_for() {
+    let url = Postgres::shared().database();
+    let home = Home::new();
+    let node = start(&home, &url);
+    let ready = node.get("/ready");
+    ready.expect_problem(503, "not-ready", "");
+    assert!(ready.body.contains("geostream-admin migrate up"), "{ready:?}");
+    make_schema(&url);
+    wait_for(|| node.get("/ready").status == 200);
+}
+
+#[test]
+fn passwords_do_not_get_into_logs() {
+    let url = Postgres::shared().database();
+    let with_password = url.replace("geostream@", "geostream:very-secret@");
+    let home = Home::new();
+    let mut command = home.command();
+    command.env("GEOSTREAM_STORE", with_password).args(["--log", "trace"]);
+    let node = Server::start(&mut command);
+    let status = node.get("/ready").body;
+    node.signal("TERM");
+    let (_, log) = node.wait();
+    assert!(log.contains("127.0.0.1"), "it says where the database is to be");
+    assert!(!log.contains("very-secret") && !status.contains("very-secret"));
+}
+
+/// What docs/operating.md tells operators to give to nodes.
+const RIGHTS: &str = "
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node";
+
+/// Begins or ends a fault.
+type Fault = fn(&mut Postgres);
+
+/// Checks that clients are answered, and that a write is refused in time and for this reason.
+fn goes_on(node: &Server, token: &str, revision: u64, reason: &str) {
+    let started = now();
+    let refused = put_region(node, token, "refused", revision);
+    assert!(now() - started < BOUND, "it took {:?}", now() - started);
+    refused.expect_problem(503, "store-unavailable", "");
+    assert!(refused.body.contains(reason), "{refused:?}");
+    let answer = node.route(TOKYO).json();
+    assert_eq!(answer["region"], "ap-northeast-1", "{answer}");
+    assert_eq!(get(node, token, "/api/v1/regions").status, 200, "what is in use is shown");
+}
+
+fn prepared(server: &Postgres) -> String {
+    let url = server.database();
+    make_schema(&url);
+    url
+}
+
+fn make_schema(url: &str) {
+    let target = Target::parse(url, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(migrate::up(&target)).unwrap();
+}
+
+fn start(home: &Home, url: &str) -> Server {
+    Server::start(home.command().args(["--store", url]))
+}
+
+fn get(node: &Server, token: &str, path: &str) -> Answer {
+    node.send(&Request::new("GET", path).token(token))
+}
+
+fn put_region(node: &Server, token: &str, id: &str, revision: u64) -> Answer {
+    let path = format!("/api/v1/regions/{id}");
+    let body = r#"{"latitude": 1, "longitude": 2}"#;
+    node.send(&Request::new("PUT", &path).token(token).revision(revision).json(body))
+}
+
+fn revision(node: &Server) -> Value {
+    node.route(TOKYO).json()["revision"].clone()
+}
+
+#[track_caller]
+fn wait_for(mut comes: impl FnMut() -> bool) {
+    let started = now();
+    while !comes() {
+        assert!(now() - started < PATIENCE, "it does not come");
+        std::thread::yield_now();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this test has a limit")]
+fn now() -> Instant {
+    Instant::now()
+}
