@@ -8,7 +8,7 @@ use geostream_ports::{Chain, ConfigStore as _, ProposeError, TokenStore as _, Un
 use geostream_testbed::Postgres;
 
 use crate::nodes::{now, propose};
-use crate::prepared;
+use crate::{in_the_end, prepared};
 
 /// Longer than an operation may take, and the machine is shared.
 const BOUND: Duration = Duration::from_secs(10);
@@ -29,14 +29,17 @@ async fn refused(store: &PgStore, expected: Revision) -> String {
 
 /// Writes as soon as it is possible again.
 async fn write_when_possible(store: &PgStore, id: &str) -> Revision {
-    loop {
-        let Ok(latest) = store.load().await else { continue };
-        match propose(store, latest.revision, put(id)).await {
-            Ok(written) => return written.revision,
-            Err(ProposeError::Unavailable(_)) => {}
-            Err(error) => panic!("{error:?}"),
+    in_the_end(async {
+        loop {
+            let Ok(latest) = store.load().await else { continue };
+            match propose(store, latest.revision, put(id)).await {
+                Ok(written) => return written.revision,
+                Err(ProposeError::Unavailable(_)) => {}
+                Err(error) => panic!("{error:?}"),
+            }
         }
-    }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,16 +91,19 @@ async fn a_database_without_room_for_another_connection_says_so() {
     let revision = propose(&store, Revision::ZERO, put("a")).await.unwrap().revision;
     // One writes, one listens, one keeps the last place that is not the superuser's.
     let full = PgStore::new(Target::parse(&node, None).unwrap(), 30, 2);
-    let error: Unavailable = loop {
-        if let Err(error) = full.tokens().await {
-            break error;
+    let error: Unavailable = in_the_end(async {
+        loop {
+            if let Err(error) = full.tokens().await {
+                return error;
+            }
+            assert_eq!(store.load().await.unwrap().revision, revision);
+            let more = PgStore::new(Target::parse(&node, None).unwrap(), 30, 3);
+            if let Err(error) = more.load().await {
+                return error;
+            }
         }
-        assert_eq!(store.load().await.unwrap().revision, revision);
-        let more = PgStore::new(Target::parse(&node, None).unwrap(), 30, 3);
-        if let Err(error) = more.load().await {
-            break error;
-        }
-    };
+    })
+    .await;
     let reason = Chain(&error).to_string();
     assert!(reason.contains("connection"), "{reason}");
     drop(full);
@@ -124,13 +130,6 @@ async fn a_node_that_stops_while_it_commits_does_not_keep_others_waiting_for_eve
     let psql = std::thread::spawn(move || {
         server.sql(&url, "BEGIN; SELECT * FROM config_head FOR UPDATE; SELECT pg_sleep(4); COMMIT")
     });
-    let written = loop {
-        match propose(&store, Revision::ZERO, put("a")).await {
-            Ok(written) => break written,
-            Err(ProposeError::Unavailable(_)) => {}
-            Err(error) => panic!("{error:?}"),
-        }
-    };
-    assert_eq!(written.revision.get(), 1);
+    assert_eq!(write_when_possible(&store, "a").await.get(), 1);
     psql.join().unwrap();
 }

@@ -9,8 +9,11 @@ mod migrations;
 mod nodes;
 mod reach;
 
+use std::time::Duration;
+
 use geostream_pg::{PgStore, Target, migrate};
 use geostream_testbed::Postgres;
+use tokio::time::timeout;
 
 /// A database with an empty configuration, and its URL.
 async fn prepared(server: &Postgres) -> (String, Target) {
@@ -18,6 +21,11 @@ async fn prepared(server: &Postgres) -> (String, Target) {
     let target = Target::parse(&url, None).unwrap();
     migrate::up(&target).await.unwrap();
     (url, target)
+}
+
+/// Waits for what comes by itself, for as long as no machine should need.
+async fn in_the_end<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(60), work).await.expect("it comes in the end")
 }
 
 async fn store() -> PgStore {

@@ -4,8 +4,9 @@ use geostream_domain::Revision;
 use geostream_pg::{Password, PgStore, Target, TargetError, migrate};
 use geostream_ports::{Chain, ConfigStore as _, contract};
 use geostream_testbed::{Pooler, Postgres};
+use tokio::task::yield_now;
 
-use crate::prepared;
+use crate::{in_the_end, prepared};
 
 async fn error_of(target: Target) -> String {
     Chain(&PgStore::new(target, 30, 1).load().await.unwrap_err()).to_string()
@@ -24,13 +25,18 @@ async fn the_certificate_is_checked() {
     assert!(error_of(plain.clone()).await.contains("TLS"), "the server has none yet");
     server.sql(&url, "ALTER SYSTEM SET ssl = on");
     server.sql(&url, "SELECT pg_reload_conf()");
-    while server.sql(&url, "SHOW ssl") == "off" {}
+    in_the_end(async {
+        while server.sql(&url, "SHOW ssl") == "off" {
+            yield_now().await;
+        }
+    })
+    .await;
 
     let named = url.replace("127.0.0.1", "localhost");
     let trusting = format!("{named}?sslmode=verify-full&sslrootcert={authority}");
     let trusting = Target::parse(&trusting, None).unwrap();
     let store = PgStore::new(trusting, 30, 1);
-    while store.load().await.is_err() {}
+    in_the_end(async { while store.load().await.is_err() {} }).await;
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                      WHERE application_name = 'geostream'";
     assert_eq!(server.sql(&url, encrypted), "t");
@@ -50,7 +56,8 @@ async fn a_password_is_taken_from_where_it_is() {
     server.keep("data/pg_hba.conf", rules);
     server.sql(&url, "SELECT pg_reload_conf()");
     let url = url.replace("geostream@", "node@");
-    while PgStore::new(Target::parse(&url, None).unwrap(), 30, 1).load().await.is_ok() {}
+    let without = || PgStore::new(Target::parse(&url, None).unwrap(), 30, 1);
+    in_the_end(async { while without().load().await.is_ok() {} }).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "pass: word\n").unwrap();
     let given = |file, environment| Password::given(file, environment).unwrap();
