@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures, and the bars that they are to keep.
 
+mod connection;
 mod engine;
 mod failover;
 mod http;
@@ -23,7 +24,7 @@ pub(crate) enum Bench {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Options {
-    /// Fewer runs: under a minute, and less sure
+    /// Fewer runs: quicker, and less sure
     #[arg(long)]
     pub(crate) quick: bool,
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::bench::failover::faults::Fault;
+use crate::bench::process::now;
 use crate::bench::{Figure, Options};
 use crate::shell::say;
 
@@ -98,13 +99,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
     };
     let (heavy, light): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|scenario| scenario.is_heavy());
-    let began = ground::now();
+    let began = now();
     // What mostly waits goes on side by side.
     let mut figures = ground::at_once(light, |scenario| scenario.run(&plan))?;
     for scenario in heavy {
         figures.push(scenario.run(&plan)?);
     }
-    say(&format!("all of this took {:.0} s", (ground::now() - began).as_secs_f64()));
+    say(&format!("all of this took {:.0} s", (now() - began).as_secs_f64()));
     Ok(figures.into_iter().flatten().collect())
 }
 

@@ -4,16 +4,17 @@
 //! the same load. Each has one core and the load the other; what is compared is the processor time
 //! that the kernel has charged to each process, so the load's own speed does not matter.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use std::{fmt, fs};
 
 use anyhow::{Context as _, ensure};
 
-use crate::bench::{Figure, Options, process};
+use crate::bench::connection::Connection;
+use crate::bench::process::{self, Process, now, pause};
+use crate::bench::{Figure, Options};
 use crate::geoip;
 use crate::shell::{cargo, command, root, run as run_command, say};
 
@@ -55,7 +56,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
         Figure::shown("ratio, round by round", median(|p| p.0.cpu_us() / p.1.cpu_us()), "times")
             .at_most(1.25),
         Figure::shown("requests a second on one core", median(|p| p.0.per_second), "1/s"),
-        Figure::shown("memory of the server", process::resident_mb(geostream.process.id())?, "MB"),
+        Figure::shown(
+            "memory of the server",
+            process::resident_mb(geostream.process.0.id())?,
+            "MB",
+        ),
         Figure::shown("of which GeoIP data", geoip_mb()?, "MB"),
     ])
 }
@@ -81,7 +86,7 @@ impl fmt::Display for Cost {
 
 /// A server on one core.
 struct Served {
-    process: Child,
+    process: Process,
     address: SocketAddr,
     request: Vec<u8>,
 }
@@ -112,7 +117,8 @@ impl Served {
     }
 
     fn start(mut server: Command, port: u16) -> anyhow::Result<Self> {
-        let process = server.stdin(Stdio::null()).spawn().context("starting a server")?;
+        let process = server.stdin(Stdio::null()).spawn();
+        let process = Process(process.context("starting a server")?);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let request = format!(
             "POST /api/v1/route HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
@@ -121,9 +127,9 @@ impl Served {
         );
         let mut served = Self { process, address, request: request.into_bytes() };
         while TcpStream::connect(address).is_err() {
-            let ended = served.process.try_wait()?;
+            let ended = served.process.0.try_wait()?;
             ensure!(ended.is_none(), "a server has ended: {ended:?}");
-            pause();
+            pause(Duration::from_millis(50));
         }
         Ok(served)
     }
@@ -143,9 +149,9 @@ impl Served {
         }
         // Caches and allocators are warm, and every connection is accepted.
         self.load(&mut connections, requests / 20)?;
-        let (before, started) = (process::cpu_time(self.process.id())?, now());
+        let (before, started) = (process::cpu_time(self.process.0.id())?, now());
         self.load(&mut connections, requests)?;
-        let (after, took) = (process::cpu_time(self.process.id())?, now() - started);
+        let (after, took) = (process::cpu_time(self.process.0.id())?, now() - started);
         let requests = f64::from(u32::try_from(requests)?);
         let each_us = |seconds: f64| seconds * 1e6 / requests;
         Ok(Cost {
@@ -172,52 +178,6 @@ impl Served {
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        if self.process.kill().is_ok() {
-            self.process.wait().ok();
-        }
-    }
-}
-
-/// A kept connection.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self { stream, buffer: vec![0; 64 << 10] })
-    }
-
-    fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
-        Ok(self.stream.write_all(request)?)
-    }
-
-    /// Receives a whole response and returns its body.
-    fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
-        let mut filled = 0;
-        loop {
-            let read = self.stream.read(&mut self.buffer[filled..])?;
-            ensure!(read > 0, "the server has closed a connection");
-            filled += read;
-            let received = &self.buffer[..filled];
-            let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-            let head = std::str::from_utf8(&received[..end])?.to_ascii_lowercase();
-            ensure!(head.starts_with("http/1.1 200"), "the server answers {head}");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.context("no length")?.parse()?;
-            if filled == end + 4 + length {
-                return Ok(received[end + 4..].to_vec());
-            }
-        }
-    }
-}
-
 fn on_core(core: usize, program: &Path) -> Command {
     let mut command = command("taskset");
     command.args(["--cpu-list", &core.to_string()]).arg(program);
@@ -233,14 +193,4 @@ fn geoip_mb() -> anyhow::Result<f64> {
         }
     }
     Ok(f64::from(u32::try_from(bytes / 1000)?) / 1000.0)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark is a program of its own")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(50));
 }

@@ -1,10 +1,38 @@
-//! What another process costs, as the kernel tells it.
+//! Other processes: how they end, and what they cost, as the kernel tells it.
 
 use std::fs;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 use crate::shell::{command, output};
+
+/// A process that ends with whoever has started it.
+#[derive(Debug)]
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.0.id().to_string();
+        output(Command::new("kill").args(["-s", signal, &id])).map(|_nothing| ())
+    }
+
+    /// Ends it at once, and waits until it is gone.
+    pub(crate) fn end(&mut self) {
+        // It may have been killed already.
+        if self.0.kill().is_ok() {
+            self.0.wait().ok();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
 
 /// The processor time that a process has used outside of the kernel and in it, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -37,4 +65,14 @@ pub(crate) fn resident_mb(id: u32) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
     Ok(kb.parse::<f64>()? / 1000.0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark is a program of its own")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
+pub(crate) fn pause(duration: Duration) {
+    thread::sleep(duration);
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::bench::Figure;
 use crate::bench::failover::Plan;
-use crate::bench::failover::ground::{now, wait};
+use crate::bench::failover::ground::wait;
 use crate::bench::failover::world::{Declared, Region, World};
+use crate::bench::process::now;
 
 /// How many regions are behind each endpoint, and how often it may be probed in a second: once for
 /// each, and ten times at most, counted to a hundredth.

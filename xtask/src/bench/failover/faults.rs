@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
-use crate::bench::failover::ground::{HostName, Rule, at_once, directory, now, pause};
+use crate::bench::failover::ground::{HostName, Rule, at_once, directory};
 use crate::bench::failover::world::{Client, Declared, Region, World};
 use crate::bench::failover::{Plan, float};
+use crate::bench::process::{now, pause};
 use crate::bench::{Figure, Spread};
 use crate::shell::say;
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::bench::Figure;
-use crate::bench::failover::ground::{at_once, pause, wait};
+use crate::bench::failover::ground::{at_once, wait};
 use crate::bench::failover::world::{Declared, Region, World};
 use crate::bench::failover::{Plan, float};
+use crate::bench::process::pause;
 
 /// How long the region is well, and how long it is not, in seconds: so short that it hardly comes
 /// back in between, and so long that it does each time.

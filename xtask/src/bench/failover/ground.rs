@@ -5,14 +5,15 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bench::process::{now, pause};
 use crate::shell::{cargo, command, has, output, root, run as run_command, say};
 
 /// Marks the process that is inside the namespaces.
@@ -161,31 +162,6 @@ impl Drop for Rule {
     }
 }
 
-/// A process that ends with whoever has started it.
-#[derive(Debug)]
-pub(crate) struct Process(pub(crate) Child);
-
-impl Process {
-    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let id = self.0.id().to_string();
-        output(Command::new("kill").args(["-s", signal, &id])).map(|_nothing| ())
-    }
-
-    /// Ends it at once, and waits until it is gone.
-    pub(crate) fn end(&mut self) {
-        // It may have been killed already.
-        if self.0.kill().is_ok() {
-            self.0.wait().ok();
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 /// Does something in several threads, and returns what each has brought.
 pub(crate) fn at_once<T: Send, W: Send>(
     works: impl IntoIterator<Item = W>,
@@ -211,14 +187,4 @@ pub(crate) fn wait(what: &str, duration: Duration) {
         say(&format!("{what}: {passed:.1} of {minutes:.1} minutes"));
         pause(SAID_EVERY.min(duration.saturating_sub(now() - began)));
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark is a program of its own")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "faults take their time, and so do remedies")]
-pub(crate) fn pause(duration: Duration) {
-    thread::sleep(duration);
 }

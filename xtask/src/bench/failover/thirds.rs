@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::bench::Figure;
-use crate::bench::failover::ground::{now, pause, wait};
-use crate::bench::failover::world::{Client, Connection, Declared, Region, World, request};
+use crate::bench::connection::Connection;
+use crate::bench::failover::ground::wait;
+use crate::bench::failover::world::{Client, Declared, Region, World, request};
 use crate::bench::failover::{Plan, float};
+use crate::bench::process::{now, pause};
 
 /// What each region can take, in requests a second.
 const CAPACITY: u32 = 800;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::bench::failover::ground::{now, pause, wait};
+use crate::bench::failover::ground::wait;
 use crate::bench::failover::world::{Client, Declared, Region, World};
 use crate::bench::failover::{Plan, float};
+use crate::bench::process::{now, pause};
 use crate::bench::{Figure, Spread, process};
 use crate::shell::say;
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
@@ -13,7 +13,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::failover::ground::{Process, built, directory, now, pause, port};
+use crate::bench::connection::Connection;
+use crate::bench::failover::float;
+use crate::bench::failover::ground::{built, directory, port};
+use crate::bench::process::{Process, now, pause};
 use crate::shell::command;
 
 /// A server, and what it has seen of its regions.
@@ -276,20 +279,7 @@ fn spawn(
     Ok((process, said))
 }
 
-/// A kept connection to a server or a region.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    stream: TcpStream,
-}
-
 impl Connection {
-    pub(crate) fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self { stream })
-    }
-
     /// Decides for a client.
     pub(crate) fn decide(&mut self, client: Client) -> anyhow::Result<usize> {
         let answer = self.ask("POST", "/api/v1/route", "", &client.question().to_string())?;
@@ -300,24 +290,10 @@ impl Connection {
         Ok(serde_json::from_slice(&self.exchange(&request(method, path, token, body))?)?)
     }
 
-    /// Sends a request, and returns the body of what is answered; a status but 200 is an error.
+    /// Sends a request, and returns the body of what is answered.
     pub(crate) fn exchange(&mut self, request: &str) -> anyhow::Result<Vec<u8>> {
-        self.stream.write_all(request.as_bytes())?;
-        let mut received = Vec::new();
-        let mut part = [0; 16 << 10];
-        loop {
-            let read = self.stream.read(&mut part)?;
-            ensure!(read > 0, "a connection is closed");
-            received.extend_from_slice(&part[..read]);
-            let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-            let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
-            ensure!(head.starts_with("http/1.1 200"), "the answer is {head}");
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.context("no length")?.parse()?;
-            if received.len() == end + 4 + length {
-                return Ok(received.split_off(end + 4));
-            }
-        }
+        self.send(request.as_bytes())?;
+        self.receive()
     }
 }
 
@@ -356,8 +332,4 @@ fn declaration(regions: &[Declared]) -> String {
         }
     }
     text
-}
-
-fn float(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

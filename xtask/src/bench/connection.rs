@@ -1,0 +1,45 @@
+//! A kept connection to a server that is measured.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+/// A kept connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream })
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// Receives a whole answer and returns its body; a status but 200 is an error.
+    pub(crate) fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
+        let mut received = Vec::new();
+        let mut part = [0; 16 << 10];
+        loop {
+            let read = self.stream.read(&mut part)?;
+            ensure!(read > 0, "the server has closed a connection");
+            received.extend_from_slice(&part[..read]);
+            let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&received[..end])?.to_ascii_lowercase();
+            ensure!(head.starts_with("http/1.1 200"), "the server answers {head}");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.context("no length")?.parse()?;
+            if received.len() == end + 4 + length {
+                return Ok(received.split_off(end + 4));
+            }
+        }
+    }
+}
