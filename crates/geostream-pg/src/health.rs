@@ -67,20 +67,28 @@ ON CONFLICT (region_id) DO UPDATE SET
     response_time_ms = excluded.response_time_ms, error_count = excluded.error_count,
     evidence = excluded.evidence";
 
+/// Selects changes as [`read`] reads them.
+macro_rules! changes {
+    ($from:literal) => {
+        concat!(
+            "SELECT region_id, is_healthy, (extract(epoch FROM last_check) * 1000)::bigint,
+                    response_time_ms, error_count, evidence ",
+            $from
+        )
+    };
+}
+
 /// In the order of bytes, as that of ids.
-const LATEST: &str = "SELECT region_id, is_healthy,
-       (extract(epoch FROM last_check) * 1000)::bigint, response_time_ms, error_count, evidence
-FROM health_latest ORDER BY region_id COLLATE \"C\"";
+const LATEST: &str = changes!("FROM health_latest ORDER BY region_id COLLATE \"C\"");
 
-const OF_ONE: &str = "SELECT region_id, is_healthy,
-       (extract(epoch FROM last_check) * 1000)::bigint, response_time_ms, error_count, evidence
-FROM health_status WHERE region_id = $1 ORDER BY number DESC LIMIT $2";
+const OF_ONE: &str =
+    changes!("FROM health_status WHERE region_id = $1 ORDER BY number DESC LIMIT $2");
 
-const OF_ALL: &str = "SELECT region_id, is_healthy,
-       (extract(epoch FROM last_check) * 1000)::bigint, response_time_ms, error_count, evidence
-FROM (SELECT *, row_number() OVER (PARTITION BY region_id ORDER BY number DESC) AS place
+const OF_ALL: &str = changes!(
+    "FROM (SELECT *, row_number() OVER (PARTITION BY region_id ORDER BY number DESC) AS place
       FROM (SELECT * FROM health_status ORDER BY number DESC LIMIT $1) AS newest) AS numbered
-WHERE place <= $2 ORDER BY number DESC LIMIT $3";
+WHERE place <= $2 ORDER BY number DESC LIMIT $3"
+);
 
 impl PgStore {
     async fn append_health(&self, records: &[HealthRecord]) -> Result<(), PgError> {

@@ -58,9 +58,7 @@ async fn follow(
     is_away: &mut bool,
     backoff: &mut Backoff,
 ) -> Result<Infallible, PgError> {
-    let connected = timeout(PATIENCE, target.connect()).await.map_err(|_| PgError::Timeout)?;
-    let connected = connected.map_err(|error| PgError::of_connecting(error, &target.to_string()));
-    let (client, connection) = connected?;
+    let (client, connection) = target.connect_within(PATIENCE).await?;
     let heard = Notify::new();
     let looking = async {
         bounded(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use geostream_domain::Timestamp;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
@@ -203,9 +202,7 @@ pub(crate) async fn check(client: &Client) -> Result<(), PgError> {
 }
 
 async fn connect(target: &Target) -> Result<Client, PgError> {
-    let connected = timeout(PATIENCE, target.connect()).await.map_err(|_| PgError::Timeout)?;
-    let (client, connection) =
-        connected.map_err(|error| PgError::of_connecting(error, &target.to_string()))?;
+    let (client, connection) = target.connect_within(PATIENCE).await?;
     // It ends with the client; what goes wrong, the client is told as well.
     tokio::spawn(connection);
     Ok(client)

@@ -62,6 +62,7 @@ impl Purpose {
 pub(crate) struct Session {
     /// `None` once the connection was given back.
     object: Option<Object>,
+    purpose: Purpose,
 }
 
 impl Session {
@@ -73,7 +74,7 @@ impl Session {
     ) -> Result<Self, PgError> {
         let object = pool.get().await;
         let object = object.map_err(|error| PgError::of_pool(error, &target.to_string()))?;
-        let session = Self { object: Some(object) };
+        let session = Self { object: Some(object), purpose };
         session.client().batch_execute(purpose.begin()).await?;
         migrate::check(session.client()).await?;
         Ok(session)
@@ -105,9 +106,14 @@ impl Session {
 
     /// Commits, and gives the connection back.
     pub(crate) async fn commit(mut self) -> Result<(), PgError> {
-        // A commit that waits for a replica and is cut short by the database is reported as if the
-        // replica had it. Only this node's own patience may end the wait.
-        self.client().batch_execute("SET LOCAL statement_timeout = 0").await?;
+        match self.purpose {
+            Purpose::Read => {}
+            // A commit that waits for a replica and is cut short by the database is reported as if
+            // the replica had it. Only this node's own patience may end the wait.
+            Purpose::Write => {
+                self.client().batch_execute("SET LOCAL statement_timeout = 0").await?;
+            }
+        }
         self.client().batch_execute("COMMIT").await?;
         drop(self.object.take());
         Ok(())

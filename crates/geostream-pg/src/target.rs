@@ -19,6 +19,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::error::PgError;
+
 /// Where a database is and how it is reached: `postgres://USER@HOST:PORT/DATABASE`.
 ///
 /// Several hosts may be given, with commas between; the first that accepts writes is used. Its
@@ -170,6 +172,15 @@ impl Target {
             last: Arc::default(),
             shown: format!("{}/{database}", names.join(",")),
         })
+    }
+
+    /// Connects, if that does not take too long.
+    pub(crate) async fn connect_within(
+        &self,
+        patience: Duration,
+    ) -> Result<(Client, TargetConnection), PgError> {
+        let connected = timeout(patience, self.connect()).await.map_err(|_| PgError::Timeout)?;
+        connected.map_err(|error| PgError::of_connecting(error, &self.to_string()))
     }
 
     /// Connects to the host that was reached last, or to the next one that can be reached.
