@@ -10,11 +10,6 @@ use clap::Parser as _;
 
 use crate::config::{Arguments, Config};
 
-/// Every request takes memory for its head, its body and its answer: mimalloc hands it out in half
-/// the time that the system's allocator takes in a process of many threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Usage or configuration is wrong; clap ends with the same.
 const BAD_CONFIGURATION: u8 = 2;
 
