@@ -22,9 +22,7 @@ use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_pg::PgStore;
-use geostream_ports::{
-    Chain, Clock as _, ConfigStore, GeoLocator as _, HealthLog, Scope, SystemClock, TokenStore,
-};
+use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
@@ -39,11 +37,6 @@ use crate::telemetry;
 
 /// How often it is looked which tokens there are.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
-
-/// What keeps configuration, tokens and health: one of them is chosen in [`start`].
-trait Store: ConfigStore + TokenStore + HealthLog + Clone {}
-
-impl<S: ConfigStore + TokenStore + HealthLog + Clone> Store for S {}
 
 type ServerApi<S> = Api<S, GeoIp, SystemClock>;
 
@@ -109,7 +102,7 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     }
 }
 
-fn start_on<S: Store>(
+fn start_on<S: Store + Clone>(
     store: S,
     last_good: &Path,
     listeners: Vec<TcpListener>,
@@ -193,7 +186,7 @@ fn work<S: Store>(
 }
 
 /// Puts everything together and starts what runs beside the answers.
-async fn assemble<S: Store>(
+async fn assemble<S: Store + Clone>(
     store: S,
     last_good: &Path,
     config: &Config,

@@ -31,7 +31,7 @@ pub struct RegionHealth<L, C> {
     clock: C,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     watch: HealthWatch,
     loads: Loads,
@@ -40,8 +40,29 @@ struct Seen {
     evidence: BTreeMap<RegionId, String>,
     /// When each region's health last changed in an earlier run.
     resumed: BTreeMap<RegionId, Timestamp>,
-    /// By region; each is looked up once.
-    reported_rtts: BTreeMap<RegionId, Histogram>,
+    probe_durations: RegionTimes,
+    reported_rtts: RegionTimes,
+}
+
+/// A histogram of times for each region, which is looked up once.
+#[derive(Debug)]
+struct RegionTimes {
+    name: &'static str,
+    by_region: BTreeMap<RegionId, Histogram>,
+}
+
+impl RegionTimes {
+    fn new(name: &'static str) -> Self {
+        Self { name, by_region: BTreeMap::new() }
+    }
+
+    fn record(&mut self, region: &RegionId, took: Duration) {
+        if !self.by_region.contains_key(region) {
+            let histogram = metrics::histogram!(self.name, "region" => region.to_string());
+            self.by_region.insert(region.clone(), histogram);
+        }
+        self.by_region[region].record(took.as_secs_f64());
+    }
 }
 
 /// A region's health has changed.
@@ -119,7 +140,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         seed: u64,
     ) -> Self {
         let watch = HealthWatch::new(seed).with_canaries(canaries.iter().copied(), clock.now());
-        let seen = Seen { watch, ..Seen::default() };
+        let seen = Seen::new(watch);
         let (events, _) = broadcast::channel(EVENTS);
         let (seen, log) = (Mutex::new(seen), Arc::new(log));
         Self { seen, handed_in: Notify::new(), events, publisher, log, clock }
@@ -164,11 +185,16 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         self.seen().watch.canaries().collect()
     }
 
-    /// Returns when a region was seen last: what came of a probe, or a report, or, before any of
-    /// this run, its last change of an earlier one.
+    /// Returns when each of these regions was seen last: what came of a probe, or a report, or,
+    /// before any of this run, its last change of an earlier one.
     #[must_use]
-    pub fn seen_at(&self, region: &RegionId) -> Option<Timestamp> {
-        self.seen().seen_at(region, self.clock.now(), self.clock.wall())
+    pub fn seen_at<'a>(
+        &self,
+        regions: impl IntoIterator<Item = &'a RegionId>,
+    ) -> Vec<Option<Timestamp>> {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let seen = self.seen();
+        regions.into_iter().map(|region| seen.seen_at(region, now, wall)).collect()
     }
 
     /// Returns how the health of a region, or of all of them, has changed, newest first.
@@ -282,15 +308,14 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 let mut seen = self.health.seen();
                 seen.watch.handle_outcome(&subject, id, outcome, now);
                 let Subject::Region(region) = subject else { return };
+                if !seen.watch.watches(&region) {
+                    return;
+                }
                 if let Some(load) = load {
                     seen.loads.report(&region, load, now);
                 }
-                drop(seen);
                 if let ProbeOutcome::Well(took) = outcome {
-                    let took = took.as_secs_f64();
-                    let region = region.to_string();
-                    metrics::histogram!("region_probe_duration_seconds", "region" => region)
-                        .record(took);
+                    seen.probe_durations.record(&region, took);
                 }
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
@@ -387,6 +412,18 @@ async fn keep_in<L: HealthLog>(log: Arc<L>, mut kept: mpsc::Receiver<Vec<HealthR
 }
 
 impl Seen {
+    fn new(watch: HealthWatch) -> Self {
+        Self {
+            watch,
+            loads: Loads::default(),
+            regions: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            resumed: BTreeMap::new(),
+            probe_durations: RegionTimes::new("region_probe_duration_seconds"),
+            reported_rtts: RegionTimes::new("region_reported_rtt_seconds"),
+        }
+    }
+
     /// Takes in what is reported; tells whether there is such a region.
     fn handle_outcome(&mut self, outcome: &Outcome, now: Instant) -> bool {
         let Outcome { region, is_well, client, rtt, load } = outcome;
@@ -402,10 +439,7 @@ impl Seen {
             self.loads.report(region, *load, now);
         }
         if let Some(rtt) = rtt {
-            let histogram = self.reported_rtts.entry(region.clone()).or_insert_with(|| {
-                metrics::histogram!("region_reported_rtt_seconds", "region" => region.to_string())
-            });
-            histogram.record(rtt.as_secs_f64());
+            self.reported_rtts.record(region, *rtt);
         }
         true
     }
@@ -453,10 +487,12 @@ impl Seen {
             };
             self.regions.insert(id.clone(), observation);
         }
-        let Self { evidence, regions, resumed, reported_rtts, .. } = self;
+        let Self { evidence, regions, resumed, probe_durations, reported_rtts, .. } = self;
         evidence.retain(|region, _| regions.contains_key(region));
         resumed.retain(|region, _| regions.contains_key(region));
-        reported_rtts.retain(|region, _| regions.contains_key(region));
+        for times in [probe_durations, reported_rtts] {
+            times.by_region.retain(|region, _| regions.contains_key(region));
+        }
     }
 
     fn observations(&self) -> Observations {

@@ -151,6 +151,8 @@ pub enum Evidence {
     ReportsWell,
     /// It has rested long enough to be tried again.
     Rested,
+    /// Nobody looks any more.
+    CheckRemoved,
 }
 
 impl Evidence {
@@ -160,7 +162,7 @@ impl Evidence {
         match self {
             Self::ProbesFailed(run, _) => run.into(),
             Self::ReportsFailed(failed, _) => failed,
-            Self::ProbesWell(_) | Self::ReportsWell | Self::Rested => 0,
+            Self::ProbesWell(_) | Self::ReportsWell | Self::Rested | Self::CheckRemoved => 0,
         }
     }
 }
@@ -179,6 +181,7 @@ impl fmt::Display for Evidence {
             }
             Self::ReportsWell => f.write_str("outcomes are well again"),
             Self::Rested => f.write_str("it has rested, and a few clients try it"),
+            Self::CheckRemoved => f.write_str("its check was removed"),
         }
     }
 }
@@ -239,10 +242,11 @@ impl HealthMonitor {
             is_known: known == Health::Healthy,
             response_time: None,
             ramp_began: None,
-            announced: Health::Unknown,
+            announced: known,
             outputs: VecDeque::new(),
         };
-        monitor.announced = monitor.health();
+        // A death that nobody looks after any more is not believed any more.
+        monitor.announce(Evidence::CheckRemoved);
         monitor
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
 use geostream_domain::{ClientKey, Flag, Timestamp};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, Scope, TokenId, TokenStore};
+use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -114,7 +114,7 @@ impl Call {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -1,7 +1,7 @@
 //! Regions as an answer names them.
 //!
-//! An answer names ten regions, and all that changes from one to the next is the latencies. What is
-//! around them is written once for each thread and region: that takes a quarter of the time.
+//! All that changes of a region from one answer to the next is its latency. What is around it is
+//! written once for each thread and region, and then copied.
 
 use std::cell::RefCell;
 use std::sync::Arc;

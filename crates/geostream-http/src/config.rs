@@ -9,7 +9,7 @@ use geostream_api::{
 };
 use geostream_app::Written;
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, TokenStore};
+use geostream_ports::{Clock, GeoLocator, Store};
 use serde::Serialize;
 
 use crate::api::{Api, Call};
@@ -20,7 +20,7 @@ use crate::query::Query;
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -88,9 +88,7 @@ impl OpenRequest {
         count(&activity.begun);
         Self(Arc::clone(activity))
     }
-}
 
-impl OpenRequest {
     /// Notes that a piece of the answer has been taken.
     pub(crate) fn note_sent(&self) {
         count(&self.0.sent);

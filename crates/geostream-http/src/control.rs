@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use geostream_api::{NewToken, Time, Token, TokenRequest};
 use geostream_domain::{Line, Revision};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, TokenRecord, TokenStore};
+use geostream_ports::{Clock, GeoLocator, Store, TokenRecord};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
 
@@ -17,7 +17,7 @@ use crate::routes::Control;
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

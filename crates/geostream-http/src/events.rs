@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geostream_api::{HealthEvent, Time};
 use geostream_domain::{HealthChange, Revision};
-use geostream_ports::{Clock, Commit, ConfigStore, GeoLocator, HealthLog, TokenStore};
+use geostream_ports::{Clock, Commit, GeoLocator, Store};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
@@ -57,7 +57,7 @@ impl Listener {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -8,7 +8,7 @@ use geostream_api::{
 };
 use geostream_app::{Outcome, RegionStatus};
 use geostream_domain::{BreakerState, Load, RegionId, RoutingTable, ServiceTable};
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, HealthRecord, TokenStore};
+use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
 use crate::api::{Api, Call};
 use crate::body;
@@ -23,7 +23,7 @@ const OUTCOMES: usize = 1_000;
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

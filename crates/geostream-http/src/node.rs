@@ -6,7 +6,7 @@ use std::time::Duration;
 use geostream_api::{GeoData, GeoDatabase, Override, Status, Time};
 use geostream_app::{LocationSource, StoreState};
 use geostream_domain::Revision;
-use geostream_ports::{Clock, ConfigStore, Families, GeoLocator, HealthLog, Place, TokenStore};
+use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
 use http::header::HeaderValue;
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ struct Well {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

@@ -11,9 +11,9 @@ use geostream_api::{
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
 use geostream_domain::{
     Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
-    Reach, RegionId, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, Network, TokenStore};
+use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::HeaderValue;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -124,7 +124,7 @@ fn read_claim(claim: &LocationClaim, fields: &mut Fields) -> Option<Claim> {
 
 impl<S, G, C> Api<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -151,8 +151,10 @@ where
             let query = asked.query(peer);
             let (service, explained) = view.explain(&query)?;
             let now = api.parts.clock.wall();
-            let seen_at = |region: &RegionId| api.parts.health.seen_at(region);
-            let explanation = explanation(view.table(), service, explained.regions, seen_at, now);
+            let table = view.table();
+            let regions = explained.regions.iter().map(|told| &table.region(told.region).id);
+            let seen_at = api.parts.health.seen_at(regions);
+            let explanation = explanation(table, service, explained.regions, seen_at, now);
             let routed = match view.route(&query) {
                 Ok(routed) => routed,
                 Err(error) => return Err(Failure::from(error).explained(explanation)),
@@ -286,7 +288,7 @@ fn explanation(
     table: &RoutingTable,
     service: &ServiceTable,
     regions: Vec<geostream_domain::Explained>,
-    seen_at: impl Fn(&RegionId) -> Option<Timestamp>,
+    seen_at: Vec<Option<Timestamp>>,
     now: Timestamp,
 ) -> Explanation {
     let objective = service.service().policy.objective;
@@ -295,8 +297,8 @@ fn explanation(
         table_compiled: Time(table.compiled_at()),
         regions: regions
             .into_iter()
-            .map(|explained| {
-                let seen_at = seen_at(&table.region(explained.region).id);
+            .zip(seen_at)
+            .map(|(explained, seen_at)| {
                 explain_region(table, service, explained, seen_at.map(|seen| now.since(seen)))
             })
             .collect(),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_ports::{Clock, ConfigStore, GeoLocator, HealthLog, TokenStore};
+use geostream_ports::{Clock, GeoLocator, Store};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -77,7 +77,7 @@ pub async fn serve<S, G, C>(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {
@@ -156,7 +156,7 @@ struct Worker<S, G, C> {
 
 impl<S, G, C> Worker<S, G, C>
 where
-    S: ConfigStore + TokenStore + HealthLog,
+    S: Store,
     G: GeoLocator,
     C: Clock + 'static,
 {

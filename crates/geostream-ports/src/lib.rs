@@ -30,6 +30,11 @@ pub use last_good::{LastGood, SavedTable};
 pub use prober::{Probed, Prober};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
 
+/// Everything that a node keeps in one place: configuration, tokens and the log of health.
+pub trait Store: ConfigStore + TokenStore + HealthLog {}
+
+impl<S: ConfigStore + TokenStore + HealthLog> Store for S {}
+
 /// Something behind a port cannot be reached, or does not do its work: try again later.
 #[derive(Debug, Error)]
 #[error("{what} is unavailable")]

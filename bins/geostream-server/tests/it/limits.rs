@@ -106,22 +106,38 @@ fn what_is_under_way_is_finished_before_the_server_stops() {
     assert!(status.success(), "{log}");
 }
 
+/// How many bytes a client takes before it has read them.
+const WIDE: u32 = 1 << 20;
+const NARROW: u32 = 16 << 10;
+
+type Nothing = http_body_util::Empty<&'static [u8]>;
+type Conversation = tokio::task::JoinHandle<hyper::Result<()>>;
+
+/// Connects to a server, and returns how the connection ends as well.
+async fn speak_http2(server: &Server, window: u32) -> (http2::SendRequest<Nothing>, Conversation) {
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let mut client = http2::Builder::new(TokioExecutor::new());
+    client.initial_stream_window_size(window).initial_connection_window_size(window);
+    let (sender, connection) = client.handshake(TokioIo::new(stream)).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+fn get(server: &Server, path: &str) -> hyper::Request<Nothing> {
+    let request = hyper::Request::get(format!("http://{}{path}", server.address));
+    request.body(Nothing::new()).unwrap()
+}
+
 #[test]
 fn an_idle_http2_connection_is_closed_though_its_client_is_alive() {
     let home = Home::new();
     let server = impatient(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-        let (io, executor) = (TokioIo::new(stream), TokioExecutor::new());
-        let (mut sender, connection) = http2::handshake(executor, io).await.unwrap();
-        let ended = tokio::spawn(connection);
+        let (mut sender, ended) = speak_http2(&server, WIDE).await;
         // One that is in use outlives the server's patience.
         let until = tokio::time::Instant::now() + Duration::from_millis(1_500);
         while tokio::time::Instant::now() < until {
-            let request = hyper::Request::get(format!("http://{}/health", server.address));
-            let request = request.body(http_body_util::Empty::<&[u8]>::new()).unwrap();
-            assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+            assert_eq!(sender.send_request(get(&server, "/health")).await.unwrap().status(), 200);
         }
         // The client answers every PING by itself.
         tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
@@ -135,14 +151,8 @@ fn who_reads_slowly_is_not_idle() {
     let server = impatient(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-        let mut client = http2::Builder::new(TokioExecutor::new());
-        client.initial_stream_window_size(16 << 10).initial_connection_window_size(16 << 10);
-        let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = hyper::Request::get(format!("http://{}/openapi.yaml", server.address));
-        let request = request.body(http_body_util::Empty::<&[u8]>::new()).unwrap();
-        let mut answer = sender.send_request(request).await.unwrap();
+        let (mut sender, _connection) = speak_http2(&server, NARROW).await;
+        let mut answer = sender.send_request(get(&server, "/openapi.yaml")).await.unwrap();
         let mut read = 0;
         while let Some(frame) = answer.frame().await {
             read += frame.unwrap().into_data().unwrap().len();

@@ -11,6 +11,7 @@ use geostream_domain::{
 };
 use geostream_ports::{HealthLog, HealthRecord, Probed, Prober, Unavailable};
 use tokio::task::JoinHandle;
+use tokio::time::advance;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::SetClock;
@@ -71,7 +72,7 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
 /// Waits until the regions are watched.
 async fn watched(health: &RegionHealth<Log, SetClock>) -> [RegionStatus; 2] {
     loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        advance(Duration::from_millis(100)).await;
         if let Ok(regions) = health.regions().try_into() {
             return regions;
         }
@@ -102,10 +103,10 @@ async fn a_region_is_as_old_as_its_last_change_until_it_is_seen_again() {
         load: None,
     };
     assert_eq!(health.report(&[report]), []);
-    let seen = health.seen_at(&"us".parse().unwrap());
+    let seen = health.seen_at([&us.region])[0];
     assert_eq!(seen, Some(Timestamp::from_unix_millis(RESTARTED)));
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let seen = health.seen_at(&"us".parse().unwrap());
+    advance(Duration::from_secs(3)).await;
+    let seen = health.seen_at([&us.region])[0];
     assert_eq!(
         seen,
         Some(Timestamp::from_unix_millis(RESTARTED - 3_000)),

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
-    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Report, Subject, WatchOutput,
+    Chance, Change, Config, Evidence, GeoPoint, Health, HealthChange, HealthCheck, HealthMonitor,
+    HealthWatch, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId,
+    Report, Subject, WatchOutput,
 };
 
 /// What is wrong with a region.
@@ -220,19 +221,33 @@ fn whoever_loses_its_own_network_takes_nobody_for_dead() {
     assert_eq!(removed[0].1.region.as_str(), "r4");
 }
 
+/// Cuts this node off from everything for a while, which is another for each seed.
+fn after_an_outage(mut simulation: Simulation, rtt: u64, seed: u64) -> Simulation {
+    simulation.rtt = Duration::from_millis(rtt);
+    let begins = Duration::from_millis(10_000 + seed * 47);
+    let lasts = Duration::from_millis(200 + seed * 331);
+    simulation.cut = Some((begins, begins + lasts));
+    simulation.run(Duration::from_secs(40));
+    assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
+    simulation
+}
+
 #[test]
 fn an_outage_of_ones_own_removes_nobody_when_it_begins_and_when_it_ends() {
     for rtt in [5, 20, 100, 200, 300] {
         for seed in 0..40 {
-            let mut simulation = Simulation::new(10, seed);
-            simulation.rtt = Duration::from_millis(rtt);
-            let begins = Duration::from_millis(10_000 + seed * 47);
-            let lasts = Duration::from_millis(200 + seed * 331);
-            simulation.cut = Some((begins, begins + lasts));
-            simulation.run(Duration::from_secs(40));
-            assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
+            after_an_outage(Simulation::new(10, seed), rtt, seed);
         }
     }
+}
+
+#[test]
+fn the_removal_of_a_dead_regions_check_is_told() {
+    let mut monitor = HealthMonitor::new(None, Health::Unhealthy, 1, begin());
+    let (from, to) = (Health::Unhealthy, Health::Unknown);
+    let told = MonitorOutput::Changed { from, to, evidence: Evidence::CheckRemoved };
+    assert_eq!(monitor.poll_output(), Some(told));
+    assert_eq!(monitor.poll_output(), None);
 }
 
 #[test]
@@ -275,13 +290,8 @@ fn one_canary_that_is_well_vouches_for_the_death_of_all_regions() {
 fn an_outage_of_ones_own_removes_nobody_where_canaries_are_asked() {
     for rtt in [5, 100, 300] {
         for seed in 0..40 {
-            let mut simulation = Simulation::new(4, seed).with_canaries(2);
-            simulation.rtt = Duration::from_millis(rtt);
-            let begins = Duration::from_millis(10_000 + seed * 47);
-            let lasts = Duration::from_millis(200 + seed * 331);
-            simulation.cut = Some((begins, begins + lasts));
-            simulation.run(Duration::from_secs(40));
-            assert_eq!(simulation.removals(), [], "{rtt} ms away, {lasts:?} cut off");
+            let simulation = Simulation::new(4, seed).with_canaries(2);
+            let simulation = after_an_outage(simulation, rtt, seed);
             let mut canaries = simulation.watch.canaries();
             assert!(canaries.all(|(_, health)| health == Health::Healthy), "they are back");
         }
