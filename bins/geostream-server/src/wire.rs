@@ -40,6 +40,10 @@ const TOKENS_LOOK: Duration = Duration::from_secs(1);
 
 type ServerApi<S> = Api<S, GeoIp, SystemClock>;
 
+/// How long a server that has answered its last client may take to keep what has happened, and then
+/// again for what is still under way: together with the time to drain, less than supervisors wait.
+const KEEPING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// The most clients that may listen to events at once.
 const LISTENERS: usize = 64;
 
@@ -52,10 +56,9 @@ pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<
         .enable_all()
         .build()
         .context("starting the control runtime")?;
-    let patience = config.limits.drain_patience;
-    let outcome = start(config, &control, metrics)
-        .and_then(|server| server.until_stopped(&control, patience));
-    control.shutdown_timeout(patience);
+    let outcome =
+        start(config, &control, metrics).and_then(|server| server.until_stopped(&control));
+    control.shutdown_timeout(KEEPING_PATIENCE);
     outcome
 }
 
@@ -75,10 +78,10 @@ struct Keeping {
 
 impl Keeping {
     /// Lets everything be kept that has happened, as far as that does not take too long.
-    async fn finish(&self, patience: Duration) {
+    async fn finish(&self) {
         self.stop.cancel();
         self.tasks.close();
-        if timeout(patience, self.tasks.wait()).await.is_err() {
+        if timeout(KEEPING_PATIENCE, self.tasks.wait()).await.is_err() {
             tracing::warn!("what happened last could not be kept in time");
         }
     }
@@ -132,7 +135,7 @@ fn start_on<S: Store + Clone>(
 
 impl Server {
     /// Waits for a signal, then lets the workers finish what they have begun.
-    fn until_stopped(self, control: &Runtime, patience: Duration) -> anyhow::Result<()> {
+    fn until_stopped(self, control: &Runtime) -> anyhow::Result<()> {
         let signal = control.block_on(stop_signal())?;
         tracing::info!(signal, "stopping: what is under way is finished");
         self.stop.send_replace(true);
@@ -142,7 +145,7 @@ impl Server {
                 Err(_) => bail!("a worker has panicked"),
             }
         }
-        control.block_on(self.keeping.finish(patience));
+        control.block_on(self.keeping.finish());
         tracing::info!("stopped");
         Ok(())
     }
