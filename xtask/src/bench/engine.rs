@@ -11,9 +11,9 @@ use crate::shell::{cargo, root, run as run_command};
 
 pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     geoip::ensure()?;
-    for package in ["geostream-domain", "geostream-geoip"] {
+    for (package, target) in [("geostream-domain", "route"), ("geostream-geoip", "locate")] {
         let mut bench = cargo();
-        bench.args(["bench", "--quiet", "--locked", "-p", package, "--"]);
+        bench.args(["bench", "--quiet", "--locked", "-p", package, "--bench", target, "--"]);
         if options.quick {
             bench.args(["--warm-up-time", "0.5", "--measurement-time", "1", "--sample-size", "20"]);
         }
