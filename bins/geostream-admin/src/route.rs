@@ -1,5 +1,7 @@
 //! `route`
 
+use std::borrow::Cow;
+
 use clap::Args;
 use geostream_api::{Explained, LocationClaim, RouteAnswer, RouteRequest, Status};
 
@@ -44,10 +46,10 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         LocationClaim { latitude, longitude, country: arguments.country.clone() }
     });
     let request = RouteRequest {
-        client_ip: arguments.client_ip.clone(),
-        service: arguments.service.clone(),
+        client_ip: arguments.client_ip.as_deref().map(Cow::from),
+        service: arguments.service.as_deref().map(Cow::from),
         location,
-        key: arguments.key.clone(),
+        key: arguments.key.as_deref().map(Cow::from),
         explain: arguments.explain,
     };
     let token = if arguments.explain { client.token().ok() } else { None };

@@ -1,6 +1,8 @@
 //! Asking for a region, and the answer.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::problem::Problem;
 use crate::time::Time;
@@ -8,23 +10,31 @@ use crate::time::Time;
 /// Which region should serve this client now?
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RouteRequest {
+pub struct RouteRequest<'a> {
     /// The client's address; without it, the address that the request came from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ip: Option<String>,
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<Cow<'a, str>>,
     /// The service; without it, the default one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    pub service: Option<Cow<'a, str>>,
     /// Where the client is, if the caller knows better than the GeoIP data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<LocationClaim>,
     /// What tells this client from others among equal regions, such as a player's id; without it,
     /// the client's network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    #[serde(borrow, default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
+    pub key: Option<Cow<'a, str>>,
     /// Whether the answer is to tell every region's fate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explain: bool,
+}
+
+/// Reads a text where it stands, unless it has escapes: serde does not, within an `Option`.
+fn text<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    Ok(Option::deserialize(from)?.map(|Text(text)| text))
 }
 
 /// Where a caller says that a client is.
@@ -164,9 +174,10 @@ pub struct Observed {
 /// Up to 1,000 questions at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BatchRequest {
+pub struct BatchRequest<'a> {
     /// The questions.
-    pub requests: Vec<RouteRequest>,
+    #[serde(borrow)]
+    pub requests: Vec<RouteRequest<'a>>,
 }
 
 /// The answers, in the order of the questions.

@@ -194,7 +194,7 @@ where
                 self.route(asked, request.headers_mut(), peer).await
             }
             Operation::Decide(Decide::ByQuery) => {
-                let asked = Asked::by_query(request.uri())?;
+                let asked = Asked::by_query(request.uri())?.into_owned();
                 let routed = self.route(asked, request.headers_mut(), peer).await;
                 routed.map_err(Failure::in_query)
             }

@@ -12,8 +12,7 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
@@ -77,7 +76,10 @@ fn late(patience: Duration) -> Failure {
 }
 
 /// Reads a JSON document.
-pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Failure> {
+pub(crate) fn read<'a, T>(headers: &HeaderMap, body: &'a [u8]) -> Result<T, Failure>
+where
+    T: Deserialize<'a>,
+{
     if !is_json(headers) {
         let detail = "send the header content-type: application/json";
         return Err(Failure::new(Kind::UnsupportedMediaType, detail));
@@ -86,7 +88,7 @@ pub(crate) fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
 }
 
 /// Reads a JSON document whose type is known to be right.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     // The quick way tells that something is wrong; the slow one, where.
     let mut quick = serde_json::Deserializer::from_str(body);
@@ -173,7 +175,8 @@ mod tests {
     fn problem(body: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-        let failure = read::<geostream_api::BatchRequest>(&headers, body.as_bytes()).unwrap_err();
+        let failure =
+            read::<geostream_api::BatchRequest<'_>>(&headers, body.as_bytes()).unwrap_err();
         let error = failure.to_problem().errors.remove(0);
         format!("{} {}", error.pointer, error.detail)
     }
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_is_refused() {
-        let failure = read::<RouteRequest>(&HeaderMap::new(), b"{}").unwrap_err();
+        let failure = read::<RouteRequest<'_>>(&HeaderMap::new(), b"{}").unwrap_err();
         assert_eq!(failure.to_problem().status, 415);
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use geostream_domain::{Endpoint, Region, RegionIndex, RoutingTable, Rtt};
 
-use crate::json::{Object, key};
+use crate::json::{Object, key, write_decimal_or_null};
 
-/// What is written of a region around its latency.
+/// What is written of a region before its latency and behind it.
 struct Written {
     /// As long as it is kept, no other region can have its address.
     region: Arc<Region>,
@@ -27,7 +27,10 @@ impl Written {
         };
         Self {
             region: Arc::clone(region),
-            before: fields(&|object| object.plain(key!("region"), region.id.as_str())),
+            before: fields(&|object| {
+                object.plain(key!("region"), region.id.as_str());
+                object.key(key!("latency_ms"));
+            }),
             after: fields(&|object| {
                 let endpoint = region.endpoint.as_ref().map(Endpoint::as_str);
                 object.plain_or_null(key!("endpoint"), endpoint);
@@ -58,8 +61,8 @@ pub(crate) fn write_choice(
             Some(written) if Arc::ptr_eq(&written.region, region) => written,
             Some(_) | None => slot.insert(Written::of(region)),
         };
-        object.written(&written.before);
-        object.decimal_or_null::<1>(key!("latency_ms"), rtt.map(Rtt::as_millis));
+        let latency_ms = object.written(&written.before);
+        write_decimal_or_null::<1>(latency_ms, rtt.map(Rtt::as_millis));
         object.written(&written.after);
     });
 }

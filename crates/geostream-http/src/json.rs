@@ -46,6 +46,7 @@ impl<'a> Object<'a> {
     }
 
     /// Writes a text that needs no escaping: printable ASCII without quotes and backslashes.
+    #[inline(always)]
     pub(crate) fn plain(&mut self, key: Key, text: &str) {
         debug_assert!(is_plain(text), "{text:?}");
         let out = self.key(key);
@@ -55,6 +56,7 @@ impl<'a> Object<'a> {
     }
 
     /// Writes such a text, or `null`.
+    #[inline(always)]
     pub(crate) fn plain_or_null(&mut self, key: Key, text: Option<&str>) {
         match text {
             Some(text) => self.plain(key, text),
@@ -83,8 +85,9 @@ impl<'a> Object<'a> {
     }
 
     /// Writes fields that an object has written before.
-    pub(crate) fn written(&mut self, fields: &[u8]) {
+    pub(crate) fn written(&mut self, fields: &[u8]) -> &mut Vec<u8> {
         self.out.extend_from_slice(fields);
+        self.out
     }
 
     /// Writes a whole number.
@@ -94,10 +97,7 @@ impl<'a> Object<'a> {
 
     /// Writes a number with at most `D` decimals, or `null`.
     pub(crate) fn decimal_or_null<const D: u32>(&mut self, key: Key, number: Option<f64>) {
-        match number {
-            Some(number) => write_decimal::<D>(self.key(key), number),
-            None => self.null(key),
-        }
+        write_decimal_or_null::<D>(self.key(key), number);
     }
 
     /// Writes what serde knows to write.
@@ -133,7 +133,11 @@ impl<'a> Object<'a> {
         self.key(key).extend_from_slice(b"null");
     }
 
-    fn key(&mut self, Key(written): Key) -> &mut Vec<u8> {
+    /// Writes a field's name, for a value that comes behind it.
+    ///
+    /// Where this is inlined, the name's length is known, and copying it takes a move or two.
+    #[inline(always)]
+    pub(crate) fn key(&mut self, Key(written): Key) -> &mut Vec<u8> {
         self.out.extend_from_slice(written.as_bytes());
         self.out
     }
@@ -180,6 +184,14 @@ fn write_whole(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Writes a number with at most `D` decimals, or `null`.
+pub(crate) fn write_decimal_or_null<const D: u32>(out: &mut Vec<u8>, number: Option<f64>) {
+    match number {
+        Some(number) => write_decimal::<D>(out, number),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 /// Writes a number that is rounded to `D` decimals, without zeros at its end but for one.
 #[expect(
     clippy::cast_possible_truncation,
@@ -188,18 +200,36 @@ fn write_whole(out: &mut Vec<u8>, number: u64) {
     reason = "what is written here is at most an hour in milliseconds"
 )]
 fn write_decimal<const D: u32>(out: &mut Vec<u8>, number: f64) {
-    let scale = const { 10_u64.pow(D) };
-    let scaled = (number.abs() * scale as f64 + 0.5) as u64;
-    if number < 0.0 && scaled > 0 {
-        out.push(b'-');
+    let mut rest = (number.abs() * const { 10_u64.pow(D) } as f64 + 0.5) as u64;
+    let is_negative = number < 0.0 && rest > 0;
+    // From the last digit on, into room for the longest number.
+    let mut text = [0; u64::MAX.ilog10() as usize + 4];
+    let mut first = text.len();
+    let mut put = |byte| {
+        first -= 1;
+        text[first] = byte;
+    };
+    let mut is_shown = false;
+    for place in (0..D).rev() {
+        let digit = (rest % 10) as u8;
+        rest /= 10;
+        is_shown |= digit != 0 || place == 0;
+        if is_shown {
+            put(b'0' + digit);
+        }
     }
-    write_whole(out, scaled / scale);
-    out.push(b'.');
-    // A one in front keeps the zeros behind the point.
-    let mut digits = itoa::Buffer::new();
-    let (_one, decimals) = digits.format(scale + scaled % scale).as_bytes().split_at(1);
-    let end = decimals.iter().rposition(|&digit| digit != b'0').unwrap_or_default();
-    out.extend_from_slice(&decimals[..=end]);
+    put(b'.');
+    loop {
+        put(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if is_negative {
+        put(b'-');
+    }
+    out.extend_from_slice(&text[first..]);
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Answering clients: which region should serve them now?
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
 use geostream_api::{
     Explained, Explanation, Fields, LocationClaim, Observed, RouteRequest, Terms, Time,
 };
@@ -30,6 +32,9 @@ use crate::query::Query;
 /// The most questions in a batch.
 const BATCH: usize = 1_000;
 
+/// How much room for writing answers a thread keeps: more than any answer but a batch's takes.
+const LARGEST_KEPT: usize = 64 << 10;
+
 /// The most characters of a client's key.
 const KEY_LENGTH: usize = 64;
 
@@ -42,29 +47,28 @@ struct Batch {
 
 /// A question that has been read.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
-    service: Option<String>,
+pub(crate) struct Asked<'a> {
+    service: Option<Cow<'a, str>>,
     address: Option<IpAddr>,
     claim: Option<Claim>,
-    key: Option<String>,
+    key: Option<Cow<'a, str>>,
     explain: bool,
 }
 
-impl Asked {
-    pub(crate) fn by_document(headers: &HeaderMap, body: &[u8]) -> Result<Self, Failure> {
+impl<'a> Asked<'a> {
+    pub(crate) fn by_document(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Failure> {
         Self::read(body::read(headers, body)?)
     }
 
-    pub(crate) fn by_query(uri: &Uri) -> Result<Self, Failure> {
+    pub(crate) fn by_query(uri: &'a Uri) -> Result<Self, Failure> {
         let mut query = Query::of(uri);
-        let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
         let (latitude, longitude) = (query.parsed("latitude")?, query.parsed("longitude")?);
-        let country = text(query.text("country")?);
+        let country = query.text("country")?.map(Cow::into_owned);
         let request = RouteRequest {
-            client_ip: text(query.text("client_ip")?),
-            service: text(query.text("service")?),
+            client_ip: query.text("client_ip")?,
+            service: query.text("service")?,
             location: None,
-            key: text(query.text("key")?),
+            key: query.text("key")?,
             explain: query.parsed("explain")?.unwrap_or(false),
         };
         query.end()?;
@@ -80,7 +84,7 @@ impl Asked {
         Self::read(RouteRequest { location, ..request }).map_err(Failure::in_query)
     }
 
-    fn read(request: RouteRequest) -> Result<Self, Failure> {
+    fn read(request: RouteRequest<'a>) -> Result<Self, Failure> {
         let RouteRequest { client_ip, service, location, key, explain } = request;
         let mut fields = Fields::default();
         let address = client_ip.as_deref().map(read_address);
@@ -92,6 +96,13 @@ impl Asked {
             fields.note("/key", format_args!("1 to {KEY_LENGTH} characters are expected"));
         }
         Ok(fields.finish(Some(Self { service, address, claim, key, explain }))?)
+    }
+
+    /// Keeps the question for longer than the document that it stands in.
+    pub(crate) fn into_owned(self) -> Asked<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        let Self { service, address, claim, key, explain } = self;
+        Asked { service: owned(service), address, claim, key: owned(key), explain }
     }
 
     /// Returns the question for a client that may be at the other end of the connection.
@@ -134,7 +145,7 @@ where
     /// request: so no memory is asked for.
     pub(crate) async fn route(
         &self,
-        asked: Asked,
+        asked: Asked<'_>,
         headers: &mut HeaderMap,
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
@@ -146,6 +157,7 @@ where
             return Ok(write(take(headers), |out| write_answer(out, &routed, query.address, None)));
         }
         self.authorize_explanation(headers)?;
+        let asked = asked.into_owned();
         self.on_control(move |api| async move {
             let view = api.router.view();
             let query = asked.query(peer);
@@ -210,10 +222,20 @@ fn answer_one<G: GeoLocator>(
 }
 
 /// Makes a response of what is written, and uses the room that these headers take.
+///
+/// It is written where the last one was, so that but one piece of memory, of the right size, is asked
+/// for.
 fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
-    let mut out = Vec::with_capacity(1024);
-    fill(&mut out);
-    body::answer_in(headers, out, HeaderValue::from_static("application/json"))
+    thread_local! {
+        static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let written = OUT.with_borrow_mut(|out| {
+        out.clear();
+        out.shrink_to(LARGEST_KEPT);
+        fill(out);
+        Bytes::copy_from_slice(out)
+    });
+    body::answer_in(headers, written, HeaderValue::from_static("application/json"))
 }
 
 /// Writes a decision, as [`geostream_api::RouteAnswer`] reads it.
