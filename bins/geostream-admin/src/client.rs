@@ -161,6 +161,11 @@ impl Client {
         Ok(self.send("POST", path, Some(self.token()?), None, Some(value))?.value)
     }
 
+    /// Hands something in, of which nothing comes back.
+    pub(crate) fn hand_in(&self, path: &str, value: &impl Serialize) -> anyhow::Result<()> {
+        self.answer("POST", path, Some(self.token()?), None, Some(value)).map(|_answer| ())
+    }
+
     /// Removes something that is no part of the configuration.
     pub(crate) fn remove(&self, path: &str) -> anyhow::Result<()> {
         self.answer("DELETE", path, Some(self.token()?), None, None::<&()>).map(|_answer| ())

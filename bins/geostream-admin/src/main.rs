@@ -4,10 +4,13 @@ mod apply;
 mod catalog;
 mod client;
 mod completions;
+mod export;
 mod flag;
 mod geoip;
 mod health;
 mod history;
+mod import;
+mod log_file;
 mod migrate;
 mod output;
 mod region;
@@ -69,6 +72,12 @@ enum Command {
     History(history::Arguments),
     /// Go back to what an earlier revision said, as a new revision
     Rollback(history::RollbackArguments),
+    /// Write the log, with its whole history, to a file that another server can import
+    ///
+    /// Tokens and the history of health stay behind.
+    Export(export::Arguments),
+    /// Make an exported log the log of a server that has none
+    Import(import::Arguments),
     /// List and import the regions of cloud providers
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -123,6 +132,8 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::Diff(arguments) => apply::diff(&client, output, &arguments),
         Command::History(arguments) => history::run(&client, output, &arguments),
         Command::Rollback(arguments) => history::roll_back(&client, output, &arguments),
+        Command::Export(arguments) => export::run(&client, output, &arguments),
+        Command::Import(arguments) => import::run(&client, output, &arguments),
         Command::Catalog(command) => catalog::run(&client, output, &command),
         Command::Flag(command) => flag::run(&client, output, &command),
         Command::Setting(command) => setting::run(&client, output, &command),

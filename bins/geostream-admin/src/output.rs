@@ -80,6 +80,20 @@ pub(crate) fn warn(text: &str) {
     eprintln!("warning: {text}");
 }
 
+/// Shows somebody who waits how far it is.
+pub(crate) fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{text}");
+    }
+}
+
+/// Ends a line of progress.
+pub(crate) fn end_progress() {
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+}
+
 /// Begins at the top of an empty screen, where there is one.
 pub(crate) fn clear_screen() {
     if std::io::stdout().is_terminal() {

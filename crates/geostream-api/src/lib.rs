@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod fields;
 mod health;
+mod log;
 mod problem;
 mod read;
 mod route;
@@ -31,6 +32,7 @@ pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth,
 };
+pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};
 pub use route::{

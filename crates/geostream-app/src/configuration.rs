@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use geostream_domain::{
-    Change, Config, Lack, Line, Override, OverrideAction, RegionId, Revision, ServiceId, Shortage,
-    Snapshot,
+    Change, Commit, Config, Lack, Line, Override, OverrideAction, RegionId, Revision, ServiceId,
+    Shortage, Snapshot,
 };
-use geostream_ports::{Clock, Commit, ConfigStore, Proposal, ProposeError, Unavailable};
+use geostream_ports::{
+    Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError, Unavailable,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -209,6 +211,29 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         limit: usize,
     ) -> Result<Vec<Commit>, Unavailable> {
         self.store.history(below, limit).await
+    }
+
+    /// Returns the earliest commits after a revision that are kept, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, Unavailable> {
+        self.store.commits(after, limit).await
+    }
+
+    /// Takes in a part of another log, and publishes what comes of its end.
+    ///
+    /// # Errors
+    ///
+    /// If the log is not empty, the part is not what comes next, or the store cannot be used.
+    pub async fn import(&self, import: Import) -> Result<(), ImportError> {
+        let ends = matches!(import.part, ImportPart::End(_));
+        self.store.import(import).await?;
+        if ends {
+            self.publisher.publish(self.store.load().await?, StoreState::Current);
+        }
+        Ok(())
     }
 
     /// Returns the configuration as it was at a revision; `None` if that is not kept.

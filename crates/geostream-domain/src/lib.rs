@@ -42,6 +42,7 @@ mod bucket;
 mod canary;
 mod chance;
 mod check;
+mod commit;
 mod config;
 mod country;
 mod decision;
@@ -75,6 +76,7 @@ pub use check::{
     CheckTiming, CheckTimingError, HealthCheck, ProbeProtocol, ProbeTarget, ProbeTargetError,
     StatusRange, StatusRangeError,
 };
+pub use commit::{Commit, ReplayError};
 pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
 pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
 pub use decision::{

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
-use geostream_domain::{Health, Revision, Timestamp};
-use geostream_ports::{Commit, HealthRecord, Scope, TokenId, TokenRecord};
+use geostream_domain::{Commit, Health, Revision, Timestamp};
+use geostream_ports::{HealthRecord, Scope, TokenId, TokenRecord};
 use serde::{Deserialize, Serialize};
 
 /// A commit without its revision, which is its key.

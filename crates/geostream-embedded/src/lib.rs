@@ -7,6 +7,7 @@
 
 mod documents;
 mod health;
+mod import;
 mod last_good;
 mod log;
 mod store;

@@ -7,28 +7,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geostream_api::WholeConfig;
-use geostream_domain::{Config, Revision, Snapshot};
-use geostream_ports::{Commit, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
+use geostream_domain::{Commit, Config, Revision, Snapshot};
+use geostream_ports::{Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
 use redb::backends::InMemoryBackend;
 use redb::{
-    Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+    AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    TableDefinition,
 };
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::documents::{CommitDocument, TokenDocument};
 use crate::health;
+use crate::import;
 use crate::last_good::put_in_place;
 
 /// Commits by revision.
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Whole configurations at some revisions, so that reading one never replays more than a few.
-const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
 const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
 
 const THIS_FORMAT: u64 = 1;
-const CHECKPOINT_EVERY: u64 = 64;
+pub(crate) const CHECKPOINT_EVERY: u64 = 64;
 /// The commits that are kept at the least: older ones go, a checkpoint's worth at a time.
 const KEEP: u64 = 10_048;
 /// A configuration of 20,000 regions is far smaller than the cache that redb would take.
@@ -95,7 +97,7 @@ pub(crate) enum Place {
 /// The log, and what it adds up to.
 pub(crate) struct Log {
     pub(crate) database: Database,
-    latest: Snapshot,
+    pub(crate) latest: Snapshot,
 }
 
 impl Log {
@@ -123,8 +125,9 @@ impl Log {
     fn of(database: Database) -> Result<Self, LogError> {
         let read = begin_read(&database)?;
         check_format(&read)?;
-        let latest = read_latest(&read)?;
         health::add_missing(&database, &read)?;
+        import::add_missing(&database, &read)?;
+        let latest = read_latest(&begin_read(&database)?)?;
         Ok(Self { database, latest })
     }
 
@@ -150,6 +153,9 @@ impl Log {
     fn append(&self, commit: &Commit, config: &Config) -> Result<(), LogError> {
         let key = commit.revision.get();
         let write = self.database.begin_write()?;
+        if commit.revision == Revision::ZERO.next() {
+            import::forget(&write)?;
+        }
         {
             let mut log = write.open_table(LOG)?;
             put(&mut log, key, &CommitDocument::from(commit))?;
@@ -171,14 +177,18 @@ impl Log {
     ) -> Result<Vec<Commit>, LogError> {
         let read = begin_read(&self.database)?;
         let log = read.open_table(LOG)?;
-        let below = below.map_or(u64::MAX, Revision::get);
-        let range = log.range(..below)?;
-        let mut commits = Vec::new();
-        for entry in range.rev().take(limit) {
-            let (key, value) = entry?;
-            commits.push(read_commit(key.value(), value.value())?);
-        }
-        Ok(commits)
+        // What lies beyond is an import that has not ended.
+        let end = self.latest.revision.next();
+        let range = log.range(..below.map_or(end, |below| below.min(end)).get())?;
+        range.rev().take(limit).map(|entry| read_entry(entry?)).collect()
+    }
+
+    pub(crate) fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, LogError> {
+        let read = begin_read(&self.database)?;
+        let log = read.open_table(LOG)?;
+        let end = self.latest.revision.next();
+        let range = log.range(after.next().min(end).get()..end.get())?;
+        range.take(limit).map(|entry| read_entry(entry?)).collect()
     }
 
     pub(crate) fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, LogError> {
@@ -252,6 +262,7 @@ fn prepare(database: &Database) -> Result<(), LogError> {
         write.open_table(CHECKPOINTS)?;
         write.open_table(TOKENS)?;
         health::prepare(&write)?;
+        import::prepare(&write)?;
         write.open_table(FORMAT)?.insert((), THIS_FORMAT)?;
     }
     Ok(write.commit()?)
@@ -270,6 +281,9 @@ pub(crate) fn begin_read(database: &Database) -> Result<ReadTransaction, LogErro
 }
 
 fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
+    if import::under_way(read)?.is_some() {
+        return Ok(Snapshot::default());
+    }
     let log = read.open_table(LOG)?;
     let last = log.last()?.map(|(key, _)| key.value());
     let Some(last) = last else { return Ok(Snapshot::default()) };
@@ -280,7 +294,10 @@ fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
 }
 
 /// Replays the log from the nearest checkpoint; `None` if its beginning has been forgotten.
-fn read_at(read: &ReadTransaction, revision: Revision) -> Result<Option<Config>, LogError> {
+pub(crate) fn read_at(
+    read: &ReadTransaction,
+    revision: Revision,
+) -> Result<Option<Config>, LogError> {
     let checkpoints = read.open_table(CHECKPOINTS)?;
     let mut range = checkpoints.range(..=revision.get())?;
     let (start, mut config) = match range.next_back() {
@@ -306,6 +323,12 @@ fn read_at(read: &ReadTransaction, revision: Revision) -> Result<Option<Config>,
     Ok((reached == revision.get()).then_some(config))
 }
 
+fn read_entry(
+    (key, value): (AccessGuard<'_, u64>, AccessGuard<'_, &'static [u8]>),
+) -> Result<Commit, LogError> {
+    read_commit(key.value(), value.value())
+}
+
 fn read_commit(key: u64, bytes: &[u8]) -> Result<Commit, LogError> {
     let document: CommitDocument = parse("commit", key, bytes)?;
     document.to_commit(Revision::new(key)).map_err(|error| damaged("commit", key, error))
@@ -327,7 +350,7 @@ pub(crate) fn damaged(
     LogError::Damaged { what, key, source: source.into() }
 }
 
-fn put(
+pub(crate) fn put(
     table: &mut redb::Table<'_, u64, &'static [u8]>,
     key: u64,
     document: &impl serde::Serialize,

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use geostream_domain::{Config, RegionId, Revision, Snapshot};
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
 use geostream_ports::{
-    Commit, ConfigStore, HealthLog, HealthRecord, Proposal, ProposeError, TokenId, TokenRecord,
-    TokenStore, Unavailable,
+    ConfigStore, HealthLog, HealthRecord, Import, ImportError, Proposal, ProposeError, TokenId,
+    TokenRecord, TokenStore, Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -190,6 +190,21 @@ impl Owner {
         }
         result
     }
+
+    fn import(&mut self, import: Import) -> Result<(), ImportError> {
+        let log = self.open_log().map_err(unavailable)?;
+        let result = surviving(|| log.import(import)).map_err(unavailable);
+        let result = result.map_err(ImportError::from).flatten();
+        match &result {
+            Ok(()) => {
+                let latest = log.latest().revision;
+                self.revision.send_replace(latest);
+            }
+            Err(ImportError::Unavailable(error)) => self.close_after(error),
+            Err(ImportError::NotEmpty { .. } | ImportError::NotBegun | ImportError::Unfit(_)) => {}
+        }
+        result
+    }
 }
 
 impl ConfigStore for EmbeddedStore {
@@ -207,6 +222,14 @@ impl ConfigStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Commit>, Unavailable> {
         self.read(move |log| log.history(below, limit)).await
+    }
+
+    async fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, Unavailable> {
+        self.read(move |log| log.commits(after, limit)).await
+    }
+
+    async fn import(&self, import: Import) -> Result<(), ImportError> {
+        self.ask(move |owner| owner.import(import)).await?
     }
 
     async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {

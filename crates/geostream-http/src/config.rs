@@ -88,7 +88,10 @@ where
         body::json(&Diff { from: from.get(), to: to.get(), changes })
     }
 
-    async fn config_at(&self, revision: Revision) -> Result<Arc<domain::Config>, Failure> {
+    pub(crate) async fn config_at(
+        &self,
+        revision: Revision,
+    ) -> Result<Arc<domain::Config>, Failure> {
         let config = self.parts.configuration.at(revision).await?;
         config.ok_or_else(|| {
             let detail = format!("revision {revision} was never committed, or is no longer kept");
@@ -282,7 +285,7 @@ fn propose_only(
     body::json_at(current.revision, &Proposed { revision, changes, warnings: Vec::new() })
 }
 
-pub(crate) fn history_entry(commit: &geostream_ports::Commit) -> HistoryEntry {
+pub(crate) fn history_entry(commit: &domain::Commit) -> HistoryEntry {
     let told = commit.changes.iter().take(HistoryEntry::SUMMARY);
     HistoryEntry {
         revision: commit.revision.get(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{HealthEvent, Time};
-use geostream_domain::{HealthChange, Revision};
-use geostream_ports::{Clock, Commit, GeoLocator, Store};
+use geostream_domain::{Commit, HealthChange, Revision};
+use geostream_ports::{Clock, GeoLocator, Store};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;

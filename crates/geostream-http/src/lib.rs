@@ -19,6 +19,7 @@ mod events;
 mod gauges;
 mod health;
 mod json;
+mod log;
 mod node;
 mod problem;
 mod query;

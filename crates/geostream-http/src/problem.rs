@@ -6,7 +6,7 @@ use bytes::Bytes;
 use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
 use geostream_app::{AccessError, RouteError, WriteError};
 use geostream_domain::{ConfigError, NoRegion};
-use geostream_ports::{Chain, Scope, Unavailable};
+use geostream_ports::{Chain, ImportError, Scope, Unavailable};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -307,6 +307,26 @@ impl From<WriteError> for Failure {
             }
             WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ImportError::NotEmpty { .. } => {
+                let detail = format!("{detail}; import into a store without any commit");
+                Self::new(Kind::RevisionConflict, detail)
+            }
+            ImportError::NotBegun => {
+                let detail = format!("{detail}; begin again, alone");
+                Self::new(Kind::RevisionConflict, detail)
+            }
+            ImportError::Unfit(error) => {
+                Self::new(Kind::InvalidConfiguration, Chain(&error).to_string())
+            }
+            ImportError::Unavailable(error) => error.into(),
         }
     }
 }

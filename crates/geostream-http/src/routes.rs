@@ -70,6 +70,12 @@ pub enum Control {
     ListHistory,
     /// Shows what one commit changed.
     GetHistory,
+    /// Lists the commits with all that they changed.
+    ListLog,
+    /// Shows all that a revision says.
+    GetRevision,
+    /// Takes in the log of another store.
+    ImportLog,
     /// Shows what differs between two revisions.
     GetDiff,
     /// Goes back to an earlier revision.
@@ -142,6 +148,9 @@ impl Control {
             Self::PutConfig => "putConfig",
             Self::ListHistory => "listHistory",
             Self::GetHistory => "getHistory",
+            Self::ListLog => "listLog",
+            Self::GetRevision => "getRevision",
+            Self::ImportLog => "importLog",
             Self::GetDiff => "getDiff",
             Self::RollBack => "rollBack",
             Self::ListRegions => "listRegions",
@@ -201,6 +210,9 @@ pub static ROUTES: &[Route] = {
         route(PUT, "/api/v1/config", Do(C::PutConfig), Some(Admin), CONFIG),
         route(GET, "/api/v1/config/history", Do(C::ListHistory), Some(Viewer), NONE),
         route(GET, "/api/v1/config/history/{revision}", Do(C::GetHistory), Some(Viewer), NONE),
+        route(GET, "/api/v1/config/log", Do(C::ListLog), Some(Viewer), NONE),
+        route(POST, "/api/v1/config/log", Do(C::ImportLog), Some(Admin), CONFIG),
+        route(GET, "/api/v1/config/log/{revision}", Do(C::GetRevision), Some(Viewer), NONE),
         route(GET, "/api/v1/config/diff", Do(C::GetDiff), Some(Viewer), NONE),
         route(POST, "/api/v1/config/rollback", Do(C::RollBack), Some(Admin), SMALL),
         route(GET, "/api/v1/regions", Do(C::ListRegions), Some(Viewer), NONE),

@@ -10,6 +10,7 @@
 
 mod error;
 mod health;
+mod import;
 mod listen;
 pub mod migrate;
 mod session;

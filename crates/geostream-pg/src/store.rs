@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::Pool;
 use geostream_api as api;
-use geostream_domain::{Chance, Change, Config, Revision, Snapshot, Timestamp};
+use geostream_domain::{Chance, Change, Commit, Config, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    Commit, ConfigStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, Unavailable,
+    ConfigStore, Import, ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore,
+    Unavailable,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -14,6 +15,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::{PgError, unreadable};
+use crate::import;
 use crate::listen::listen;
 use crate::session::{Purpose, Session, available, bounded, pool};
 use crate::tables::{self, documents, parse, text};
@@ -54,9 +56,9 @@ struct Known {
 
 /// A commit in the log.
 #[derive(Debug, PartialEq, Eq)]
-struct Head {
-    revision: Revision,
-    mark: String,
+pub(crate) struct Head {
+    pub(crate) revision: Revision,
+    pub(crate) mark: String,
 }
 
 /// What commits are announced by.
@@ -65,9 +67,9 @@ pub(crate) const CHANNEL: &str = "geostream_config";
 pub(crate) const HEAD: &str = "SELECT revision, mark::text FROM config_head";
 
 /// So do whoever commits take turns.
-const LOCKED_HEAD: &str = "SELECT revision, mark::text FROM config_head FOR UPDATE";
+pub(crate) const LOCKED_HEAD: &str = "SELECT revision, mark::text FROM config_head FOR UPDATE";
 
-const MOVE_HEAD: &str = "UPDATE config_head SET revision = $1, mark = $2::uuid";
+pub(crate) const MOVE_HEAD: &str = "UPDATE config_head SET revision = $1, mark = $2::uuid";
 
 const APPEND: &str = "INSERT INTO config_log (revision, mark, at, author, reason, change)
 VALUES ($1, gen_random_uuid(), to_timestamp($2 / 1000.0), $3, $4, $5::jsonb)
@@ -77,7 +79,7 @@ const ANNOUNCE: &str = "SELECT pg_notify($1, $2)";
 
 const CHECKPOINT: &str = "INSERT INTO config_checkpoints (revision, config) VALUES ($1, $2::jsonb)";
 
-const CHECKPOINT_EVERY: u64 = 256;
+pub(crate) const CHECKPOINT_EVERY: u64 = 256;
 
 /// How far a configuration may be behind to be brought up to date by the log.
 const CATCH_UP: i64 = 64;
@@ -85,9 +87,18 @@ const CATCH_UP: i64 = 64;
 const SINCE: &str = "SELECT revision, mark::text, change::text FROM config_log
 WHERE revision >= $1 ORDER BY revision LIMIT $2";
 
+/// What lies beyond the head is an import that has not ended.
 const HISTORY: &str = "SELECT revision, (extract(epoch FROM at) * 1000)::bigint, author, reason,
        change::text
-FROM config_log WHERE revision < $1 ORDER BY revision DESC LIMIT $2";
+FROM config_log
+WHERE revision < $1 AND revision <= (SELECT revision FROM config_head)
+ORDER BY revision DESC LIMIT $2";
+
+const COMMITS: &str = "SELECT revision, (extract(epoch FROM at) * 1000)::bigint, author, reason,
+       change::text
+FROM config_log
+WHERE revision > $1 AND revision <= (SELECT revision FROM config_head)
+ORDER BY revision LIMIT $2";
 
 const NEAREST_CHECKPOINT: &str = "SELECT revision, config::text FROM config_checkpoints
 WHERE revision <= $1 ORDER BY revision DESC LIMIT 1";
@@ -168,7 +179,7 @@ impl PgStore {
         Ok(Snapshot { revision, config: Arc::new(config) })
     }
 
-    fn remember(&self, head: Head, snapshot: Snapshot) {
+    pub(crate) fn remember(&self, head: Head, snapshot: Snapshot) {
         advance(&self.shared.revision, snapshot.revision);
         *self.known() = Arc::new(Known { mark: head.mark, snapshot });
     }
@@ -179,7 +190,9 @@ impl PgStore {
 
     async fn read_at(&self, revision: Revision) -> Result<Option<Arc<Config>>, PgError> {
         let session = self.begin(Purpose::Read).await?;
-        let config = replay(&session, revision).await?;
+        let head = head(&session.row(HEAD, &[]).await?)?;
+        let config =
+            if revision > head.revision { None } else { replay(&session, revision).await? };
         session.commit().await?;
         Ok(config.map(Arc::new))
     }
@@ -189,10 +202,18 @@ impl PgStore {
         below: Option<Revision>,
         limit: usize,
     ) -> Result<Vec<Commit>, PgError> {
+        self.read_commits(HISTORY, below.map_or(i64::MAX, number), limit).await
+    }
+
+    async fn read_commits(
+        &self,
+        statement: &str,
+        border: i64,
+        limit: usize,
+    ) -> Result<Vec<Commit>, PgError> {
         let session = self.begin(Purpose::Read).await?;
-        let below = below.map_or(i64::MAX, number);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = session.rows(HISTORY, &[(&below, Type::INT8), (&limit, Type::INT8)]).await?;
+        let rows = session.rows(statement, &[(&border, Type::INT8), (&limit, Type::INT8)]).await?;
         session.commit().await?;
         rows.iter().map(read_commit).collect()
     }
@@ -215,6 +236,14 @@ impl ConfigStore for PgStore {
         available(self.read_history(below, limit)).await
     }
 
+    async fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, Unavailable> {
+        available(self.read_commits(COMMITS, number(after), limit)).await
+    }
+
+    async fn import(&self, import: Import) -> Result<(), ImportError> {
+        bounded(self.take_in(import)).await.map_err(Unavailable::from)?
+    }
+
     async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
         available(self.read_at(revision)).await
     }
@@ -234,6 +263,9 @@ async fn append(
     config: &Config,
 ) -> Result<String, PgError> {
     let revision = proposal.expected.next();
+    if proposal.expected == Revision::ZERO {
+        import::forget(session).await?;
+    }
     let (key, at) = (number(revision), millis(proposal.at));
     let change = text(&documents(&proposal.changes))?;
     let commit = [
@@ -247,12 +279,28 @@ async fn append(
     session.run(MOVE_HEAD, &[(&key, Type::INT8), (&mark, Type::TEXT)]).await?;
     tables::write(session, before, config).await?;
     if revision.get().is_multiple_of(CHECKPOINT_EVERY) {
-        let whole = text(&api::WholeConfig::from(config))?;
-        session.run(CHECKPOINT, &[(&key, Type::INT8), (&whole, Type::TEXT)]).await?;
+        checkpoint(session, revision, config).await?;
     }
-    let announced = revision.to_string();
-    session.rows(ANNOUNCE, &[(&CHANNEL, Type::TEXT), (&announced, Type::TEXT)]).await?;
+    announce(session, revision).await?;
     Ok(mark)
+}
+
+/// Keeps a whole configuration beside the log.
+pub(crate) async fn checkpoint(
+    session: &Session,
+    revision: Revision,
+    config: &Config,
+) -> Result<(), PgError> {
+    let whole = text(&api::WholeConfig::from(config))?;
+    let row = [(&number(revision) as _, Type::INT8), (&whole as _, Type::TEXT)];
+    session.run(CHECKPOINT, &row).await.map(|_rows| ())
+}
+
+/// Tells all nodes of a commit, once it is one.
+pub(crate) async fn announce(session: &Session, revision: Revision) -> Result<(), PgError> {
+    let announced = revision.to_string();
+    let row = [(&CHANNEL as _, Type::TEXT), (&announced as _, Type::TEXT)];
+    session.rows(ANNOUNCE, &row).await.map(|_nothing| ())
 }
 
 /// Brings what is known up to date by the log; `None` if it is too far behind, or if its last
@@ -280,7 +328,10 @@ async fn catch_up(
 }
 
 /// Replays the log from the nearest checkpoint; `None` if a part of it is not there.
-async fn replay(session: &Session, revision: Revision) -> Result<Option<Config>, PgError> {
+pub(crate) async fn replay(
+    session: &Session,
+    revision: Revision,
+) -> Result<Option<Config>, PgError> {
     let to = number(revision);
     let base = session.rows(NEAREST_CHECKPOINT, &[(&to, Type::INT8)]).await?;
     let (mut reached, config) = match base.first() {
@@ -329,7 +380,7 @@ fn read_changes(text: &str) -> Result<Vec<Change>, PgError> {
     changes.map_err(unreadable("a commit"))
 }
 
-fn head(row: &Row) -> Result<Head, PgError> {
+pub(crate) fn head(row: &Row) -> Result<Head, PgError> {
     Ok(Head { revision: revision(row, 0)?, mark: row.try_get(1)? })
 }
 
@@ -348,7 +399,7 @@ pub(crate) fn advance(told: &watch::Sender<Revision>, revision: Revision) {
     });
 }
 
-fn number(revision: Revision) -> i64 {
+pub(crate) fn number(revision: Revision) -> i64 {
     i64::try_from(revision.get()).unwrap_or(i64::MAX)
 }
 

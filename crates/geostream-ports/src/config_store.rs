@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use geostream_domain::{Change, ChangeError, Config, Line, Revision, Snapshot, Timestamp};
+use geostream_domain::{
+    Change, ChangeError, Commit, Config, Line, ReplayError, Revision, Snapshot, Timestamp,
+};
 use thiserror::Error;
 
 use crate::Unavailable;
@@ -30,6 +32,18 @@ pub trait ConfigStore: Send + Sync + 'static {
         below: Option<Revision>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Commit>, Unavailable>> + Send;
+
+    /// Returns the earliest commits after a revision that are kept, oldest first.
+    fn commits(
+        &self,
+        after: Revision,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Commit>, Unavailable>> + Send;
+
+    /// Takes in a part of another log, which becomes this one as a whole or not at all.
+    ///
+    /// Nobody sees anything of it before its end, and the first commit of another kind forgets it.
+    fn import(&self, import: Import) -> impl Future<Output = Result<(), ImportError>> + Send;
 
     /// Returns the configuration as it was at a revision; `None` for one that was never committed
     /// or that the store has forgotten.
@@ -60,21 +74,6 @@ pub struct Proposal {
     pub at: Timestamp,
 }
 
-/// Changes that were committed together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Commit {
-    /// The revision that they led to.
-    pub revision: Revision,
-    /// The changes, in order.
-    pub changes: Vec<Change>,
-    /// Who proposed them.
-    pub author: Line,
-    /// Why.
-    pub reason: Line,
-    /// When they were proposed.
-    pub at: Timestamp,
-}
-
 /// Why changes were not committed.
 #[derive(Debug, Error)]
 pub enum ProposeError {
@@ -87,6 +86,50 @@ pub enum ProposeError {
     /// The changes do not lead to a valid configuration: they cannot be committed.
     #[error("the changes do not lead to a valid configuration")]
     Invalid(#[source] ChangeError),
+    /// The store cannot be reached or cannot write. The outcome may be unknown: load to see.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A part of a log that is moved to a store whose own log is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// Which import it is a part of.
+    pub id: ImportId,
+    /// What comes next.
+    pub part: ImportPart,
+}
+
+/// Tells imports apart, so that two at once do not become one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportId(pub u128);
+
+/// What an import consists of, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ImportPart {
+    /// What the log goes on from. Whatever was taken in of another import is forgotten.
+    Begin(Snapshot),
+    /// The next commits.
+    Commits(Vec<Commit>),
+    /// The last revision: if everything up to it is there, it becomes the log.
+    End(Revision),
+}
+
+/// Why a part of a log was not taken in.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// The store has a log of its own: import into another one.
+    #[error("the log is not empty: it is at revision {current}")]
+    NotEmpty {
+        /// The latest revision.
+        current: Revision,
+    },
+    /// Somebody else has begun an import, or committed: begin again.
+    #[error("the import is no longer under way")]
+    NotBegun,
+    /// The commits are not what comes next.
+    #[error(transparent)]
+    Unfit(#[from] ReplayError),
     /// The store cannot be reached or cannot write. The outcome may be unknown: load to see.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

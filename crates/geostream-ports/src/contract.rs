@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use geostream_domain::{
-    Change, ConfigError, GeoPoint, Health, Region, Revision, Service, Setting, Timestamp,
+    Change, Commit, ConfigError, GeoPoint, Health, Region, ReplayError, Revision, Service, Setting,
+    Snapshot, Timestamp,
 };
 
 use crate::{
-    CHANGES_PER_REGION, ConfigStore, HealthLog, HealthRecord, LastGood, Proposal, ProposeError,
-    SavedTable, Scope, TokenId, TokenRecord, TokenStore,
+    CHANGES_PER_REGION, ConfigStore, HealthLog, HealthRecord, Import, ImportError, ImportId,
+    ImportPart, LastGood, Proposal, ProposeError, SavedTable, Scope, TokenId, TokenRecord,
+    TokenStore,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -28,6 +30,10 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
     old_revisions_are_kept(&new().await).await;
     whoever_waits_is_told(&new().await).await;
     of_two_proposals_at_once_one_wins(Arc::new(new().await)).await;
+    the_log_is_told_from_its_beginning(&new().await).await;
+    a_log_moves_whole(&new().await, &new().await).await;
+    an_import_that_has_not_ended_is_nothing(&new().await).await;
+    an_import_that_does_not_fit_is_refused(&new().await).await;
 }
 
 /// Holds a [`HealthLog`] to its promises.
@@ -140,24 +146,20 @@ async fn an_invalid_proposal_leaves_no_trace(store: &impl ConfigStore) {
 }
 
 async fn history_is_newest_first_and_paged(store: &impl ConfigStore) {
-    for (expected, name) in (0..).zip(["a", "b", "c"]) {
-        propose(store, expected, vec![region(name)]).await.expect("valid");
-    }
+    fill(store, 3).await;
     let newest = store.history(None, 2).await.expect("history");
     assert_eq!(newest.iter().map(|c| c.revision.get()).collect::<Vec<_>>(), [3, 2]);
     let oldest = store.history(Some(newest[1].revision), 10).await.expect("history");
     assert_eq!(oldest.len(), 1);
     let commit = &oldest[0];
-    assert_eq!(commit.changes, [region("a")]);
+    assert_eq!(commit.changes, [region("r0")]);
     assert_eq!((commit.author.as_str(), commit.reason.as_str()), ("ops", "because"));
     assert_eq!(commit.at, Timestamp::from_unix_millis(1_700_000_000_123));
 }
 
 async fn old_revisions_are_kept(store: &impl ConfigStore) {
     const COMMITS: u64 = 150;
-    for expected in 0..COMMITS {
-        propose(store, expected, vec![region(&format!("r{expected}"))]).await.expect("valid");
-    }
+    fill(store, COMMITS).await;
     for revision in [0, 1, 63, 64, 65, 128, COMMITS] {
         let config = store.at(Revision::new(revision)).await.expect("at").expect("kept");
         assert_eq!(config.regions().len() as u64, revision);
@@ -180,6 +182,118 @@ async fn of_two_proposals_at_once_one_wins<S: ConfigStore>(store: Arc<S>) {
     assert!(a.is_ok() != b.is_ok(), "one wins: {a:?}, {b:?}");
     let Err(loser) = a.and(b) else { panic!("both win") };
     assert!(matches!(loser, ProposeError::Conflict { current } if current == Revision::new(1)));
+}
+
+async fn the_log_is_told_from_its_beginning(store: &impl ConfigStore) {
+    fill(store, 3).await;
+    let told = async |after, limit| {
+        let commits = store.commits(Revision::new(after), limit).await.expect("commits");
+        commits.iter().map(|commit| commit.revision.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0, 2).await, [1, 2]);
+    assert_eq!(told(2, 2).await, [3]);
+    assert_eq!(told(3, 2).await, [0; 0]);
+    let commits = store.commits(Revision::ZERO, 3).await.expect("commits");
+    let history = store.history(None, 3).await.expect("history");
+    assert!(commits.iter().eq(history.iter().rev()), "it is the history the other way round");
+}
+
+/// More than from one checkpoint to the next, wherever the store makes them.
+const MANY: u64 = 600;
+
+async fn a_log_moves_whole(from: &impl ConfigStore, to: &impl ConfigStore) {
+    fill(from, MANY).await;
+    // An embedded log that has been running for long begins anywhere.
+    let base = Revision::new(17);
+    let config = from.at(base).await.expect("at").expect("kept");
+    begin(to, 1, Snapshot { revision: base, config }).await;
+    let mut after = base;
+    loop {
+        let commits = from.commits(after, 250).await.expect("commits");
+        let Some(last) = commits.last() else { break };
+        after = last.revision;
+        import(to, 1, ImportPart::Commits(commits)).await.expect("it goes on");
+    }
+    import(to, 1, ImportPart::End(after)).await.expect("it is all there");
+    assert_eq!(to.changed(Revision::ZERO).await.expect("whoever waits is told"), after);
+    assert_eq!(to.load().await.expect("load"), from.load().await.expect("load"));
+    let theirs = from.commits(base, usize::MAX).await.expect("commits");
+    assert_eq!(to.commits(Revision::ZERO, usize::MAX).await.expect("commits"), theirs);
+    for revision in [17, 18, 255, 256, 257, MANY].map(Revision::new) {
+        let at = to.at(revision).await.expect("at");
+        assert_eq!(at, from.at(revision).await.expect("at"), "{revision}");
+    }
+    assert_eq!(to.at(Revision::new(16)).await.expect("at"), None);
+    propose(to, MANY, vec![region("more")]).await.expect("it goes on from there");
+    let again = to.import(Import { id: ImportId(2), part: ImportPart::End(after) }).await;
+    assert!(matches!(again, Err(ImportError::NotEmpty { .. })), "{again:?}");
+}
+
+async fn an_import_that_has_not_ended_is_nothing(store: &impl ConfigStore) {
+    let commits = || vec![commit(1, "a"), commit(2, "b")];
+    begin(store, 1, Snapshot::default()).await;
+    import(store, 1, ImportPart::Commits(commits())).await.expect("it fits");
+    a_new_log_is_empty(store).await;
+    begin(store, 2, Snapshot::default()).await;
+    let other = import(store, 1, ImportPart::Commits(commits())).await;
+    assert!(matches!(other, Err(ImportError::NotBegun)), "it is another's turn: {other:?}");
+    import(store, 2, ImportPart::Commits(commits())).await.expect("it fits");
+    let early = import(store, 2, ImportPart::End(Revision::new(3))).await;
+    assert!(matches!(early, Err(ImportError::Unfit(ReplayError::Gap { .. }))), "{early:?}");
+    a_new_log_is_empty(store).await;
+    propose(store, 0, vec![region("own")]).await.expect("nothing is in the way");
+    assert_eq!(store.history(None, 10).await.expect("history").len(), 1);
+    assert_eq!(store.load().await.expect("load").config.regions().len(), 1);
+}
+
+async fn an_import_that_does_not_fit_is_refused(store: &impl ConfigStore) {
+    let refused = async |commits| import(store, 1, ImportPart::Commits(commits)).await;
+    let early = refused(vec![commit(1, "a")]).await;
+    assert!(matches!(early, Err(ImportError::NotBegun)), "{early:?}");
+    begin(store, 1, Snapshot::default()).await;
+    let gap = refused(vec![commit(1, "a"), commit(3, "b")]).await;
+    let Err(ImportError::Unfit(ReplayError::Gap { expected, found })) = gap else {
+        panic!("accepted: {gap:?}")
+    };
+    assert_eq!((expected.get(), found.get()), (2, 3));
+    let gone = Commit { changes: vec![Change::RemoveRegion(id("b"))], ..commit(2, "b") };
+    let invalid = refused(vec![commit(1, "a"), gone]).await;
+    let unfit = ReplayError::Invalid {
+        revision: Revision::new(2),
+        source: ConfigError::UnknownRegion(id("b")),
+    };
+    assert!(matches!(&invalid, Err(ImportError::Unfit(error)) if *error == unfit), "{invalid:?}");
+    refused(vec![commit(1, "a")]).await.expect("nothing of it was taken in");
+}
+
+async fn begin(store: &impl ConfigStore, number: u128, base: Snapshot) {
+    import(store, number, ImportPart::Begin(base)).await.expect("the store is empty");
+}
+
+async fn import(
+    store: &impl ConfigStore,
+    number: u128,
+    part: ImportPart,
+) -> Result<(), ImportError> {
+    store.import(Import { id: ImportId(number), part }).await
+}
+
+fn commit(revision: u64, name: &str) -> Commit {
+    let line = |text: &str| text.parse().expect("a line");
+    Commit {
+        revision: Revision::new(revision),
+        changes: vec![region(name)],
+        author: line("somebody else"),
+        reason: line("long ago"),
+        at: Timestamp::from_unix_millis(1_500_000_000_000 + revision),
+    }
+}
+
+/// Makes commits of which each adds a region.
+async fn fill(store: &impl ConfigStore, commits: u64) {
+    for expected in 0..commits {
+        propose(store, expected, vec![region(&format!("r{expected}"))]).await.expect("valid");
+    }
 }
 
 /// Holds a [`TokenStore`] to its promises.
@@ -218,7 +332,7 @@ pub async fn last_good<L: LastGood>(new: impl AsyncFn() -> L) {
     assert_eq!(kept.load().await.expect("load"), None);
     for names in [vec!["a"], vec!["a", "b"]] {
         let config = geostream_domain::Config::default().after(names.iter().map(|n| region(n)));
-        let mut snapshot = geostream_domain::Snapshot::from(config.expect("valid"));
+        let mut snapshot = Snapshot::from(config.expect("valid"));
         snapshot.revision = Revision::new(names.len() as u64);
         let table = SavedTable { snapshot, at: Timestamp::from_unix_millis(5) };
         kept.save(&table).await.expect("save");
@@ -230,7 +344,7 @@ async fn propose(
     store: &impl ConfigStore,
     expected: u64,
     changes: Vec<Change>,
-) -> Result<geostream_domain::Snapshot, ProposeError> {
+) -> Result<Snapshot, ProposeError> {
     let line = |text: &str| text.parse().expect("a line");
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
     let expected = Revision::new(expected);

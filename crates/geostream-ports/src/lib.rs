@@ -23,7 +23,9 @@ use thiserror::Error;
 
 pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
-pub use config_store::{Commit, ConfigStore, Proposal, ProposeError};
+pub use config_store::{
+    ConfigStore, Import, ImportError, ImportId, ImportPart, Proposal, ProposeError,
+};
 pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
 pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
 pub use last_good::{LastGood, SavedTable};

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod transfer;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -21,6 +23,12 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/sample/sample.toml");
+        Self::start(&["--bootstrap", &sample.to_string_lossy()])
+    }
+
+    /// Starts a server with arguments of its own.
+    fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let geoip = root.join("crates/geostream-geoip/testdata/dbip-city-flat-sample.mmdb");
@@ -32,8 +40,7 @@ impl Setup {
         let mut process = Command::new(server)
             .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
             .arg(directory.path())
-            .arg("--bootstrap")
-            .arg(root.join("xtask/sample/sample.toml"))
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
