@@ -12,7 +12,7 @@ use geostream_ports::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::publisher::{Publisher, StoreState};
+use crate::publisher::{Publisher, StoreBehind, StoreState};
 
 /// Changes the configuration through its log, and publishes what comes of it at once.
 #[derive(Debug)]
@@ -247,7 +247,12 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
 
     /// Returns the configuration at the expected revision, if that is the latest.
     async fn expect(&self, expected: Revision) -> Result<Arc<Config>, WriteError> {
+        let in_use = self.current().revision;
         let latest = self.store.load().await?;
+        if latest.revision < in_use {
+            let behind = StoreBehind { store: latest.revision, in_use };
+            return Err(Unavailable::new("the latest configuration", behind).into());
+        }
         if latest.revision == expected {
             Ok(latest.config)
         } else {

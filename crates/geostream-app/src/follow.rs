@@ -1,11 +1,11 @@
 //! Following the log, the clock and the GeoIP files.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use geostream_domain::{Backoff, Chance, Revision};
+use geostream_domain::{Backoff, Chance, Revision, Snapshot};
 use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailable};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::publisher::{Publisher, StoreState};
@@ -17,13 +17,15 @@ pub struct Follower<S, L, C> {
     last_good: L,
     publisher: Arc<Publisher<C>>,
     clock: C,
-    /// The revision of the last good table that is kept.
-    kept: AtomicU64,
 }
 
 /// How long to wait before a store that has failed is asked again, at first and at the most.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// How often the store is looked at though it tells of nothing: a commit that took the place of a
+/// lost one has the same revision.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How long an override may hold before somebody looks at the clock again.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
@@ -31,7 +33,7 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
 impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Follows this store, and keeps what is good there.
     pub fn new(store: S, last_good: L, publisher: Arc<Publisher<C>>, clock: C) -> Self {
-        Self { store, last_good, publisher, clock, kept: AtomicU64::new(0) }
+        Self { store, last_good, publisher, clock }
     }
 
     /// Publishes the store's configuration, or, if it cannot be read, that of an earlier run.
@@ -39,10 +41,17 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Tells whether the store could be read.
     pub async fn start(&self) -> bool {
         let saved = self.last_good.load().await;
-        if let Ok(Some(saved)) = &saved {
-            self.kept.store(saved.snapshot.revision.get(), Ordering::Relaxed);
-        }
-        let Err(error) = self.publish_latest().await else { return true };
+        let error = match self.store.load().await {
+            Ok(latest) => {
+                if let Ok(Some(SavedTable { snapshot, .. })) = saved {
+                    // What the store has comes second, and is not published if it is less.
+                    self.publisher.publish(snapshot, StoreState::Current);
+                }
+                self.publish_and_keep(latest).await.ok();
+                return true;
+            }
+            Err(error) => error,
+        };
         let error = Chain(&error).to_string();
         tracing::error!(%error, "the store cannot be read; going on with the last good table");
         match saved {
@@ -86,18 +95,24 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Waits for a commit after the published one, or so long until the store may be asked again.
     async fn next_commit(&self, published: Result<Revision, Unavailable>, wait: Duration) {
         let followed = match published {
-            Ok(revision) => self.store.changed(revision).await,
-            Err(error) => Err(error),
+            Ok(revision) => timeout(LOOK, self.store.changed(revision)).await,
+            Err(error) => Ok(Err(error)),
         };
-        if let Err(error) = followed {
+        if let Ok(Err(error)) = followed {
             tracing::warn!(error = %Chain(&error), "the store cannot be followed");
             tokio::time::sleep(wait).await;
         }
     }
 
     async fn publish_latest(&self) -> Result<Revision, Unavailable> {
-        let snapshot = self.store.load().await?;
+        self.publish_and_keep(self.store.load().await?).await
+    }
+
+    async fn publish_and_keep(&self, snapshot: Snapshot) -> Result<Revision, Unavailable> {
         self.publisher.publish(snapshot.clone(), StoreState::Current);
+        if let Some(behind) = self.publisher.behind() {
+            return Err(Unavailable::new("the latest configuration", behind));
+        }
         let revision = snapshot.revision;
         self.keep(SavedTable { snapshot, at: self.clock.wall() }).await;
         Ok(revision)
@@ -105,18 +120,9 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
 
     /// Keeps a table for the day on which the store cannot be read.
     async fn keep(&self, table: SavedTable) {
-        let (revision, kept) = (table.snapshot.revision.get(), self.kept.load(Ordering::Relaxed));
-        if revision < kept {
-            // A store that has lost revisions is in doubt: what it had must not be lost as well.
-            tracing::warn!(revision, kept, "the last good table is later than the store's");
-            return;
-        }
-        match self.last_good.save(&table).await {
-            Ok(()) => self.kept.store(revision, Ordering::Relaxed),
-            // The store itself is well: nothing is lost but the spare.
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "the last good table is not kept");
-            }
+        // The store itself is well: nothing is lost but the spare.
+        if let Err(error) = self.last_good.save(&table).await {
+            tracing::warn!(error = %Chain(&error), "the last good table is not kept");
         }
     }
 

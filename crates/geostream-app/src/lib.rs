@@ -20,5 +20,5 @@ pub use access::{Access, AccessError, Caller, NewToken};
 pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
-pub use publisher::{Publisher, StoreState};
+pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

@@ -9,6 +9,7 @@ use geostream_domain::{
     Timestamp,
 };
 use geostream_ports::Clock;
+use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::load::{Loads, Tally};
@@ -59,11 +60,28 @@ pub enum StoreState {
         /// Why the store could not be read.
         error: String,
     },
+    /// From this node's past: the store has less, and no node goes back by itself.
+    Behind(StoreBehind),
     /// From nowhere: the store could not be read, and there is nothing of an earlier run.
     Nothing {
         /// Why the store could not be read.
         error: String,
     },
+}
+
+/// The store has less than a node has decided by: it is another one, an older one, or has lost
+/// commits.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "the store is at revision {store}, and this node goes on with revision {in_use}, which is later; \
+     bring the later log into the store, or, if the store is right, stop the node, remove \
+     last-good.json from its data directory, and start it again"
+)]
+pub struct StoreBehind {
+    /// The store's latest revision.
+    pub store: Revision,
+    /// The revision that the node decides by.
+    pub in_use: Revision,
 }
 
 impl<C: Clock> Publisher<C> {
@@ -76,15 +94,16 @@ impl<C: Clock> Publisher<C> {
         Self { published, sources: Mutex::new(sources), configured, clock }
     }
 
-    /// Publishes a configuration, unless a later one of the store's has been published.
+    /// Publishes a configuration, unless a later one has been published.
     pub fn publish(&self, snapshot: Snapshot, store: StoreState) {
         let mut sources = self.sources();
-        let (old, new) = (sources.snapshot.revision, snapshot.revision);
-        if sources.store == StoreState::Current && new <= old {
-            return;
+        let (in_use, new) = (sources.snapshot.revision, snapshot.revision);
+        if new < in_use {
+            return self.fall_behind(&mut sources, StoreBehind { store: new, in_use });
         }
-        if new < old {
-            tracing::warn!(last_good = %old, store = %new, "the store has lost revisions");
+        // Of two commits of one number, the store's is the one that was not lost.
+        if sources.store == store && sources.snapshot == snapshot {
+            return;
         }
         tracing::info!(revision = %new, "configuration in use");
         sources.snapshot = snapshot;
@@ -111,6 +130,17 @@ impl<C: Clock> Publisher<C> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.sources().snapshot.clone()
+    }
+
+    /// Says so if the store has less than what is in use.
+    pub(crate) fn behind(&self) -> Option<StoreBehind> {
+        match self.sources().store {
+            StoreState::Behind(behind) => Some(behind),
+            StoreState::Unread
+            | StoreState::Current
+            | StoreState::LastGood { .. }
+            | StoreState::Nothing { .. } => None,
+        }
     }
 
     /// Returns what was last seen of the regions.
@@ -149,6 +179,15 @@ impl<C: Clock> Publisher<C> {
 
     pub(crate) fn published(&self) -> &Arc<ArcSwap<Published>> {
         &self.published
+    }
+
+    fn fall_behind(&self, sources: &mut Sources, behind: StoreBehind) {
+        let state = StoreState::Behind(behind);
+        if sources.store != state {
+            tracing::error!(error = %behind, "the configuration in use is kept");
+            sources.store = state;
+            self.swap(sources);
+        }
     }
 
     fn swap(&self, sources: &Sources) {

@@ -199,10 +199,11 @@ impl<G: GeoLocator> View<'_, G> {
         };
         found.ok_or_else(|| match (&self.published.store, id) {
             (StoreState::Unread | StoreState::Nothing { .. }, _) => RouteError::NotReady,
-            (StoreState::Current | StoreState::LastGood { .. }, Some(id)) => {
-                RouteError::UnknownService(id.chars().take(64).collect())
-            }
-            (StoreState::Current | StoreState::LastGood { .. }, None) => {
+            (
+                StoreState::Current | StoreState::LastGood { .. } | StoreState::Behind(_),
+                Some(id),
+            ) => RouteError::UnknownService(id.chars().take(64).collect()),
+            (StoreState::Current | StoreState::LastGood { .. } | StoreState::Behind(_), None) => {
                 RouteError::NoDefaultService
             }
         })

@@ -54,6 +54,7 @@ where
                 let age = age_in_words(self.parts.clock.wall().since(*saved));
                 Some(format!("the store cannot be read; what decides was saved {age} ago"))
             }
+            StoreState::Behind(behind) => Some(behind.to_string()),
         };
         if view.table().revision() == Revision::ZERO {
             return not_ready("nothing has been configured yet");
@@ -107,6 +108,7 @@ where
                     let age = age_in_words(now.since(*saved));
                     Some(format!("{error}; the configuration in use was saved {age} ago"))
                 }
+                StoreState::Behind(behind) => Some(behind.to_string()),
                 StoreState::Nothing { error } => Some(error.clone()),
             },
             regions: config.regions().len(),

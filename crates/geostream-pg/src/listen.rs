@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client};
 
 use crate::error::PgError;
-use crate::store::{CHANNEL, HEAD, advance, revision};
+use crate::store::{CHANNEL, HEAD, revision};
 use crate::target::{Target, TargetConnection};
 
 /// How often the revision is looked at though nothing was heard: where a pooler keeps
@@ -63,7 +63,7 @@ async fn follow(
     let looking = async {
         bounded(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
         loop {
-            advance(told, latest(&client).await?);
+            tell(told, latest(&client).await?);
             if std::mem::take(is_away) {
                 tracing::info!(%target, "commits of others are heard of again");
             }
@@ -76,6 +76,11 @@ async fn follow(
         error = hear(connection, &heard) => error,
         error = looking => error,
     }
+}
+
+/// Tells the revision as the database says it: a failover may have lost some.
+fn tell(told: &watch::Sender<Revision>, revision: Revision) {
+    told.send_if_modified(|known| std::mem::replace(known, revision) != revision);
 }
 
 /// Drives the connection, and wakes whoever waits for announcements.

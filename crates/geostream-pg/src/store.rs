@@ -391,7 +391,7 @@ pub(crate) fn revision(row: &Row, column: usize) -> Result<Revision, PgError> {
 }
 
 /// Tells of a revision, unless a later one was told of.
-pub(crate) fn advance(told: &watch::Sender<Revision>, revision: Revision) {
+fn advance(told: &watch::Sender<Revision>, revision: Revision) {
     told.send_if_modified(|latest| {
         let is_later = revision > *latest;
         *latest = revision.max(*latest);

@@ -71,6 +71,34 @@ fn decisions_go_on_while_the_database_is_stopped_killed_and_frozen() {
 }
 
 #[test]
+fn a_node_that_knows_more_than_its_store_goes_on_and_says_so() {
+    let home = Home::new();
+    let node = start(&home, &prepared(Postgres::shared()));
+    let token = home.token();
+    assert_eq!(put_region(&node, &token, "r1", 1).status, 200);
+    node.signal("TERM");
+    node.wait();
+    let empty = prepared(Postgres::shared());
+    let node = start(&home, &empty);
+    assert_eq!(revision(&node), 2);
+    let ready = node.get("/ready");
+    assert_eq!(ready.status, 200);
+    assert!(ready.body.contains("the store is at revision 0"), "{ready:?}");
+    let token = home.token();
+    let refused = put_region(&node, &token, "r2", 2);
+    refused.expect_problem(503, "store-unavailable", "");
+    assert!(refused.body.contains("remove last-good.json"), "{refused:?}");
+    let status = get(&node, &token, "/api/v1/status").json();
+    assert!(status["store_error"].as_str().unwrap().contains("revision 2"), "{status}");
+    node.signal("TERM");
+    node.wait();
+    std::fs::remove_file(home.path("last-good.json")).unwrap();
+    let node = start(&home, &empty);
+    assert_eq!(revision(&node), 1, "it has begun anew, with what it was to declare first");
+    assert_eq!(put_region(&node, &token, "r2", 1).status, 200);
+}
+
+#[test]
 fn a_first_start_is_finished_when_the_database_comes() {
     let mut server = Postgres::start(&[]);
     let url = prepared(&server);

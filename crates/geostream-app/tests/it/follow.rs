@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_app::{Configuration, Follower, Publisher, RouteQuery, Router, StoreState};
+use geostream_app::{
+    Configuration, Follower, Publisher, RouteQuery, Router, StoreBehind, StoreState, WriteError,
+};
 use geostream_domain::{Change, Override, OverrideAction, Revision, Snapshot, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, SavedTable};
@@ -89,13 +91,45 @@ async fn without_the_store_the_last_good_table_decides() {
     std::fs::remove_file(&path).unwrap();
     setup.follower(EmbeddedStore::unopened(&path).unwrap()).start().await;
     assert_eq!(router.view().table().revision(), Revision::new(7));
+}
 
-    // Somebody has put one there that has less than was known: it is the truth all the same.
-    setup.follower(EmbeddedStore::create(&path).unwrap()).start().await;
-    assert_eq!(*router.view().store(), StoreState::Current);
-    assert_eq!(router.view().table().revision(), Revision::ZERO);
+#[tokio::test]
+async fn nobody_goes_back_to_an_earlier_revision_unasked() {
+    let setup = Setup::new();
+    let snapshot = Snapshot { revision: Revision::new(2), config: Arc::new(config()) };
+    let at = Timestamp::from_unix_millis(5);
+    setup.last_good().save(&SavedTable { snapshot, at }).await.unwrap();
+
+    let store = EmbeddedStore::in_memory().unwrap();
+    assert!(setup.follower(store.clone()).start().await, "the store can be read");
+    let router = Router::new(&setup.publisher, Arc::new(Berlin));
+    let behind = StoreBehind { store: Revision::ZERO, in_use: Revision::new(2) };
+    assert_eq!(*router.view().store(), StoreState::Behind(behind));
+    assert_eq!(router.view().table().revision(), Revision::new(2));
     let kept = setup.last_good().load().await.unwrap().expect("it is not overwritten by less");
-    assert_eq!(kept.snapshot.revision, Revision::new(7));
+    assert_eq!(kept.snapshot.revision, Revision::new(2));
+
+    let publisher = Arc::clone(&setup.publisher);
+    let configuration = Configuration::new(store.clone(), publisher, setup.clock.clone());
+    let (author, reason) = (line("ops"), line("because"));
+    let expected = Revision::new(2);
+    let refused = configuration.write(expected, Vec::new(), author, reason).await;
+    assert!(matches!(refused, Err(WriteError::Unavailable(_))), "{refused:?}");
+    let declared = configuration.bootstrap(&config(), line("ops"), line("because")).await;
+    assert!(!declared.unwrap(), "there is a configuration");
+
+    // A commit of the same number that says something else is the store's, and so are later ones.
+    for expected in 0..3 {
+        let changes = if expected == 0 { two_regions() } else { Vec::new() };
+        let (author, reason) = (line("another node"), line("because"));
+        let (expected, at) = (Revision::new(expected), Timestamp::EPOCH);
+        let proposal = Proposal { expected, changes, author, reason, at };
+        store.propose(proposal).await.unwrap();
+        setup.follower(store.clone()).start().await;
+        let in_use = expected.next().max(Revision::new(2));
+        assert_eq!(router.view().table().revision(), in_use);
+    }
+    assert_eq!(*router.view().store(), StoreState::Current);
 }
 
 #[tokio::test]
