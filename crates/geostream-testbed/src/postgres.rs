@@ -21,10 +21,15 @@ pub struct Postgres {
     directory: TempDir,
     port: u16,
     settings: Vec<String>,
+    /// The megabytes that its disk has, where it has one of its own.
+    room: Option<u32>,
+    /// What it says when it is ready.
+    ready: &'static str,
     databases: AtomicU32,
 }
 
 const READY: &str = "database system is ready to accept connections";
+const REPLICA_READY: &str = "database system is ready to accept read-only connections";
 
 /// Nothing of a test outlives the machine's next crash.
 const SETTINGS: &[&str] = &["fsync=off", "shared_buffers=16MB", "max_connections=40"];
@@ -42,28 +47,90 @@ impl Postgres {
     /// Starts a server, with settings such as `max_connections=5`.
     #[must_use]
     pub fn start(settings: &[&str]) -> Self {
+        let settings = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned());
+        let server = Self::new(settings.collect(), READY);
+        server.make_cluster();
+        server.on_a_free_port()
+    }
+
+    /// Starts a server whose data is on a small disk of its own, in memory.
+    ///
+    /// It is gone when the server stops, and nobody else sees it: neither [`Self::keep`] nor
+    /// [`Self::freeze`] reach there.
+    #[must_use]
+    pub fn with_room(megabytes: u32) -> Self {
+        let settings = SETTINGS.iter().map(|&setting| setting.to_owned()).collect();
+        let mut server = Self::new(settings, READY);
+        server.room = Some(megabytes);
+        server.make_cluster();
+        server.on_a_free_port()
+    }
+
+    /// Fills what room there is on the server's disk.
+    pub fn fill_disk(&self) {
+        let file = self.data().join("fill");
+        // It says that there is no room left, which is what is wanted.
+        let fill = format!(
+            "DO $$ BEGIN COPY (SELECT repeat('x', 1000000) FROM generate_series(1, 10000))
+             TO '{}'; EXCEPTION WHEN disk_full THEN END $$",
+            file.display()
+        );
+        self.sql(&self.url("postgres"), &fill);
+    }
+
+    /// Removes what fills the disk.
+    pub fn clear_disk(&self) {
+        let file = self.data().join("fill");
+        let clear = format!("COPY (SELECT) TO PROGRAM 'rm {}'", file.display());
+        self.sql(&self.url("postgres"), &clear);
+    }
+
+    /// Starts a server that follows this one and takes no writes.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        let replica = Self::new(self.settings.clone(), REPLICA_READY);
+        let mut backup = replica.command(&programs().join("pg_basebackup"));
+        backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--no-password"]);
+        backup.args(["--username=geostream", "--host=127.0.0.1", "--port"]);
+        backup.arg(self.port.to_string()).arg("--pgdata").arg(replica.data());
+        said(&mut backup);
+        replica.on_a_free_port()
+    }
+
+    fn new(settings: Vec<String>, ready: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         if let Some(account) = Account::unprivileged() {
             account.own(directory.path());
         }
-        let settings = SETTINGS.iter().chain(settings).map(|&setting| setting.to_owned());
-        let mut server = Self {
-            keeper: None,
-            directory,
-            port: 0,
-            settings: settings.collect(),
-            databases: AtomicU32::new(0),
-        };
-        server.make_cluster();
+        let (keeper, databases) = (None, AtomicU32::new(0));
+        Self { keeper, directory, port: 0, settings, room: None, ready, databases }
+    }
+
+    fn on_a_free_port(mut self) -> Self {
         for _ in 0..ATTEMPTS {
-            server.port = free_port();
-            match server.run() {
-                Ok(()) => return server,
+            self.port = free_port();
+            match self.run() {
+                Ok(()) => return self,
                 Err(log) if log.contains("Address already in use") => {}
                 Err(log) => panic!("PostgreSQL does not start:\n{log}"),
             }
         }
         panic!("somebody else is faster at every port");
+    }
+
+    /// Has every commit wait until the replica has it, from now on.
+    pub fn wait_for_replica(&self) {
+        let url = self.url("postgres");
+        self.sql(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql(&url, "SELECT pg_reload_conf()");
+        let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while self.sql(&url, synchronous) != "1" {}
+    }
+
+    /// Makes a replica a server of its own, which takes writes.
+    pub fn promote(&mut self) {
+        assert_eq!(self.sql(&self.url("postgres"), "SELECT pg_promote()"), "t", "it is a replica");
+        self.ready = READY;
     }
 
     /// Returns the port of 127.0.0.1 that it listens on.
@@ -116,10 +183,20 @@ impl Postgres {
         self.stop_by("QUIT");
     }
 
+    /// Ends the server's first process without a chance to do anything; the others notice.
+    pub fn kill_dead(&mut self) {
+        self.stop_by("KILL");
+    }
+
     /// Starts the server again after it was stopped.
     pub fn start_again(&mut self) {
-        if let Err(log) = self.run() {
-            panic!("PostgreSQL does not start again:\n{log}");
+        loop {
+            match self.run() {
+                Ok(()) => return,
+                // Processes of a server that was killed dead take a moment to notice.
+                Err(log) if log.contains("is still in use") => {}
+                Err(log) => panic!("PostgreSQL does not start again:\n{log}"),
+            }
         }
     }
 
@@ -153,7 +230,8 @@ impl Postgres {
     fn run(&mut self) -> Result<(), String> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let directory = text(self.directory.path().to_owned());
-        let mut server = vec![text(programs().join("postgres")), "-D".to_owned()];
+        let mut server = self.on_its_disk();
+        server.extend([text(programs().join("postgres")), "-D".to_owned()]);
         server.extend([text(self.data()), "-p".to_owned(), self.port.to_string()]);
         let places = [
             "listen_addresses=127.0.0.1".to_owned(),
@@ -161,9 +239,29 @@ impl Postgres {
         ];
         let settings = self.settings.iter().cloned().chain(places);
         server.extend(settings.flat_map(|setting| ["-c".to_owned(), setting]));
-        let shell = self.command(Path::new("/bin/sh"));
-        self.keeper = Some(Keeper::start(shell, self.directory.path(), &server, READY)?);
+        let shell = match self.room {
+            Some(_) => self.alone(),
+            None => self.command(Path::new("/bin/sh")),
+        };
+        self.keeper = Some(Keeper::start(shell, self.directory.path(), &server, self.ready)?);
         Ok(())
+    }
+
+    /// Returns what is to run before the server, in its place: it moves the data to its own disk.
+    fn on_its_disk(&self) -> Vec<String> {
+        let Some(megabytes) = self.room else { return Vec::new() };
+        let move_data = format!(
+            r#"cp -a data data.copy && mount -t tmpfs -o size={megabytes}m,mode=0700 none data &&
+               cp -a data.copy/. data && exec "$@""#
+        );
+        ["/bin/sh", "-c", &move_data, "sh"].map(str::to_owned).to_vec()
+    }
+
+    /// Returns a shell that may mount disks which nobody else sees.
+    fn alone(&self) -> Command {
+        let mut shell = self.command(Path::new("unshare"));
+        shell.args(["--user", "--map-current-user", "--keep-caps", "--mount", "/bin/sh"]);
+        shell
     }
 
     /// Returns a command that runs as the server does.

@@ -1,5 +1,6 @@
 //! Nodes over one PostgreSQL, which is there, away, and there again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use geostream_pg::{Target, migrate};
@@ -68,6 +69,28 @@ fn decisions_go_on_while_the_database_is_stopped_killed_and_frozen() {
     }
     let regions = get(&peer, &token, "/api/v1/regions").json();
     assert!((1..revision).all(|n| regions["regions"].get(format!("r{n}")).is_some()), "{regions}");
+}
+
+#[test]
+fn nodes_go_on_with_a_replica_that_is_promoted() {
+    let mut primary = Postgres::start(&[]);
+    let url = prepared(&primary);
+    let mut replica = primary.replica();
+    primary.wait_for_replica();
+    let address = |server: &Postgres| format!("127.0.0.1:{}", server.port());
+    let both = format!("{},{}", address(&primary), address(&replica));
+    let url = url.replace(&address(&primary), &both);
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, &url), start(&other, &url));
+    let token = home.token();
+    assert_eq!(put_region(&node, &token, "before", 1).status, 200);
+    wait_for(|| revision(&peer) == 2);
+    primary.kill();
+    goes_on(&node, &token, 2, "PostgreSQL is unavailable");
+    replica.promote();
+    wait_for(|| put_region(&node, &token, "after", 2).status == 200);
+    wait_for(|| revision(&peer) == 3);
+    assert_eq!(get(&peer, &token, "/api/v1/regions/before").status, 200);
 }
 
 #[test]
@@ -177,6 +200,31 @@ fn decisions_go_on_without_writes_connections_or_a_schema_that_is_known() {
 }
 
 #[test]
+fn decisions_go_on_while_the_databases_disk_is_full() {
+    let server = Postgres::with_room(100);
+    let url = prepared(&server);
+    let home = Home::new();
+    let node = start(&home, &url);
+    let token = home.token();
+    server.fill_disk();
+    // What fits into the pages that are there can still be written.
+    let mut revision = 1;
+    let refused = loop {
+        let answer = put_large_region(&node, &token, revision);
+        if answer.status != 200 {
+            break answer;
+        }
+        revision += 1;
+    };
+    refused.expect_problem(503, "store-unavailable", "");
+    assert!(refused.body.contains("No space left on device"), "{refused:?}");
+    assert_eq!(node.route(TOKYO).json()["region"], "ap-northeast-1");
+    assert_eq!(get(&node, &token, "/api/v1/config/history").status, 200, "it can be read");
+    server.clear_disk();
+    wait_for(|| put_large_region(&node, &token, revision).status == 200);
+}
+
+#[test]
 fn a_database_without_a_schema_is_said_and_waited_for() {
     let url = Postgres::shared().database();
     let home = Home::new();
@@ -247,6 +295,15 @@ fn put_region(node: &Server, token: &str, id: &str, revision: u64) -> Answer {
     let path = format!("/api/v1/regions/{id}");
     let body = r#"{"latitude": 1, "longitude": 2}"#;
     node.send(&Request::new("PUT", &path).token(token).revision(revision).json(body))
+}
+
+/// Puts a region with as much in it as may be.
+fn put_large_region(node: &Server, token: &str, revision: u64) -> Answer {
+    let labels: BTreeMap<_, _> =
+        (0..32).map(|n| (format!("l{revision}-{n}"), "x".repeat(60))).collect();
+    let body = json!({ "latitude": 1, "longitude": 2, "labels": labels }).to_string();
+    let path = format!("/api/v1/regions/large{revision}");
+    node.send(&Request::new("PUT", &path).token(token).revision(revision).json(&body))
 }
 
 fn revision(node: &Server) -> Value {

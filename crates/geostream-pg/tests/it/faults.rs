@@ -19,7 +19,7 @@ fn put(id: &str) -> Vec<Change> {
 }
 
 /// Returns why nothing can be written, after looking at how long it took to say so.
-async fn refused(store: &PgStore, expected: Revision) -> String {
+pub(crate) async fn refused(store: &PgStore, expected: Revision) -> String {
     let started = now();
     let error = propose(store, expected, put("refused")).await.unwrap_err();
     assert!(now() - started < BOUND);
@@ -28,7 +28,7 @@ async fn refused(store: &PgStore, expected: Revision) -> String {
 }
 
 /// Writes as soon as it is possible again.
-async fn write_when_possible(store: &PgStore, id: &str) -> Revision {
+pub(crate) async fn write_when_possible(store: &PgStore, id: &str) -> Revision {
     in_the_end(async {
         loop {
             let Ok(latest) = store.load().await else { continue };

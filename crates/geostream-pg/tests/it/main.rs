@@ -8,6 +8,7 @@ mod health;
 mod migrations;
 mod nodes;
 mod reach;
+mod replica;
 
 use std::time::Duration;
 
