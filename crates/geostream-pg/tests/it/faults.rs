@@ -105,7 +105,8 @@ async fn a_database_without_room_for_another_connection_says_so() {
     })
     .await;
     let reason = Chain(&error).to_string();
-    assert!(reason.contains("connection"), "{reason}");
+    // Too many connections, whether or not those for superusers are left.
+    assert!(reason.contains("53300"), "{reason}");
     drop(full);
     assert_eq!(write_when_possible(&store, "b").await, revision.next());
     drop(target);
