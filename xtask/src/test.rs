@@ -52,6 +52,7 @@ const SERVERS: &[Server] = &[
         versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
     }),
     ("pgbouncer", || Path::new("/usr/sbin/pgbouncer").exists()),
+    ("redis-server", || Path::new("/usr/bin/redis-server").exists()),
     ("procps", || Path::new("/usr/bin/pkill").exists()),
 ];
 

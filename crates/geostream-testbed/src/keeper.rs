@@ -8,10 +8,11 @@ use std::sync::mpsc;
 /// Keeps a server until it is told to stop it, or until there is nobody left to tell it: then the
 /// server's directory goes as well.
 ///
-/// The log ends with the server: the keeper itself has none. PostgreSQL ends at once by QUIT, `PgBouncer` by TERM.
+/// The log ends with the server: the keeper itself has none. PostgreSQL and Redis end at once by
+/// QUIT, `PgBouncer` by TERM. Redis logs to standard output.
 const SCRIPT: &str = r#"
 directory=$1; shift
-"$@" &
+"$@" >&2 &
 exec 2>/dev/null
 if read -r signal; then
     kill -s "$signal" $!

@@ -10,6 +10,11 @@ mod account;
 mod keeper;
 mod pooler;
 mod postgres;
+mod process;
+mod proxy;
+mod redis;
 
 pub use pooler::Pooler;
 pub use postgres::Postgres;
+pub use proxy::Proxy;
+pub use redis::Redis;

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::keeper::Keeper;
-use crate::postgres::{Postgres, free_port};
+use crate::postgres::Postgres;
+use crate::process::free_port;
 
 /// A pooler before a server: it hands each transaction to any of two connections.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! PostgreSQL.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::keeper::Keeper;
+use crate::process::{ATTEMPTS, free_port, said};
 
 /// A PostgreSQL server of one's own; dropping it stops it and removes its data.
 #[derive(Debug)]
@@ -33,9 +33,6 @@ const REPLICA_READY: &str = "database system is ready to accept read-only connec
 
 /// Nothing of a test outlives the machine's next crash.
 const SETTINGS: &[&str] = &["fsync=off", "shared_buffers=16MB", "max_connections=40"];
-
-/// How often another port is tried, where somebody has taken one since it was seen to be free.
-const ATTEMPTS: usize = 5;
 
 impl Postgres {
     /// Returns the server that the tests of a process share: each makes a database of its own.
@@ -284,23 +281,10 @@ impl Postgres {
     }
 }
 
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a loopback");
-    listener.local_addr().expect("it listens").port()
-}
-
 /// Returns where the newest PostgreSQL's programs are: Debian keeps them off the `PATH`.
 fn programs() -> PathBuf {
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let programs = installed.map(|version| version.path().join("bin"));
     let newest = programs.filter(|programs| programs.join("initdb").exists()).max();
     newest.expect("this test needs PostgreSQL: apt-get install postgresql")
-}
-
-/// Runs a command that is to succeed, and returns what it says.
-fn said(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }

@@ -1,5 +1,7 @@
 //! The servers that other tests rely on.
 
+mod redis;
+
 use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
