@@ -55,6 +55,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
     ("geostream-http-probe", &["geostream-domain", "geostream-ports"]),
     ("geostream-pg", &["geostream-api", "geostream-domain", "geostream-ports"]),
+    // It keeps configurations in the API's vocabulary, as the stores do.
+    ("geostream-redis", &["geostream-api", "geostream-domain", "geostream-ports"]),
     (
         "geostream-server",
         &[
@@ -67,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geostream-http-probe",
             "geostream-pg",
             "geostream-ports",
+            "geostream-redis",
         ],
     ),
     // It makes the schema that a server waits for, so it cannot ask the server to.

@@ -6,6 +6,7 @@
 //! whose tests call the suite against the real thing, and choose the adapter in the server's
 //! `wire.rs`.
 
+mod cache;
 mod chain;
 mod clock;
 mod config_store;
@@ -21,6 +22,7 @@ use std::error::Error;
 
 use thiserror::Error;
 
+pub use cache::{Cache, CacheError, Head, Kept, Marked, MarkedStore};
 pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
 pub use config_store::{

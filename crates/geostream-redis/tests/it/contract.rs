@@ -1,0 +1,26 @@
+//! The ports' suites.
+
+use geostream_ports::contract;
+use geostream_testbed::Redis;
+
+use crate::pair;
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_cache() {
+    contract::cache(async || pair(&Redis::shared().url())).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_cache_in_a_cluster() {
+    let nodes = Redis::start_cluster();
+    let url = nodes[0].url().replace("redis://", "redis-cluster://");
+    contract::cache(async || pair(&url)).await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_cache_under_a_sentinel() {
+    let primary = Redis::start(&[]);
+    let _replica = primary.start_replica();
+    let sentinel = primary.start_sentinel();
+    contract::cache(async || pair(&sentinel.url())).await;
+}
