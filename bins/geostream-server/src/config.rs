@@ -11,6 +11,7 @@ use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
 use geostream_http_probe::PermittedNetworks;
 use geostream_pg::{Password, Target};
+use geostream_redis as redis;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -58,6 +59,19 @@ pub(crate) struct Arguments {
     /// The password, by the environment only: arguments are seen by everybody on the machine
     #[arg(long, env = "PGPASSWORD", hide = true, hide_env_values = true)]
     store_password: Option<String>,
+
+    /// The URL of a Redis in which nodes share what they have read from the store,
+    /// redis://USER@HOST:PORT, redis-cluster://.. or redis-sentinel://.. [default: none]
+    #[arg(long, env = "GEOSTREAM_CACHE", value_name = "URL", hide_env_values = true)]
+    cache: Option<String>,
+
+    /// A file with the password for the cache; without, `REDISCLI_AUTH` in the environment
+    #[arg(long, env = "GEOSTREAM_CACHE_PASSWORD_FILE", value_name = "FILE")]
+    cache_password_file: Option<PathBuf>,
+
+    /// The password, by the environment only: arguments are seen by everybody on the machine
+    #[arg(long, env = "REDISCLI_AUTH", hide = true, hide_env_values = true)]
+    cache_password: Option<String>,
 
     /// The threads that answer clients [default: one per core]
     #[arg(long, env = "GEOSTREAM_WORKERS", value_name = "NUMBER")]
@@ -131,6 +145,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// For how many days a PostgreSQL keeps how the health of regions has changed.
     pub(crate) health_days: u16,
+    /// Where nodes share what they have read from the store.
+    pub(crate) cache: Option<redis::Target>,
     pub(crate) workers: usize,
     /// The configuration of regions and services to begin with.
     pub(crate) bootstrap: Option<domain::Config>,
@@ -191,6 +207,8 @@ struct File {
     store: Option<String>,
     store_password_file: Option<PathBuf>,
     health_days: Option<u16>,
+    cache: Option<String>,
+    cache_password_file: Option<PathBuf>,
     workers: Option<usize>,
     bootstrap: Option<PathBuf>,
     geoip: FileGeoIp,
@@ -264,6 +282,7 @@ impl Config {
         let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
         let workers = arguments.workers.or(file.workers).unwrap_or(cores);
         ensure!((1..=1024).contains(&workers), "workers: 1 to 1024 are expected, not {workers}");
+        let store = store(arguments, file.store, file.store_password_file)?;
         Ok(Self {
             listen: arguments
                 .listen
@@ -271,7 +290,8 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
             new_admin_token: arguments.new_admin_token,
-            store: store(arguments, file.store, file.store_password_file)?,
+            cache: cache(arguments, file.cache, file.cache_password_file, &store)?,
+            store,
             health_days: file.health_days.unwrap_or(HEALTH_DAYS),
             workers,
             bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
@@ -301,6 +321,7 @@ impl File {
         let tls_paths = file.tls.certificate.iter_mut().chain(&mut file.tls.key);
         let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
         let paths = paths.chain(&mut file.store_password_file);
+        let paths = paths.chain(&mut file.cache_password_file);
         let paths = paths.chain(&mut file.probe.authorities);
         for path in paths.chain(&mut file.geoip.files).chain(tls_paths) {
             *path = directory.join(&*path);
@@ -337,6 +358,33 @@ fn store(
     let password = Password::given(file.as_deref(), arguments.store_password.as_deref());
     let password = password.context("store_password_file")?;
     Target::parse(&text, password.as_ref()).map(Store::Postgres).context("store")
+}
+
+/// Reads where the cache is. No error shows what was given, since a password may be in it.
+fn cache(
+    arguments: &Arguments,
+    file: Option<String>,
+    password_file: Option<PathBuf>,
+    store: &Store,
+) -> anyhow::Result<Option<redis::Target>> {
+    let Some(url) = arguments.cache.clone().or(file) else { return Ok(None) };
+    match store {
+        Store::Embedded => {
+            bail!("cache: it is for nodes that share a store: --store postgres://..")
+        }
+        Store::Postgres(_) => {}
+    }
+    let password = match arguments.cache_password_file.clone().or(password_file) {
+        Some(path) => Some(read_password(&path).context("cache_password_file")?),
+        None => arguments.cache_password.clone(),
+    };
+    redis::Target::parse(&url, password.as_deref()).map(Some).context("cache")
+}
+
+/// Returns what is in a file, without the end of its line.
+fn read_password(path: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Returns what is given in the environment or as flags, or else what the file says.
@@ -456,6 +504,12 @@ mod tests {
             ("store = \"postgres://me:secret@db\"", "the URL names no database"),
             ("store = \"postgres://me:secret@db:x/y\"", "store: it is not a URL such as"),
             ("store = \"postgres://me@db/x\"\nstore_password_file = \"missing\"", "missing"),
+            ("cache = \"redis://cache1\"", "it is for nodes that share a store"),
+            ("store = \"postgres://me@db/x\"\ncache = \"redis://me:secret@a:b\"", "cache: the URL"),
+            (
+                "store = \"postgres://me@db/x\"\ncache = \"redis://a\"\ncache_password_file = \"gone\"",
+                "cache_password_file: reading",
+            ),
             ("[log]\nfilter = \"=====\"", "no level"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),

@@ -95,6 +95,8 @@ fn describe() {
         Unit::Seconds,
         "Round-trip times that clients have reported"
     );
+    describe_counter!("cache_requests_total", "Requests to caches, by what came of them");
+    describe_gauge!("cache_hit_ratio", "The share of requests that a cache had the answer to");
     describe_gauge!("config_revision", "The revision that is decided by");
     describe_gauge!("geoip_build_age_seconds", Unit::Seconds, "The age of the oldest GeoIP data");
     describe_gauge!("routing_table_age_seconds", Unit::Seconds, "The age of the routing table");

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, Configuration, Follower, HealthDriver, Publisher, RegionHealth, Router, WriteError,
+    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, Publisher, RegionHealth,
+    Router, WriteError,
 };
 use geostream_domain::Line;
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
@@ -23,6 +24,7 @@ use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies,
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_pg::PgStore;
 use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock};
+use geostream_redis::{Redis, RedisCache};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
@@ -95,18 +97,25 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     match &config.store {
         config::Store::Embedded => {
             let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
-            start_on(store, &last_good, listeners, config, control, metrics)
+            start_on(store, None, &last_good, listeners, config, control, metrics)
         }
         config::Store::Postgres(target) => {
             let _context = control.enter();
             let store = PgStore::new(target.clone(), config.health_days, seed()?);
-            start_on(store, &last_good, listeners, config, control, metrics)
+            let Some(cache) = &config.cache else {
+                return start_on(store, None, &last_good, listeners, config, control, metrics);
+            };
+            let redis = Redis::new(cache.clone()).context("cache")?;
+            let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
+            let tally = Some(store.tally());
+            start_on(store, tally, &last_good, listeners, config, control, metrics)
         }
     }
 }
 
 fn start_on<S: Store + Clone>(
     store: S,
+    cache: Option<Arc<CacheTally>>,
     last_good: &Path,
     listeners: Vec<TcpListener>,
     config: &Config,
@@ -115,7 +124,7 @@ fn start_on<S: Store + Clone>(
 ) -> anyhow::Result<Server> {
     let (stop, stopping) = watch::channel(false);
     let keeping = Keeping::default();
-    let assembling = assemble(store, last_good, config, metrics, stopping.clone(), &keeping);
+    let assembling = assemble(store, cache, last_good, config, metrics, stopping.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let address = listeners[0].local_addr().context("asking for the port")?;
     let workers = listeners
@@ -191,6 +200,7 @@ fn work<S: Store>(
 /// Puts everything together and starts what runs beside the answers.
 async fn assemble<S: Store + Clone>(
     store: S,
+    cache: Option<Arc<CacheTally>>,
     last_good: &Path,
     config: &Config,
     metrics: PrometheusHandle,
@@ -236,6 +246,7 @@ async fn assemble<S: Store + Clone>(
         configuration,
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         health,
+        cache,
         access,
         clock,
         rate_limit: config.rate.map(RateLimit::new),

@@ -5,10 +5,12 @@
 //! - [`Router`] answers clients from the published table. It does no I/O and takes no lock.
 //! - [`Publisher`] puts a new table in the place of the old one, as one value.
 //! - [`Configuration`] changes the configuration through its log, and follows it.
+//! - [`Cached`] reads the configuration from a cache that nodes share.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`Access`] says who a token belongs to.
 
 mod access;
+mod cached;
 mod configuration;
 mod follow;
 mod health;
@@ -17,6 +19,7 @@ mod publisher;
 mod router;
 
 pub use access::{Access, AccessError, Caller, NewToken};
+pub use cached::{CacheTally, Cached};
 pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};

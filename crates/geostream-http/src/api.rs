@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use geostream_app::{Access, Caller, Configuration, RegionHealth, Router};
+use geostream_app::{Access, CacheTally, Caller, Configuration, RegionHealth, Router};
 use geostream_domain::{ClientKey, Flag, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
@@ -53,6 +53,8 @@ pub struct Parts<S, G, C> {
     pub listeners: Arc<Semaphore>,
     /// Sees how regions are.
     pub health: Arc<RegionHealth<S, C>>,
+    /// Counts what comes of asking the cache, if there is one.
+    pub cache: Option<Arc<CacheTally>>,
     /// Says who a token belongs to.
     pub access: Arc<Access<S, C>>,
     /// Tells the time.

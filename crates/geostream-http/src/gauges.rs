@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use geostream_app::RegionStatus;
+use geostream_app::{CacheTally, RegionStatus};
 use geostream_domain::{BreakerState, Health, RoutingTable, Timestamp};
 use geostream_ports::GeoDatabase;
 use metrics::gauge;
@@ -41,6 +41,12 @@ pub(crate) fn show_region(RegionStatus { region, watched, .. }: &RegionStatus) {
 
 pub(crate) fn show_canary((canary, health): &(SocketAddr, Health)) {
     gauge!("canary_healthy", "canary" => canary.to_string()).set(is_healthy(*health));
+}
+
+pub(crate) fn show_cache(tally: &CacheTally) {
+    if let Some(ratio) = tally.hit_ratio() {
+        gauge!("cache_hit_ratio", "cache" => "config").set(ratio);
+    }
 }
 
 fn is_healthy(health: Health) -> f64 {

@@ -70,6 +70,7 @@ where
         gauges::show_table(self.router.view().table(), now);
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
+        self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
         gauges::show_geo(&self.router.geo().databases(), now);
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         body::answer((self.parts.metrics)(), content_type)

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use geostream_api as api;
 use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
-use geostream_ports::{Import, ImportError, ImportId, ImportPart};
+use geostream_ports::{Head, Import, ImportError, ImportId, ImportPart, Marked};
 use tokio_postgres::types::Type;
 
 use crate::error::PgError;
 use crate::session::{Purpose, Session};
 use crate::store::{
-    CHECKPOINT_EVERY, Head, LOCKED_HEAD, MOVE_HEAD, PgStore, announce, checkpoint, head, number,
-    replay, revision,
+    CHECKPOINT_EVERY, LOCKED_HEAD, MOVE_HEAD, PgStore, announce, checkpoint, head, number, replay,
+    revision,
 };
 use crate::tables::{self, text};
 
@@ -81,7 +81,7 @@ impl PgStore {
         let mark = session.row(ADOPT, &[(&number(last), Type::INT8)]).await?.try_get(0)?;
         announce(&session, last).await?;
         session.commit().await?;
-        self.remember(Head { revision: last, mark }, reached);
+        self.remember(Marked { mark, snapshot: reached });
         Ok(Ok(()))
     }
 }

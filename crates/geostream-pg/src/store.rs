@@ -6,8 +6,8 @@ use deadpool_postgres::Pool;
 use geostream_api as api;
 use geostream_domain::{Chance, Change, Commit, Config, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    ConfigStore, Import, ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore,
-    Unavailable,
+    ConfigStore, Head, Import, ImportError, Marked, MarkedStore, Proposal, ProposeError, TokenId,
+    TokenRecord, TokenStore, Unavailable,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -34,7 +34,7 @@ struct Shared {
     target: Target,
     pool: Pool,
     /// The latest configuration that was read or written here.
-    known: Mutex<Arc<Known>>,
+    known: Mutex<Arc<Marked>>,
     revision: watch::Sender<Revision>,
     listener: AbortHandle,
     health_days: u16,
@@ -44,21 +44,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.listener.abort();
     }
-}
-
-/// A configuration, and the mark of the commit that led to it.
-#[derive(Debug, Default)]
-struct Known {
-    /// Empty before anything was read.
-    mark: String,
-    snapshot: Snapshot,
-}
-
-/// A commit in the log.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) revision: Revision,
-    pub(crate) mark: String,
 }
 
 /// What commits are announced by.
@@ -139,8 +124,15 @@ impl PgStore {
         let head = head(&session.row(HEAD, &[]).await?)?;
         let snapshot = self.at_head(&session, &head).await?;
         session.commit().await?;
-        self.remember(head, snapshot.clone());
+        self.remember(Marked { mark: head.mark, snapshot: snapshot.clone() });
         Ok(snapshot)
+    }
+
+    async fn read_head(&self) -> Result<Head, PgError> {
+        let session = self.begin(Purpose::Read).await?;
+        let head = head(&session.row(HEAD, &[]).await?)?;
+        session.commit().await?;
+        Ok(head)
     }
 
     async fn commit(&self, proposal: Proposal) -> Result<Result<Snapshot, ProposeError>, PgError> {
@@ -161,15 +153,15 @@ impl PgStore {
         let mark = append(&session, &proposal, &before.config, &config).await?;
         session.commit().await?;
         let snapshot = Snapshot { revision: head.revision.next(), config };
-        self.remember(Head { revision: snapshot.revision, mark }, snapshot.clone());
+        self.remember(Marked { mark, snapshot: snapshot.clone() });
         Ok(Ok(snapshot))
     }
 
     /// Returns the configuration at the head: what is known, brought up to date, or else the tables.
     async fn at_head(&self, session: &Session, head: &Head) -> Result<Snapshot, PgError> {
-        let known = Arc::clone(&self.known());
+        let known = Arc::clone(&self.latest_known());
         let revision = head.revision;
-        if known.mark == head.mark {
+        if known.is_at(head) {
             return Ok(known.snapshot.clone());
         }
         let config = match catch_up(session, &known, head).await? {
@@ -179,12 +171,12 @@ impl PgStore {
         Ok(Snapshot { revision, config: Arc::new(config) })
     }
 
-    pub(crate) fn remember(&self, head: Head, snapshot: Snapshot) {
-        advance(&self.shared.revision, snapshot.revision);
-        *self.known() = Arc::new(Known { mark: head.mark, snapshot });
+    pub(crate) fn remember(&self, found: Marked) {
+        advance(&self.shared.revision, found.snapshot.revision);
+        *self.latest_known() = Arc::new(found);
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Arc<Known>> {
+    fn latest_known(&self) -> std::sync::MutexGuard<'_, Arc<Marked>> {
         self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,6 +247,20 @@ impl ConfigStore for PgStore {
     }
 }
 
+impl MarkedStore for PgStore {
+    async fn head(&self) -> Result<Head, Unavailable> {
+        available(self.read_head()).await
+    }
+
+    fn known(&self) -> Marked {
+        Marked::clone(&self.latest_known())
+    }
+
+    fn learn(&self, found: Marked) {
+        self.remember(found);
+    }
+}
+
 /// Writes a commit and what follows from it, and returns its mark.
 async fn append(
     session: &Session,
@@ -307,7 +313,7 @@ pub(crate) async fn announce(session: &Session, revision: Revision) -> Result<()
 /// commit is not in the log.
 async fn catch_up(
     session: &Session,
-    known: &Known,
+    known: &Marked,
     head: &Head,
 ) -> Result<Option<Config>, PgError> {
     let from = number(known.snapshot.revision);

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod bad_input;
+mod cache;
+mod cached_nodes;
 mod control;
 mod decisions;
 mod health;

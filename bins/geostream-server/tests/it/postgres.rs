@@ -12,7 +12,7 @@ use crate::server::{Answer, Home, PATIENCE, Request, Server};
 /// Longer than a control request may take, and the machine is shared.
 const BOUND: Duration = Duration::from_secs(15);
 
-const TOKYO: &str = r#"{"client_ip": "165.100.97.15"}"#;
+pub(crate) const TOKYO: &str = r#"{"client_ip": "165.100.97.15"}"#;
 
 #[test]
 fn a_node_decides_by_what_another_commits() {
@@ -274,7 +274,7 @@ fn goes_on(node: &Server, token: &str, revision: u64, reason: &str) {
     assert_eq!(get(node, token, "/api/v1/regions").status, 200, "what is in use is shown");
 }
 
-fn prepared(server: &Postgres) -> String {
+pub(crate) fn prepared(server: &Postgres) -> String {
     let url = server.database();
     make_schema(&url);
     url
@@ -290,11 +290,11 @@ fn start(home: &Home, url: &str) -> Server {
     Server::start(home.command().args(["--store", url]))
 }
 
-fn get(node: &Server, token: &str, path: &str) -> Answer {
+pub(crate) fn get(node: &Server, token: &str, path: &str) -> Answer {
     node.send(&Request::new("GET", path).token(token))
 }
 
-fn put_region(node: &Server, token: &str, id: &str, revision: u64) -> Answer {
+pub(crate) fn put_region(node: &Server, token: &str, id: &str, revision: u64) -> Answer {
     let path = format!("/api/v1/regions/{id}");
     let body = r#"{"latitude": 1, "longitude": 2}"#;
     node.send(&Request::new("PUT", &path).token(token).revision(revision).json(body))
@@ -309,12 +309,12 @@ fn put_large_region(node: &Server, token: &str, revision: u64) -> Answer {
     node.send(&Request::new("PUT", &path).token(token).revision(revision).json(&body))
 }
 
-fn revision(node: &Server) -> Value {
+pub(crate) fn revision(node: &Server) -> Value {
     node.route(TOKYO).json()["revision"].clone()
 }
 
 #[track_caller]
-fn wait_for(mut comes: impl FnMut() -> bool) {
+pub(crate) fn wait_for(mut comes: impl FnMut() -> bool) {
     let started = now();
     while !comes() {
         assert!(now() - started < PATIENCE, "it does not come");

@@ -1,0 +1,232 @@
+//! A store under a cache: PostgreSQL and Redis as they are, without a server around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_app::{CacheTally, Cached};
+use geostream_domain::{Change, GeoPoint, Region, Revision, Snapshot, Timestamp};
+use geostream_pg::{PgStore, Target, migrate};
+use geostream_ports::{
+    Cache as _, ConfigStore, Head, Kept, Marked, MarkedStore as _, Proposal, contract,
+};
+use geostream_redis::{Redis, RedisCache};
+use geostream_testbed as testbed;
+use geostream_testbed::Postgres;
+use tokio::time::timeout;
+
+/// A database and a part of Redis that belong together.
+struct Ground {
+    database: Target,
+    database_url: String,
+    prefix: String,
+}
+
+type Node = Cached<PgStore, RedisCache>;
+
+impl Ground {
+    async fn new(server: &Postgres) -> Self {
+        let database_url = server.database();
+        let database = Target::parse(&database_url, None).unwrap();
+        migrate::up(&database).await.unwrap();
+        Self { database, database_url, prefix: testbed::Redis::prefix() }
+    }
+
+    fn node(&self) -> Node {
+        Cached::new(self.store(), self.cache())
+    }
+
+    fn store(&self) -> PgStore {
+        PgStore::new(self.database.clone(), 30, 1)
+    }
+
+    fn cache(&self) -> RedisCache {
+        let url = format!("{}?prefix={}", testbed::Redis::shared().url(), self.prefix);
+        let target = geostream_redis::Target::parse(&url, None).unwrap();
+        RedisCache::new(Redis::new(target).unwrap(), 1).unwrap()
+    }
+
+    fn ask(&self, command: &str) -> String {
+        testbed::Redis::shared().ask(&command.replace("PREFIX", &self.prefix))
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_config_store() {
+    contract::config_store(async || Ground::new(Postgres::shared()).await.node()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_nodes_that_start_one_asks_the_database() {
+    const NODES: u64 = 20;
+    let server = Postgres::start(&["max_connections=100"]);
+    let ground = Ground::new(&server).await;
+    let written = commit(&ground.store(), Revision::ZERO, "a").await;
+    let before = table_reads(&server, &ground).await;
+    let nodes: Vec<_> = (0..NODES).map(|_| ground.node()).collect();
+    let loading =
+        nodes.iter().cloned().map(|node| tokio::spawn(async move { node.load().await.unwrap() }));
+    for loaded in loading.collect::<Vec<_>>() {
+        assert_eq!(loaded.await.unwrap(), written);
+    }
+    let hits = nodes.iter().filter(|node| ratio(&node.tally()) == 1.0).count() as u64;
+    assert_eq!(hits, NODES - 1);
+    drop(nodes);
+    assert_eq!(table_reads(&server, &ground).await, before + 1);
+}
+
+#[tokio::test]
+async fn nothing_having_been_declared_is_kept_as_well() {
+    let ground = Ground::new(Postgres::shared()).await;
+    for expected in [0.0, 1.0] {
+        let node = ground.node();
+        assert_eq!(node.load().await.unwrap(), Snapshot::default());
+        assert_eq!(ratio(&node.tally()), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_put_where_others_find_it() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let (node, other) = (ground.node(), ground.node());
+    let written = commit(&node, Revision::ZERO, "a").await;
+    assert_eq!(other.changed(Revision::ZERO).await.unwrap(), written.revision);
+    assert_eq!(other.load().await.unwrap(), written);
+    assert_eq!(ratio(&other.tally()), 1.0);
+    assert_eq!(other.load().await.unwrap(), written);
+    assert_eq!(commit(&other, written.revision, "b").await.config.regions().len(), 2);
+}
+
+#[tokio::test]
+async fn old_entries_and_old_messages_turn_nobody_back() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let (node, cache) = (ground.node(), ground.cache());
+    let first = commit(&node, Revision::ZERO, "a").await;
+    let old = known(&ground).await;
+    let second = commit(&node, first.revision, "b").await;
+    // Somebody is late, and then the entry that kept him away is gone.
+    cache.put(&old).await.unwrap();
+    assert_eq!(ground.node().load().await.unwrap(), second);
+    ground.ask("del PREFIX:config");
+    cache.put(&old).await.unwrap();
+    for node in [&node, &ground.node()] {
+        assert_eq!(node.load().await.unwrap(), second);
+    }
+    assert_eq!(known_revision(&cache, &ground).await, second.revision, "it was put in its place");
+    let waiting = node.changed(second.revision);
+    let lying = async {
+        for revision in [1, 2, 99] {
+            ground.ask(&format!("publish PREFIX:config:put {revision}"));
+        }
+        commit(&ground.store(), second.revision, "c").await
+    };
+    let (told, third) = tokio::join!(waiting, lying);
+    assert_eq!(told.unwrap(), third.revision);
+    assert_eq!(node.load().await.unwrap(), third);
+}
+
+#[tokio::test]
+async fn entries_of_a_commit_that_the_database_has_lost_are_forgotten() {
+    let server = Postgres::shared();
+    let ground = Ground::new(server).await;
+    let node = ground.node();
+    let kept = commit(&node, Revision::ZERO, "kept").await;
+    let lost = commit(&node, kept.revision, "lost").await;
+    server.sql(
+        &ground.database_url,
+        "DELETE FROM config_log WHERE revision = 2; DELETE FROM regions WHERE id = 'lost';
+         UPDATE config_head SET (revision, mark) = (SELECT revision, mark FROM config_log)",
+    );
+    assert_eq!(ground.node().load().await.unwrap(), kept);
+    assert_eq!(known_revision(&ground.cache(), &ground).await, kept.revision);
+    let instead = commit(&ground.node(), kept.revision, "instead").await;
+    assert_eq!(instead.revision, lost.revision);
+    for node in [&node, &ground.node()] {
+        assert_eq!(node.load().await.unwrap(), instead, "the same number is not the same commit");
+    }
+}
+
+#[tokio::test]
+async fn databases_that_share_a_prefix_by_mistake_are_not_confused() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let other = Ground { prefix: ground.prefix.clone(), ..Ground::new(Postgres::shared()).await };
+    let (node, stranger) = (ground.node(), other.node());
+    let mut latest = [Snapshot::default(), Snapshot::default()];
+    for name in ["a", "b", "c"] {
+        latest[0] = commit(&node, latest[0].revision, name).await;
+        latest[1] = commit(&stranger, latest[1].revision, &format!("other-{name}")).await;
+        assert_eq!(ground.node().load().await.unwrap(), latest[0]);
+        assert_eq!(other.node().load().await.unwrap(), latest[1]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_claimed_a_read_and_is_gone_is_not_waited_for_long() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let written = commit(&ground.store(), Revision::ZERO, "a").await;
+    let head = ground.store().head().await.unwrap();
+    assert!(ground.cache().claim(&head).await.unwrap());
+    let node = ground.node();
+    assert_eq!(timeout(BOUND, node.load()).await.unwrap().unwrap(), written);
+    assert_eq!(ratio(&ground.node().tally()), 0.0);
+}
+
+#[tokio::test]
+async fn nonsense_is_replaced() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let written = commit(&ground.node(), Revision::ZERO, "a").await;
+    for nonsense in ["set PREFIX:config x", "hset PREFIX:config config x"] {
+        ground.ask("del PREFIX:config");
+        let mark = known(&ground).await.mark;
+        ground.ask(nonsense);
+        if nonsense.starts_with("hset") {
+            ground.ask(&format!("hset PREFIX:config revision 1 mark {mark}"));
+        }
+        assert_eq!(ground.node().load().await.unwrap(), written);
+        let healed = ground.node();
+        assert_eq!(healed.load().await.unwrap(), written);
+        assert_eq!(ratio(&healed.tally()), 1.0, "after {nonsense}");
+    }
+}
+
+const BOUND: Duration = Duration::from_secs(30);
+
+async fn commit(store: &impl ConfigStore, expected: Revision, name: &str) -> Snapshot {
+    let region = Region::new(name.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
+    let changes = vec![Change::PutRegion(region.into())];
+    let (author, reason) = ("ops".parse().unwrap(), "because".parse().unwrap());
+    let at = Timestamp::from_unix_millis(1_700_000_000_123);
+    store.propose(Proposal { expected, changes, author, reason, at }).await.unwrap()
+}
+
+/// Returns what the database has, with its mark.
+async fn known(ground: &Ground) -> Marked {
+    let store = ground.store();
+    store.load().await.unwrap();
+    store.known()
+}
+
+/// Returns the revision of what the cache keeps.
+async fn known_revision(cache: &RedisCache, ground: &Ground) -> Revision {
+    let nobody = Head { revision: Revision::ZERO, mark: "nobody's".to_owned() };
+    match cache.look(&nobody).await.unwrap() {
+        Kept::Other(head) => head.revision,
+        kept @ (Kept::Nothing | Kept::This(_)) => panic!("{kept:?}: {}", ground.prefix),
+    }
+}
+
+fn ratio(tally: &Arc<CacheTally>) -> f64 {
+    tally.hit_ratio().unwrap_or_default()
+}
+
+/// Counts how often the table of regions was read as a whole, once nobody is connected any more:
+/// only then has everybody reported what was read.
+async fn table_reads(server: &Postgres, ground: &Ground) -> u64 {
+    let url = &ground.database_url;
+    let connected = "SELECT count(*) FROM pg_stat_activity
+                     WHERE application_name = 'geostream' AND datname = current_database()";
+    while server.sql(url, connected) != "0" {
+        tokio::task::yield_now().await;
+    }
+    let reads = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'regions'";
+    server.sql(url, reads).parse().unwrap()
+}

@@ -1,0 +1,246 @@
+//! Reading the configuration once for all nodes.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
+use geostream_ports::{
+    Cache, CacheError, Chain, ConfigStore, Head, HealthLog, HealthRecord, Import, ImportError,
+    Kept, Marked, MarkedStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore,
+    Unavailable,
+};
+use metrics::counter;
+use tokio::time::timeout;
+
+/// A store whose latest configuration is read from a cache, where that has it.
+///
+/// What is the latest is always the store's to say: its head is read first, and only what that very
+/// commit led to is taken from the cache. So the cache can be behind, lost, or filled by another
+/// store, and no node goes back.
+#[derive(Clone, Debug)]
+pub struct Cached<S, C> {
+    store: S,
+    cache: C,
+    tally: Arc<CacheTally>,
+}
+
+/// How often the cache was asked, and had what it was asked for.
+#[derive(Debug, Default)]
+pub struct CacheTally {
+    hits: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// What came of asking the cache; how it is called in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Hit,
+    Miss,
+    Nonsense,
+    Unavailable,
+}
+
+/// How long a node waits for another one that reads the same, before it reads itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks though it has not heard of anything.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl<S: MarkedStore, C: Cache> Cached<S, C> {
+    /// Keeps the latest configuration of this store in this cache.
+    pub fn new(store: S, cache: C) -> Self {
+        Self { store, cache, tally: Arc::default() }
+    }
+
+    /// Returns what counts the requests, for as long as this store is used.
+    #[must_use]
+    pub fn tally(&self) -> Arc<CacheTally> {
+        Arc::clone(&self.tally)
+    }
+
+    /// Looks in the cache; where it does not have it, one node reads, and the others wait for it.
+    async fn find(&self, mut head: Head) -> (Option<Snapshot>, Outcome) {
+        let mut outcome = Outcome::Miss;
+        let finding = async {
+            loop {
+                let news = self.cache.news();
+                match self.look(&mut head).await {
+                    Ok(Some(snapshot)) => return Ok(Some(snapshot)),
+                    Ok(None) => {}
+                    Err(CacheError::Nonsense(error)) => {
+                        tracing::warn!(%error, "the cache held nonsense");
+                        outcome = Outcome::Nonsense;
+                    }
+                    Err(CacheError::Unavailable(error)) => return Err(error),
+                }
+                match self.cache.claim(&head).await {
+                    Ok(false) => {}
+                    Ok(true) | Err(CacheError::Nonsense(_)) => return Ok(None),
+                    Err(CacheError::Unavailable(error)) => return Err(error),
+                }
+                timeout(LOOK, news).await.ok();
+            }
+        };
+        match timeout(PATIENCE, finding).await {
+            Ok(Ok(Some(snapshot))) => (Some(snapshot), Outcome::Hit),
+            Ok(Ok(None)) | Err(_) => (None, outcome),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %Chain(&error), "the cache cannot be asked");
+                (None, Outcome::Unavailable)
+            }
+        }
+    }
+
+    /// Looks for what the latest commit led to; others may commit meanwhile, and then it is theirs.
+    async fn look(&self, head: &mut Head) -> Result<Option<Snapshot>, CacheError> {
+        let other = match self.cache.look(head).await? {
+            Kept::This(snapshot) => {
+                self.store.learn(Marked { mark: head.mark.clone(), snapshot: snapshot.clone() });
+                return Ok(Some(snapshot));
+            }
+            Kept::Nothing => return Ok(None),
+            Kept::Other(other) => other,
+        };
+        if other.revision > head.revision {
+            *head = self.store.head().await?;
+        }
+        // What is kept was committed before it was kept, so the store has gone back since, or it is
+        // the commit of another store.
+        if other.revision > head.revision || (other.revision == head.revision && other != *head) {
+            self.cache.forget(&other).await?;
+        }
+        Ok(None)
+    }
+
+    /// Puts what is known into the cache. Whoever has a later revision has put that.
+    async fn put_known(&self) {
+        match self.cache.put(&self.store.known()).await {
+            Ok(()) | Err(CacheError::Nonsense(_)) => {}
+            Err(CacheError::Unavailable(error)) => {
+                tracing::debug!(error = %Chain(&error), "the cache is not brought up to date");
+            }
+        }
+    }
+}
+
+impl CacheTally {
+    /// Returns the share of requests that were answered from the cache; `None` before the first.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits than it has")]
+    #[must_use]
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let requests = self.requests.load(Ordering::Relaxed);
+        (requests > 0).then(|| self.hits.load(Ordering::Relaxed) as f64 / requests as f64)
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let result = match outcome {
+            Outcome::Hit => "hit",
+            Outcome::Miss => "miss",
+            Outcome::Nonsense => "nonsense",
+            Outcome::Unavailable => "unavailable",
+        };
+        counter!("cache_requests_total", "cache" => "config", "result" => result).increment(1);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.hits.fetch_add(u64::from(outcome == Outcome::Hit), Ordering::Relaxed);
+    }
+}
+
+impl<S: MarkedStore, C: Cache> ConfigStore for Cached<S, C> {
+    async fn load(&self) -> Result<Snapshot, Unavailable> {
+        let head = self.store.head().await?;
+        let known = self.store.known();
+        if known.is_at(&head) {
+            return Ok(known.snapshot);
+        }
+        let (found, outcome) = self.find(head).await;
+        self.tally.count(outcome);
+        if let Some(snapshot) = found {
+            return Ok(snapshot);
+        }
+        let snapshot = self.store.load().await?;
+        self.put_known().await;
+        Ok(snapshot)
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        let snapshot = self.store.propose(proposal).await?;
+        self.put_known().await;
+        Ok(snapshot)
+    }
+
+    async fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, Unavailable> {
+        self.store.history(below, limit).await
+    }
+
+    async fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, Unavailable> {
+        self.store.commits(after, limit).await
+    }
+
+    async fn import(&self, import: Import) -> Result<(), ImportError> {
+        self.store.import(import).await
+    }
+
+    async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
+        self.store.at(revision).await
+    }
+
+    async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
+        let mut changed = pin!(self.store.changed(since));
+        loop {
+            tokio::select! {
+                biased;
+                changed = &mut changed => return changed,
+                () = self.cache.news() => {}
+            }
+            // What others say is only a reason to look, and whoever shouts is listened to ten times
+            // a second.
+            match self.store.head().await {
+                Ok(head) if head.revision > since => return Ok(head.revision),
+                Ok(_) | Err(_) => {}
+            }
+            if let Ok(changed) = timeout(LOOK, &mut changed).await {
+                return changed;
+            }
+        }
+    }
+}
+
+// === What is not cached ===
+
+impl<S: MarkedStore + TokenStore, C: Cache> TokenStore for Cached<S, C> {
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, Unavailable> {
+        self.store.tokens().await
+    }
+
+    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
+        self.store.put_token(record).await
+    }
+
+    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
+        self.store.remove_token(id).await
+    }
+}
+
+impl<S: MarkedStore + HealthLog, C: Cache> HealthLog for Cached<S, C> {
+    async fn append(&self, changes: Vec<HealthRecord>) -> Result<(), Unavailable> {
+        self.store.append(changes).await
+    }
+
+    async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.store.latest().await
+    }
+
+    async fn changes(
+        &self,
+        region: Option<RegionId>,
+        limit: usize,
+    ) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.store.changes(region, limit).await
+    }
+}
