@@ -42,10 +42,22 @@ enum Outcome {
     Unavailable,
 }
 
-/// How long a node waits for another one that reads the same, before it reads itself.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// What is to be done after the cache was asked.
+#[derive(Debug)]
+enum Asked {
+    Found(Snapshot),
+    /// It is for this node to read the store.
+    Read(Outcome),
+    /// Another node reads the store.
+    Wait,
+    /// Something has happened meanwhile.
+    Again,
+}
 
-/// How often it looks though it has not heard of anything.
+/// How often a node looks whether another one has read, before it reads itself.
+const LOOKS: usize = 20;
+
+/// How long it waits for news before it looks again.
 const LOOK: Duration = Duration::from_millis(100);
 
 impl<S: MarkedStore, C: Cache> Cached<S, C> {
@@ -60,58 +72,53 @@ impl<S: MarkedStore, C: Cache> Cached<S, C> {
         Arc::clone(&self.tally)
     }
 
-    /// Looks in the cache; where it does not have it, one node reads, and the others wait for it.
-    async fn find(&self, mut head: Head) -> (Option<Snapshot>, Outcome) {
-        let mut outcome = Outcome::Miss;
-        let finding = async {
-            loop {
-                let news = self.cache.news();
-                match self.look(&mut head).await {
-                    Ok(Some(snapshot)) => return Ok(Some(snapshot)),
-                    Ok(None) => {}
-                    Err(CacheError::Nonsense(error)) => {
-                        tracing::warn!(%error, "the cache held nonsense");
-                        outcome = Outcome::Nonsense;
-                    }
-                    Err(CacheError::Unavailable(error)) => return Err(error),
-                }
-                match self.cache.claim(&head).await {
-                    Ok(false) => {}
-                    Ok(true) | Err(CacheError::Nonsense(_)) => return Ok(None),
-                    Err(CacheError::Unavailable(error)) => return Err(error),
-                }
-                timeout(LOOK, news).await.ok();
-            }
+    async fn ask(&self, head: &Head) -> Asked {
+        let error = match self.look(head).await {
+            Ok(Some(asked)) => return asked,
+            Ok(None) => match self.cache.claim(head).await {
+                Ok(true) => return Asked::Read(Outcome::Miss),
+                Ok(false) => return Asked::Wait,
+                Err(error) => error,
+            },
+            Err(error) => error,
         };
-        match timeout(PATIENCE, finding).await {
-            Ok(Ok(Some(snapshot))) => (Some(snapshot), Outcome::Hit),
-            Ok(Ok(None)) | Err(_) => (None, outcome),
-            Ok(Err(error)) => {
+        match error {
+            CacheError::Unavailable(error) => {
                 tracing::debug!(error = %Chain(&error), "the cache cannot be asked");
-                (None, Outcome::Unavailable)
+                Asked::Read(Outcome::Unavailable)
+            }
+            CacheError::Nonsense(error) => {
+                tracing::warn!(%error, "the cache held nonsense");
+                Asked::Read(Outcome::Nonsense)
             }
         }
     }
 
-    /// Looks for what the latest commit led to; others may commit meanwhile, and then it is theirs.
-    async fn look(&self, head: &mut Head) -> Result<Option<Snapshot>, CacheError> {
+    /// Looks for what the latest commit led to; `None` if that has to be read by somebody.
+    async fn look(&self, head: &Head) -> Result<Option<Asked>, CacheError> {
         let other = match self.cache.look(head).await? {
             Kept::This(snapshot) => {
                 self.store.learn(Marked { mark: head.mark.clone(), snapshot: snapshot.clone() });
-                return Ok(Some(snapshot));
+                return Ok(Some(Asked::Found(snapshot)));
             }
-            Kept::Nothing => return Ok(None),
-            Kept::Other(other) => other,
+            Kept::Other(other) if other.revision >= head.revision => other,
+            Kept::Other(_) | Kept::Nothing => return Ok(None),
         };
-        if other.revision > head.revision {
-            *head = self.store.head().await?;
-        }
-        // What is kept was committed before it was kept, so the store has gone back since, or it is
-        // the commit of another store.
-        if other.revision > head.revision || (other.revision == head.revision && other != *head) {
+        // What is kept was committed before it was kept. If the head is not there by now, the store
+        // has gone back since, or it is the commit of another store.
+        let latest = self.store.head().await?;
+        if latest.revision < other.revision || latest == *head {
             self.cache.forget(&other).await?;
         }
-        Ok(None)
+        Ok(Some(Asked::Again))
+    }
+
+    /// Reads the store, and puts it where the other nodes find it.
+    async fn read(&self, outcome: Outcome) -> Result<Snapshot, Unavailable> {
+        self.tally.count(outcome);
+        let snapshot = self.store.load().await?;
+        self.put_known().await;
+        Ok(snapshot)
     }
 
     /// Puts what is known into the cache. Whoever has a later revision has put that.
@@ -126,12 +133,24 @@ impl<S: MarkedStore, C: Cache> Cached<S, C> {
 }
 
 impl CacheTally {
+    /// Returns how often the cache was asked.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns how often it had what it was asked for.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
     /// Returns the share of requests that were answered from the cache; `None` before the first.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits than it has")]
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
-        let requests = self.requests.load(Ordering::Relaxed);
-        (requests > 0).then(|| self.hits.load(Ordering::Relaxed) as f64 / requests as f64)
+        let requests = self.requests();
+        (requests > 0).then(|| self.hits() as f64 / requests as f64)
     }
 
     fn count(&self, outcome: Outcome) {
@@ -149,19 +168,25 @@ impl CacheTally {
 
 impl<S: MarkedStore, C: Cache> ConfigStore for Cached<S, C> {
     async fn load(&self) -> Result<Snapshot, Unavailable> {
-        let head = self.store.head().await?;
-        let known = self.store.known();
-        if known.is_at(&head) {
-            return Ok(known.snapshot);
+        for _ in 0..LOOKS {
+            let news = self.cache.news();
+            // It is read each time: whoever has waited is not to take what was the latest before.
+            let head = self.store.head().await?;
+            let known = self.store.known();
+            if known.is_at(&head) {
+                return Ok(known.snapshot);
+            }
+            match self.ask(&head).await {
+                Asked::Found(snapshot) => {
+                    self.tally.count(Outcome::Hit);
+                    return Ok(snapshot);
+                }
+                Asked::Read(outcome) => return self.read(outcome).await,
+                Asked::Wait => drop(timeout(LOOK, news).await),
+                Asked::Again => {}
+            }
         }
-        let (found, outcome) = self.find(head).await;
-        self.tally.count(outcome);
-        if let Some(snapshot) = found {
-            return Ok(snapshot);
-        }
-        let snapshot = self.store.load().await?;
-        self.put_known().await;
-        Ok(snapshot)
+        self.read(Outcome::Miss).await
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {

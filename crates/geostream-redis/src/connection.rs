@@ -11,11 +11,11 @@ use fred::interfaces::PubsubInterface as _;
 use fred::interfaces::{ClientLike, EventInterface as _, LuaInterface as _};
 use fred::types::Builder;
 use fred::types::Value;
-use fred::types::config::{ReconnectPolicy, UnresponsiveConfig};
+use fred::types::config::{ReconnectPolicy, Server, UnresponsiveConfig};
 use fred::types::scripts::Script;
 use geostream_ports::Chain;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -47,9 +47,21 @@ pub struct Redis {
 struct Shared {
     target: Target,
     client: Client,
-    _driver: AbortOnDropHandle<()>,
+    /// What has happened to the connection last.
+    trouble: watch::Receiver<Option<Error>>,
+    _driver: AbortOnDropHandle<((), ())>,
     rests_until: Mutex<Option<Instant>>,
     is_away: AtomicBool,
+}
+
+impl Shared {
+    /// Says why there is no answer: the client itself waits for a connection and says nothing.
+    fn timed_out(&self) -> RedisError {
+        match self.trouble.borrow().clone() {
+            Some(error) if !self.client.is_connected() => RedisError::Lost(error),
+            Some(_) | None => RedisError::Timeout,
+        }
+    }
 }
 
 impl Redis {
@@ -64,9 +76,14 @@ impl Redis {
     /// Outside of a tokio runtime.
     pub fn new(target: Target) -> Result<Self, RedisError> {
         let client = builder(&target).build().map_err(RedisError::Unusable)?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(keep_connected(client.clone())));
+        let (told, trouble) = watch::channel(None);
+        let driving = {
+            let client = client.clone();
+            async move { tokio::join!(note_errors(client.error_rx(), told), keep_connected(client)) }
+        };
+        let driver = AbortOnDropHandle::new(tokio::spawn(driving));
         let (rests_until, is_away) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Shared { target, client, _driver: driver, rests_until, is_away };
+        let shared = Shared { target, client, trouble, _driver: driver, rests_until, is_away };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -86,8 +103,10 @@ impl Redis {
             return Err(RedisError::Resting);
         }
         let running = evaluate(&self.shared.client, script, keys, arguments);
-        let answered = timeout(PATIENCE, running).await.unwrap_or_else(|_| Err(timed_out()));
-        let answered = answered.map_err(RedisError::from);
+        let answered = match timeout(PATIENCE, running).await {
+            Ok(answered) => answered.map_err(RedisError::from),
+            Err(_) => Err(self.shared.timed_out()),
+        };
         self.note(&answered);
         answered
     }
@@ -185,6 +204,20 @@ async fn keep_connected(client: impl ClientLike) {
     }
 }
 
+/// Keeps the last error of the connection.
+async fn note_errors(
+    mut errors: broadcast::Receiver<(Error, Option<Server>)>,
+    told: watch::Sender<Option<Error>>,
+) {
+    loop {
+        match errors.recv().await {
+            Ok((error, _)) => drop(told.send_replace(Some(error))),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
 /// Runs a script by its hash, or by its text where the server does not know it.
 async fn evaluate(
     client: &Client,
@@ -203,30 +236,17 @@ async fn evaluate(
     }
 }
 
-fn timed_out() -> Error {
-    Error::new(ErrorKind::Timeout, "no answer")
-}
-
 impl From<Error> for RedisError {
     fn from(error: Error) -> Self {
-        match error.kind() {
-            ErrorKind::Timeout => Self::Timeout,
-            ErrorKind::IO
-            | ErrorKind::Canceled
-            | ErrorKind::Tls
-            | ErrorKind::Protocol
-            | ErrorKind::Routing
-            | ErrorKind::Cluster
-            | ErrorKind::Sentinel
-            | ErrorKind::Backpressure => Self::Lost(error),
-            ErrorKind::Config
-            | ErrorKind::Auth
-            | ErrorKind::InvalidCommand
-            | ErrorKind::InvalidArgument
-            | ErrorKind::Url
-            | ErrorKind::Unknown
-            | ErrorKind::Parse
-            | ErrorKind::NotFound => Self::Refused(error.details().to_owned()),
+        let first = error.details().split(' ').next().unwrap_or_default();
+        // So Redis begins its errors. The client's own are about the connection.
+        let is_answer = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_uppercase());
+        if is_answer {
+            Self::Refused(error.details().to_owned())
+        } else if *error.kind() == ErrorKind::Timeout {
+            Self::Timeout
+        } else {
+            Self::Lost(error)
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Redis {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Server,
+    /// A server that speaks TLS only.
+    Secure,
     Sentinel,
 }
 
@@ -51,7 +53,16 @@ impl Redis {
     /// Starts a server, with settings such as `maxmemory 2mb`.
     #[must_use]
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_as(Kind::Server, settings)
+        Self::new(Kind::Server, settings).on_a_free_port()
+    }
+
+    /// Starts a server that speaks TLS only, with this certificate and its key, as PEM.
+    #[must_use]
+    pub fn start_secure(certificate: &str, key: &str) -> Self {
+        let server = Self::new(Kind::Secure, &[]);
+        server.keep("certificate.pem", certificate);
+        server.keep("key.pem", key);
+        server.on_a_free_port()
     }
 
     /// Starts a server that repeats what this one does.
@@ -65,14 +76,12 @@ impl Redis {
     /// Starts a sentinel, which alone decides that this server is gone, and promotes its replica.
     #[must_use]
     pub fn start_sentinel(&self) -> Self {
-        let sentinel = Self::start_as(
-            Kind::Sentinel,
-            &[
-                &format!("sentinel monitor {WATCHED} 127.0.0.1 {} 1", self.port),
-                &format!("sentinel down-after-milliseconds {WATCHED} 500"),
-                &format!("sentinel failover-timeout {WATCHED} 3000"),
-            ],
-        );
+        let settings = [
+            &format!("sentinel monitor {WATCHED} 127.0.0.1 {} 1", self.port)[..],
+            &format!("sentinel down-after-milliseconds {WATCHED} 500"),
+            &format!("sentinel failover-timeout {WATCHED} 3000"),
+        ];
+        let sentinel = Self::new(Kind::Sentinel, &settings).on_a_free_port();
         sentinel.wait_for(&format!("sentinel replicas {WATCHED}"), "127.0.0.1:");
         sentinel
     }
@@ -106,6 +115,8 @@ impl Redis {
         let port = self.port;
         match self.kind {
             Kind::Server => format!("redis://127.0.0.1:{port}"),
+            // Certificates are made out to names.
+            Kind::Secure => format!("rediss://localhost:{port}"),
             Kind::Sentinel => {
                 format!("redis-sentinel://127.0.0.1:{port}/0?sentinelServiceName={WATCHED}")
             }
@@ -157,18 +168,21 @@ impl Redis {
         panic!("{command:?} does not come to say {expected:?}: {}", self.ask(command));
     }
 
-    fn start_as(kind: Kind, settings: &[&str]) -> Self {
+    fn new(kind: Kind, settings: &[&str]) -> Self {
         assert!(Path::new(PROGRAM).exists(), "this test needs Redis: apt-get install redis-server");
         let directory = tempfile::tempdir().expect("a temporary directory");
         if let Some(account) = Account::unprivileged() {
             account.own(directory.path());
         }
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let mut server = Self { keeper: None, directory, port: 0, kind, settings };
+        Self { keeper: None, directory, port: 0, kind, settings }
+    }
+
+    fn on_a_free_port(mut self) -> Self {
         for _ in 0..ATTEMPTS {
-            server.port = free_port();
-            match server.run() {
-                Ok(()) => return server,
+            self.port = free_port();
+            match self.run() {
+                Ok(()) => return self,
                 Err(log) if log.contains("Address already in use") => {}
                 Err(log) => panic!("Redis does not start:\n{log}"),
             }
@@ -177,31 +191,47 @@ impl Redis {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        let directory = self.directory.path();
         // A sentinel writes into its own.
-        let file = directory.join("redis.conf");
-        let text = format!(
-            "bind 127.0.0.1\nport {}\ndir {place}\npidfile {place}/pid\n{ALWAYS}\n{}\n",
-            self.port,
-            self.settings.join("\n"),
-            place = directory.display(),
-        );
-        fs::write(&file, text).map_err(|error| error.to_string())?;
+        let file = self.keep("redis.conf", &self.configuration());
         let mut shell = Command::new("/bin/sh");
         if let Some(account) = Account::unprivileged() {
-            account.own(&file);
             account.run(&mut shell);
         }
-        let mut server = vec![PROGRAM.to_owned(), file.to_string_lossy().into_owned()];
+        let mut server = vec![PROGRAM.to_owned(), file];
         let ready = match self.kind {
-            Kind::Server => "Ready to accept connections",
+            Kind::Server | Kind::Secure => "Ready to accept connections",
             Kind::Sentinel => {
                 server.push("--sentinel".to_owned());
                 "+monitor master"
             }
         };
-        self.keeper = Some(Keeper::start(shell, directory, &server, ready)?);
+        self.keeper = Some(Keeper::start(shell, self.directory.path(), &server, ready)?);
         Ok(())
+    }
+
+    fn configuration(&self) -> String {
+        let (port, place) = (self.port, self.directory.path().display());
+        let listen = match self.kind {
+            Kind::Server | Kind::Sentinel => format!("port {port}"),
+            Kind::Secure => format!(
+                "port 0\ntls-port {port}\ntls-auth-clients no\ntls-key-file {place}/key.pem\n\
+                 tls-cert-file {place}/certificate.pem\ntls-ca-cert-file {place}/certificate.pem"
+            ),
+        };
+        let settings = self.settings.join("\n");
+        format!(
+            "bind 127.0.0.1\n{listen}\ndir {place}\npidfile {place}/pid\n{ALWAYS}\n{settings}\n"
+        )
+    }
+
+    /// Writes a file that the server can read, and returns its path.
+    fn keep(&self, name: &str, content: &str) -> String {
+        let path = self.directory.path().join(name);
+        fs::write(&path, content).expect("the directory is there");
+        if let Some(account) = Account::unprivileged() {
+            account.own(&path);
+        }
+        path.to_string_lossy().into_owned()
     }
 
     fn stop_by(&mut self, signal: &str) {

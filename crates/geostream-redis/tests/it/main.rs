@@ -4,6 +4,7 @@
 
 mod contract;
 mod faults;
+mod reach;
 
 use std::time::Duration;
 

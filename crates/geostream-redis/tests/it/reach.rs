@@ -1,0 +1,72 @@
+//! Ways to a Redis: TLS, passwords, and no more rights than are needed.
+
+use std::fs;
+use std::time::Duration;
+
+use geostream_ports::{Cache as _, CacheError, Chain};
+use geostream_redis::{Redis, RedisCache, Target};
+use geostream_testbed as testbed;
+use tokio::time::timeout;
+
+use crate::{cache, in_the_end, marked};
+
+/// Waits until this is said to be why it cannot be used.
+async fn expect_error(cache: &RedisCache, expected: &str) {
+    let mut reason = String::new();
+    let looking = async {
+        while !reason.contains(expected) {
+            reason = match cache.put(&marked("a", 1)).await {
+                Err(CacheError::Unavailable(error)) => Chain(&error).to_string(),
+                outcome @ (Ok(()) | Err(CacheError::Nonsense(_))) => panic!("{outcome:?}"),
+            };
+            tokio::task::yield_now().await;
+        }
+    };
+    let comes = timeout(Duration::from_secs(20), looking).await;
+    assert!(comes.is_ok(), "{reason}");
+}
+
+async fn put_in_the_end(cache: &RedisCache) {
+    in_the_end(async {
+        while cache.put(&marked("a", 1)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_checked() {
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+    let server = testbed::Redis::start_secure(&certificate, &key);
+    let directory = tempfile::tempdir().unwrap();
+    let authority = directory.path().join("authority.pem");
+    fs::write(&authority, certificate).unwrap();
+    let trusting = format!("{}?sslrootcert={}", server.url(), authority.display());
+    put_in_the_end(&cache(&trusting, "a")).await;
+    expect_error(&cache(&server.url(), "a"), "ertificate").await;
+    let other_name = trusting.replace("localhost", "127.0.0.1");
+    expect_error(&cache(&other_name, "a"), "ertificate").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_and_few_rights_are_enough() {
+    let server = testbed::Redis::start(&[]);
+    server.ask(&format!("acl setuser node on >secret ~geostream:* &geostream:* {RIGHTS}"));
+    server.ask("acl setuser default off");
+    let url = server.url().replace("redis://", "redis://node@");
+    let with = |password| {
+        let target = Target::parse(&url, Some(password)).unwrap();
+        RedisCache::new(Redis::new(target).unwrap(), 1).unwrap()
+    };
+    let (cache, other) = (with("secret"), with("secret"));
+    put_in_the_end(&cache).await;
+    let told = other.news();
+    put_in_the_end(&cache).await;
+    in_the_end(told).await;
+    expect_error(&with("wrong"), "WRONGPASS").await;
+}
+
+/// What docs/operating.md tells operators to give to nodes.
+const RIGHTS: &str = "+@scripting +@hash +@pubsub +@connection +@keyspace +@string";
