@@ -88,11 +88,15 @@ fn show(report: &HealthReport) {
 
 fn in_words(seen: &RegionHealth) -> String {
     let RegionHealth { health, breaker, failures, .. } = seen;
+    let health = match &seen.votes {
+        Some(votes) => format!("{health} (down at {} of {})", votes.down, votes.nodes),
+        None => health.clone(),
+    };
     match breaker.as_deref() {
-        None if health == "unknown" => "unchecked".to_owned(),
+        None if seen.health == "unknown" => "unchecked".to_owned(),
         Some("closed") if *failures > 0 => format!("{health}, {failures} failed"),
         Some("half_open") => format!("{health}, on trial"),
-        Some(_) | None => health.clone(),
+        Some(_) | None => health,
     }
 }
 

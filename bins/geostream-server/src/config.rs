@@ -47,6 +47,11 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
 
+    /// What this server is called among those that share what they see; a number from each start is
+    /// added [default: node]
+    #[arg(long, env = "GEOSTREAM_NODE", value_name = "NAME")]
+    node: Option<String>,
+
     /// Where the configuration is kept: `embedded` in the data directory, or the URL of a PostgreSQL
     /// that nodes share, postgres://USER@HOST:PORT/DATABASE [default: embedded]
     #[arg(long, env = "GEOSTREAM_STORE", value_name = "STORE", hide_env_values = true)]
@@ -142,6 +147,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Whether an admin token is made though there is one, since that one is lost.
     pub(crate) new_admin_token: bool,
+    /// What this server is called among those that share what they see.
+    pub(crate) node: String,
     pub(crate) store: Store,
     /// For how many days a PostgreSQL keeps how the health of regions has changed.
     pub(crate) health_days: u16,
@@ -204,6 +211,7 @@ pub(crate) struct Log {
 struct File {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
+    node: Option<String>,
     store: Option<String>,
     store_password_file: Option<PathBuf>,
     health_days: Option<u16>,
@@ -290,6 +298,7 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
             new_admin_token: arguments.new_admin_token,
+            node: node(arguments.node.clone().or(file.node))?,
             cache: cache(arguments, file.cache, file.cache_password_file, &store)?,
             store,
             health_days: file.health_days.unwrap_or(HEALTH_DAYS),
@@ -340,6 +349,14 @@ impl FileHttp {
             drain_patience: seconds("http.drain_timeout_seconds", self.drain_timeout_seconds)?,
         })
     }
+}
+
+/// Reads the node's name, which has to leave room for a number.
+fn node(given: Option<String>) -> anyhow::Result<String> {
+    let name = given.unwrap_or_else(|| "node".to_owned());
+    let numbered = format!("{name}-{:016x}", 0);
+    numbered.parse::<domain::NodeId>().with_context(|| format!("node: {name:?}"))?;
+    Ok(name)
 }
 
 /// Reads where the store is. No error shows what was given, since a password may be in it.
@@ -497,6 +514,7 @@ mod tests {
             ("[geoip]\nfiles = [\"a\"\nrefresh", "line 3"),
             ("[http]\nbody_timeout_seconds = 0", "http.body_timeout_seconds: 1 to 3600"),
             ("workers = 0", "workers: 1 to 1024"),
+            ("node = \"a b\"", "node: \"a b\": ' ' at position 1 is not allowed"),
             ("bootstrap = \"missing.toml\"", "missing.toml"),
             ("[probe]\ncanaries = [\"example.com:443\"]", "line 2"),
             ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "permit it in probe.networks"),

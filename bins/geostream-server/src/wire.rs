@@ -17,7 +17,7 @@ use geostream_app::{
     Access, CacheTally, Cached, Configuration, Follower, HealthDriver, Publisher, RegionHealth,
     Router, WriteError,
 };
-use geostream_domain::Line;
+use geostream_domain::{Line, NodeId};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies, listen, serve};
@@ -208,6 +208,7 @@ async fn assemble<S: Store + Clone>(
     keeping: &Keeping,
 ) -> anyhow::Result<ServerApi<S>> {
     let clock = SystemClock;
+    let node: NodeId = format!("{}-{:016x}", config.node, seed()?).parse().context("node")?;
     let last_good = LastGoodFile::new(last_good);
     let publisher = Arc::new(Publisher::new(clock));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
@@ -254,6 +255,7 @@ async fn assemble<S: Store + Clone>(
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render()),
+        node,
         version: env!("CARGO_PKG_VERSION"),
         started: clock.wall(),
         stopping: Box::new(move || *stopping.borrow()),

@@ -230,6 +230,11 @@ pub struct Token {
 pub struct Status {
     /// The server's version.
     pub version: String,
+    /// What it is called among the nodes that share what they see.
+    #[serde(default)]
+    pub node: String,
+    /// The other nodes; null if it shares what it sees with nobody.
+    pub company: Option<Company>,
     /// When it was started.
     pub started: Time,
     /// The revision that it decides by.
@@ -246,6 +251,17 @@ pub struct Status {
     pub overrides: std::collections::BTreeMap<String, Override>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
+}
+
+/// The nodes that a node shares what it sees with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Company {
+    /// Those that it hears.
+    pub nodes: Vec<String>,
+    /// Why it cannot hear them: it then acts on its own view.
+    pub error: Option<String>,
+    /// Whether it sees no region well, and so votes on none.
+    pub abstains: bool,
 }
 
 /// A file of GeoIP data.

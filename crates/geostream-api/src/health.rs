@@ -28,8 +28,14 @@ pub struct BudgetSpent {
 pub struct RegionHealth {
     /// The region.
     pub region: String,
-    /// `healthy`, `unhealthy`, or `unknown` as long as nobody has looked.
+    /// `healthy`, `unhealthy`, or `unknown` as long as nobody has looked: the verdict of all nodes
+    /// that are heard.
     pub health: String,
+    /// How the node that answers sees it by itself.
+    #[serde(default)]
+    pub seen_here: String,
+    /// How many nodes see it down; null if the node that answers hears no other.
+    pub votes: Option<Votes>,
     /// What the breaker of its probes says: `closed`, `open` or `half_open`; null for a region that
     /// is not probed.
     pub breaker: Option<String>,
@@ -50,6 +56,15 @@ pub struct RegionHealth {
     /// What an operator has said of it: `drain`, `up` or `down`.
     #[serde(rename = "override")]
     pub overridden: Option<String>,
+}
+
+/// How many nodes see a region down: it is unhealthy if that is more than half of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Votes {
+    /// So many do.
+    pub down: u8,
+    /// Of so many that see anything.
+    pub nodes: u8,
 }
 
 /// How the health of regions has changed.

@@ -24,13 +24,13 @@ pub use config::{
     OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 pub use control::{
-    Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
+    Company, Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
     OverrideRequest, Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
-    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth,
+    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Votes,
 };
 pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
 pub use problem::Problem;

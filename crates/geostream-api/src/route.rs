@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::health::Votes;
 use crate::problem::Problem;
 use crate::time::Time;
 
@@ -169,6 +170,8 @@ pub struct Observed {
     pub load: Option<f64>,
     /// How many milliseconds before the answer it was seen: what came of a probe, or a report.
     pub age_ms: u64,
+    /// How many nodes see it down; null if the node that answers hears no other.
+    pub votes: Option<Votes>,
 }
 
 /// Up to 1,000 questions at once.

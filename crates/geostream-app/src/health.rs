@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    ClientKey, Health, HealthChange, HealthWatch, Load, Observation, Observations, ProbeId,
-    ProbeOutcome, RegionId, Report, Share, Subject, Timestamp, WatchOutput, WatchedHealth,
+    ClientKey, Evidence, Health, HealthChange, HealthWatch, HeardView, Load, LoadShare, NodeId,
+    NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId, Report, Share, Sight,
+    Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
-use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Probed, Prober, Unavailable};
+use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, Unavailable};
 use metrics::Histogram;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
@@ -25,6 +26,8 @@ pub struct RegionHealth<L, C> {
     seen: Mutex<Seen>,
     /// Something was handed in that may have to be acted on.
     handed_in: Notify,
+    /// This node votes otherwise than it has told the others.
+    news: Notify,
     events: broadcast::Sender<HealthEvent>,
     publisher: Arc<Publisher<C>>,
     log: Arc<L>,
@@ -42,6 +45,17 @@ struct Seen {
     resumed: BTreeMap<RegionId, Timestamp>,
     probe_durations: RegionTimes,
     reported_rtts: RegionTimes,
+    sharing: Sharing,
+}
+
+/// Whether other nodes are heard.
+#[derive(Debug)]
+enum Sharing {
+    /// Nobody has tried.
+    Off,
+    On,
+    /// They cannot be, for this reason.
+    Failing(String),
 }
 
 /// A histogram of times for each region, which is looked up once.
@@ -106,6 +120,17 @@ pub struct RegionStatus {
     pub evidence: String,
 }
 
+/// Whom this node hears, and what it has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Company {
+    /// The other nodes that are heard.
+    pub nodes: Vec<NodeId>,
+    /// Why they cannot be heard.
+    pub error: Option<String>,
+    /// Whether this node sees nobody well, and so votes on nothing.
+    pub is_blind: bool,
+}
+
 /// The events that a slow listener may be behind before it misses some.
 const EVENTS: usize = 1_024;
 
@@ -143,7 +168,8 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let seen = Seen::new(watch);
         let (events, _) = broadcast::channel(EVENTS);
         let (seen, log) = (Mutex::new(seen), Arc::new(log));
-        Self { seen, handed_in: Notify::new(), events, publisher, log, clock }
+        let (handed_in, news) = (Notify::new(), Notify::new());
+        Self { seen, handed_in, news, events, publisher, log, clock }
     }
 
     /// Takes in reports, and returns those that are of regions which are not there.
@@ -172,7 +198,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                 region: region.clone(),
                 watched,
                 observed: seen.regions.get(region).copied(),
-                load: seen.loads.of(region, now).map(|load| load.all),
+                load: seen.load(region, now).map(LoadShare::all),
                 seen_at: seen.seen_at(region, now, wall),
                 evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
             })
@@ -183,6 +209,55 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     #[must_use]
     pub fn canaries(&self) -> Vec<(SocketAddr, Health)> {
         self.seen().watch.canaries().collect()
+    }
+
+    /// Returns whom this node hears; `None` if it shares with nobody.
+    #[must_use]
+    pub fn company(&self) -> Option<Company> {
+        let seen = self.seen();
+        let error = match &seen.sharing {
+            Sharing::Off => return None,
+            Sharing::On => None,
+            Sharing::Failing(error) => Some(error.clone()),
+        };
+        let nodes = seen.watch.nodes().cloned().collect();
+        Some(Company { nodes, error, is_blind: seen.watch.is_blind() })
+    }
+
+    /// Returns what this node has to say to others, after it has said this.
+    pub(crate) fn view(&self, before: &Arc<NodeView>) -> Arc<NodeView> {
+        let view = self.seen().view(before, self.clock.now());
+        if view == **before { Arc::clone(before) } else { Arc::new(view) }
+    }
+
+    /// Takes in what the other nodes say, who were asked at this moment.
+    pub(crate) fn hear(&self, exchanged: Result<Vec<Heard>, Unavailable>, asked: Instant) {
+        let mut seen = self.seen();
+        match exchanged {
+            Ok(heard) => {
+                let until = |age| asked + VIEW_HOLDS.saturating_sub(age);
+                let views = heard.into_iter().map(|Heard { node, view, age }| HeardView {
+                    node,
+                    view,
+                    until: until(age),
+                });
+                seen.watch.handle_views(views.collect(), self.clock.now());
+                seen.sharing = Sharing::On;
+            }
+            // What was heard before goes on to hold for its time.
+            Err(error) => seen.sharing = Sharing::Failing(Chain(&error).to_string()),
+        }
+        drop(seen);
+        self.handed_in.notify_one();
+    }
+
+    /// Returns as soon as this node votes otherwise than it has told the others.
+    pub(crate) async fn has_news(&self) {
+        self.news.notified().await;
+    }
+
+    pub(crate) fn clock(&self) -> &C {
+        &self.clock
     }
 
     /// Returns when each of these regions was seen last: what came of a probe, or a report, or,
@@ -334,7 +409,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
 
     /// Does what is due, and returns when something will be, and what is to be kept.
     fn act(&mut self) -> (Instant, Vec<HealthRecord>) {
-        let RegionHealth { publisher, clock, events, .. } = &*self.health;
+        let RegionHealth { publisher, clock, events, news, .. } = &*self.health;
         let now = clock.now();
         let mut seen = self.health.seen();
         seen.watch.handle_timeout(now);
@@ -354,6 +429,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 WatchOutput::Changed(change) => self.changes.push(change),
             }
         }
+        if seen.watch.poll_news() {
+            news.notify_one();
+        }
         let mut records = Vec::new();
         let is_tick = now >= self.next_tick;
         if is_tick {
@@ -368,8 +446,8 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             let done = clock.now();
             self.next_table = done + done.saturating_duration_since(now).min(GATHERED);
             for change in changes {
-                let HealthChange { region, from, to, evidence, .. } = &change;
-                tracing::info!(%region, ?from, ?to, %evidence, "health changed");
+                let HealthChange { region, from, to, .. } = &change;
+                tracing::info!(%region, ?from, ?to, evidence = %change.why(), "health changed");
                 records.push(record(&change, wall));
                 // Nobody has to listen.
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
@@ -382,14 +460,13 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
 }
 
 fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {
-    let HealthChange { region, from: _, to, evidence, response_time } = change;
     HealthRecord {
-        region: region.clone(),
-        health: *to,
-        evidence: evidence.to_string(),
+        region: change.region.clone(),
+        health: change.to,
+        evidence: change.why().to_string(),
         at,
-        response_time: *response_time,
-        errors: evidence.failures(),
+        response_time: change.response_time,
+        errors: change.evidence.map_or(0, Evidence::failures),
     }
 }
 
@@ -421,7 +498,32 @@ impl Seen {
             resumed: BTreeMap::new(),
             probe_durations: RegionTimes::new("region_probe_duration_seconds"),
             reported_rtts: RegionTimes::new("region_reported_rtt_seconds"),
+            sharing: Sharing::Off,
         }
+    }
+
+    /// Returns what all nodes that are heard know of a region's load.
+    fn load(&self, region: &RegionId, now: Instant) -> Option<LoadShare> {
+        let (own, others) = (self.loads.of(region, now), self.watch.load_of_others(region));
+        own.map(|own| own.and(others))
+            .or_else(|| (others != LoadShare::default()).then_some(others))
+    }
+
+    /// Returns what this node has to say; loads that differ little are as they were.
+    fn view(&self, before: &NodeView, now: Instant) -> NodeView {
+        let sights = self.watch.votes().map(|(region, vote)| {
+            let new = self.loads.of(region, now).unwrap_or_default();
+            let old = before.regions.get(region).map(|sight| sight.load).unwrap_or_default();
+            let keep = |old, new| steady(Some(old), Some(new)).unwrap_or_default();
+            let load = LoadShare {
+                own: keep(old.own, new.own),
+                displaced: keep(old.displaced, new.displaced),
+                reported: steady(old.reported, new.reported),
+            };
+            (region, Sight { vote, load })
+        });
+        let sights = sights.filter(|(_, sight)| *sight != Sight::default());
+        NodeView { regions: sights.map(|(region, sight)| (region.clone(), sight)).collect() }
     }
 
     /// Takes in what is reported; tells whether there is such a region.
@@ -458,13 +560,13 @@ impl Seen {
         now: Instant,
         wall: Timestamp,
     ) {
-        for HealthChange { region, evidence, .. } in changes {
-            self.evidence.insert(region.clone(), evidence.to_string());
+        for change in changes {
+            self.evidence.insert(change.region.clone(), change.why().to_string());
         }
         let mut before = std::mem::take(&mut self.regions);
         for (id, watched) in self.watch.regions(now) {
             let old = before.remove(id);
-            let load = self.loads.of(id, now);
+            let load = self.load(id, now);
             let is_same = |old: &Observation| old.health == watched.health;
             let is_away = watched.health == Health::Unhealthy
                 || watched.share != Share::ALL
@@ -475,14 +577,19 @@ impl Seen {
                     health: watched.health,
                     share: watched.share,
                     since: if is_same(&old) { old.since } else { wall },
+                    votes: watched.votes,
                     ..old
                 },
                 old => Observation {
                     health: watched.health,
                     share: watched.share,
                     since: old.filter(is_same).map_or(wall, |old| old.since),
-                    load: steady(old.and_then(|old| old.load), load.map(|load| load.all)),
-                    own_load: steady(old.and_then(|old| old.own_load), load.map(|load| load.own)),
+                    load: steady(old.and_then(|old| old.load), load.map(LoadShare::all)),
+                    own_load: steady(
+                        old.and_then(|old| old.own_load),
+                        load.map(LoadShare::of_own_clients),
+                    ),
+                    votes: watched.votes,
                 },
             };
             self.regions.insert(id.clone(), observation);

@@ -7,10 +7,12 @@
 //! - [`Configuration`] changes the configuration through its log, and follows it.
 //! - [`Cached`] reads the configuration from a cache that nodes share.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
+//! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`Access`] says who a token belongs to.
 
 mod access;
 mod cached;
+mod company;
 mod configuration;
 mod follow;
 mod health;
@@ -20,8 +22,9 @@ mod router;
 
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use cached::{CacheTally, Cached};
+pub use company::{KnownNodes, ViewExchange};
 pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
-pub use health::{HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
+pub use health::{Company, HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
 pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

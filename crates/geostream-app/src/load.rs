@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use geostream_domain::{Load, RegionId};
+use geostream_domain::{Load, LoadShare, RegionId};
 
 /// Counts the clients that a region was answered to.
 #[derive(Debug, Default)]
@@ -27,7 +27,8 @@ impl Tally {
     }
 }
 
-/// The regions' loads: what each reports, or else the clients a second that this node has sent it.
+/// What this node knows of the regions' loads: what each reports, and the clients a second that this
+/// node has sent it.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
     regions: BTreeMap<RegionId, Known>,
@@ -40,13 +41,6 @@ struct Known {
     /// Clients a second, own and displaced, averaged over some seconds.
     rates: [f64; 2],
     reported: Option<(Load, Instant)>,
-}
-
-/// The load of a region, and how much of it is from its own clients.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct RegionLoad {
-    pub(crate) all: Load,
-    pub(crate) own: Load,
 }
 
 /// The seconds over which rates are averaged.
@@ -82,15 +76,14 @@ impl Loads {
         self.regions.get(region)?.reported.map(|(_, at)| at)
     }
 
-    /// Returns a region's load; `None` as long as there is nothing to tell it by.
-    pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<RegionLoad> {
+    /// Returns what this node knows of a region's load; `None` as long as there is nothing to tell it
+    /// by.
+    pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<LoadShare> {
         let known = self.regions.get(region)?;
-        let [own, displaced] = known.rates;
-        let decided = own + displaced;
-        let share = if decided > 0.0 { own / decided } else { 1.0 };
+        let [own, displaced] = known.rates.map(Load::new);
         let reported = known.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
-        let all = reported.map_or(decided, |(load, _)| load.units());
-        Some(RegionLoad { all: Load::new(all).ok()?, own: Load::new(all * share).ok()? })
+        let reported = reported.map(|(load, _)| load);
+        Some(LoadShare { own: own.ok()?, displaced: displaced.ok()?, reported })
     }
 }
 
@@ -135,14 +128,15 @@ mod tests {
             }
         }
         let load = loads.of(&region, now).unwrap();
-        assert!((load.all.units() - 50.0).abs() < 0.1, "{load:?}");
+        assert!((load.all().units() - 50.0).abs() < 0.1, "{load:?}");
         assert!((load.own.units() - 40.0).abs() < 0.1, "{load:?}");
 
         loads.report(&region, Load::new(500.0).unwrap(), now);
         let load = loads.of(&region, now).unwrap();
-        assert!((load.own.units() - 400.0).abs() < 1.0, "by the same share: {load:?}");
+        let own = load.of_own_clients().units();
+        assert!((own - 400.0).abs() < 1.0, "by the same share: {load:?}");
         let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
-        assert!(later.all.units() < 51.0, "a report does not hold for ever: {later:?}");
+        assert!(later.all().units() < 51.0, "a report does not hold for ever: {later:?}");
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]

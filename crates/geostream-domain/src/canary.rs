@@ -38,6 +38,12 @@ impl Canaries {
         (!self.watched.is_empty()).then_some(Witness::Others(self.last_well))
     }
 
+    /// Tells whether any of them is well without a doubt; `None` if there are none.
+    pub(crate) fn are_clear(&self) -> Option<bool> {
+        let any = self.watched.values().any(HealthMonitor::is_clear);
+        (!self.watched.is_empty()).then_some(any)
+    }
+
     /// Has all of them asked out of turn.
     pub(crate) fn hurry(&mut self, now: Instant) {
         for monitor in self.watched.values_mut() {

@@ -7,7 +7,8 @@
 //!
 //! What is observed comes from anywhere, or from the machines that are here: a [`Breaker`] for
 //! anything that may fail, a [`HealthMonitor`] for a region, a [`HealthWatch`] for all regions of a
-//! configuration. They say when they want to be called and what they want to be done.
+//! configuration. They say when they want to be called and what they want to be done. Several nodes
+//! that tell each other what they see come to one verdict by their [`Votes`].
 //!
 //! The crate does no I/O, owns no clock and draws no random numbers. Regions are ranked by a
 //! [`Rank`] with a derived order: no weighted sums, so each step of a decision can be read.
@@ -58,6 +59,7 @@ mod name;
 mod observation;
 mod operator;
 mod pool;
+mod quorum;
 mod rank;
 mod region;
 mod reports;
@@ -89,11 +91,14 @@ pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use location::{Location, Precision};
 pub use monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome};
-pub use name::{LabelKey, LabelValue, Line, NameError, RegionId, ServiceId};
+pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
 pub use observation::{Health, Load, LoadError, Observation, Observations, Share};
 pub use operator::{
     AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
     UnknownFlag,
+};
+pub use quorum::{
+    HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, Votes,
 };
 pub use rank::{Rank, Reach, Terms};
 pub use region::{

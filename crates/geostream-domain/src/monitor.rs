@@ -61,6 +61,8 @@ pub struct HealthMonitor {
     response_time: Option<Duration>,
     ramp_began: Option<Instant>,
     announced: Health,
+    /// Why that is its health; `None` as long as nothing has changed.
+    evidence: Option<Evidence>,
     outputs: VecDeque<MonitorOutput>,
 }
 
@@ -243,6 +245,7 @@ impl HealthMonitor {
             response_time: None,
             ramp_began: None,
             announced: known,
+            evidence: None,
             outputs: VecDeque::new(),
         };
         // A death that nobody looks after any more is not believed any more.
@@ -377,8 +380,7 @@ impl HealthMonitor {
     /// Returns whether the region is well.
     #[must_use]
     pub fn health(&self) -> Health {
-        let is_open = |state| state == BreakerState::Open;
-        if self.probes.state() != BreakerState::Closed || is_open(self.reports.state()) {
+        if self.probes.state() != BreakerState::Closed || self.is_reported() {
             Health::Unhealthy
         } else if self.is_known {
             Health::Healthy
@@ -406,6 +408,31 @@ impl HealthMonitor {
     /// Returns the breaker of its probes.
     pub(crate) fn probes(&self) -> &Breaker {
         &self.probes
+    }
+
+    /// Tells whether its clients have reported it, and it rests.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reports.state() == BreakerState::Open
+    }
+
+    /// Tells whether nothing seems to be wrong.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.health() == Health::Healthy && self.probes.failures() == 0 && !self.abstains
+    }
+
+    /// Returns why its health is what it is; `None` as long as nothing has changed.
+    pub(crate) fn evidence(&self) -> Option<Evidence> {
+        self.evidence
+    }
+
+    /// Begins the slow start: the region was removed, and has its clients back from now on.
+    pub(crate) fn begin_ramp(&mut self, now: Instant) {
+        self.ramp_began = Some(now);
+    }
+
+    /// Ends the slow start: the region has had its clients all the time.
+    pub(crate) fn end_ramp(&mut self) {
+        self.ramp_began = None;
     }
 
     /// Returns how long the last good probe took.
@@ -437,6 +464,7 @@ impl HealthMonitor {
         let (from, to) = (self.announced, self.health());
         if from != to {
             self.announced = to;
+            self.evidence = Some(evidence);
             self.outputs.push_back(MonitorOutput::Changed { from, to, evidence });
         }
     }

@@ -101,6 +101,11 @@ name! {
 }
 
 name! {
+    /// What a node is called among those that share what they see: a DNS label in lower case.
+    NodeId, 63, check_dns_label
+}
+
+name! {
     /// A label's key, such as `residency`: letters, digits, `-`, `_`, `.` and `/`.
     LabelKey, 63, check_label
 }

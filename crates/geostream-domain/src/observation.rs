@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::name::RegionId;
+use crate::quorum::Votes;
 use crate::time::Timestamp;
 
 /// What was last seen of each region; a region that nobody has looked at is missing.
@@ -39,6 +40,8 @@ pub struct Observation {
     pub load: Option<Load>,
     /// How much of that came from clients who were sent to it first, and not past another region.
     pub own_load: Option<Load>,
+    /// How many nodes see it down; `None` if this node is the only one that is heard.
+    pub votes: Option<Votes>,
 }
 
 impl Observation {
@@ -46,7 +49,7 @@ impl Observation {
     /// nobody knows.
     #[must_use]
     pub fn of(health: Health, since: Timestamp) -> Self {
-        Self { health, share: Share::ALL, since, load: None, own_load: None }
+        Self { health, share: Share::ALL, since, load: None, own_load: None, votes: None }
     }
 }
 
@@ -102,7 +105,7 @@ impl Default for Share {
 }
 
 /// How much load a region has, in the unit of its capacity.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Load(f64);
 
 /// A number that is no load.
@@ -121,6 +124,16 @@ impl Load {
     /// Refuses what lies outside.
     pub fn new(units: f64) -> Result<Self, LoadError> {
         if (0.0..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(LoadError(units)) }
+    }
+
+    /// Returns both together, or the most that is a load.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self((self.0 + other.0).min(Self::MAX))
+    }
+
+    /// Returns a fraction of it, from 0 to 1.
+    pub(crate) fn times(self, fraction: f64) -> Self {
+        Self(self.0 * fraction)
     }
 
     /// Returns the load in units of capacity.

@@ -1,6 +1,7 @@
 //! Watching all regions of a configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,17 @@ use crate::hash::stable_hash;
 use crate::monitor::{
     CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness,
 };
-use crate::name::RegionId;
+use crate::name::{NodeId, RegionId};
 use crate::observation::{Health, Share};
+use crate::quorum::{HeardView, LoadShare, Quorum, Vote, Votes};
 use crate::reports::Report;
 
 /// Watches every region of a configuration, and lets none be taken for dead by somebody who sees
 /// nobody well.
+///
+/// Where other nodes are heard, what all see adds up to a verdict on each region, by the rule of
+/// [`Votes`]. Clients' reports count at once where they are handed in, and for the other nodes as
+/// this one's vote.
 #[derive(Clone, Debug, Default)]
 pub struct HealthWatch {
     watched: BTreeMap<RegionId, Watched>,
@@ -30,6 +36,15 @@ pub struct HealthWatch {
     asked_others: Option<Instant>,
     /// Regions whose monitors may have something to say.
     talking: BTreeSet<RegionId>,
+    /// Verdicts that are others, and not told yet.
+    changes: VecDeque<HealthChange>,
+    quorum: Quorum,
+    /// How many of the regions that are probed are well without a doubt.
+    clear: usize,
+    /// Whether it sees nobody well.
+    is_blind: bool,
+    /// Whether it votes otherwise than it last told.
+    has_news: bool,
     seed: u64,
 }
 
@@ -40,6 +55,14 @@ struct Watched {
     /// When there was evidence last.
     seen: Option<Instant>,
     timer: Option<Instant>,
+    /// What the monitor said when it was last looked at.
+    own: Health,
+    is_clear: bool,
+    /// What this node says of it to others.
+    vote: Option<Vote>,
+    votes: Option<Votes>,
+    /// The verdict of all.
+    health: Health,
 }
 
 /// Who is asked.
@@ -76,17 +99,35 @@ pub struct HealthChange {
     pub from: Health,
     /// What it is.
     pub to: Health,
-    /// Why.
-    pub evidence: Evidence,
+    /// What this node has seen of it; `None` if it sees it otherwise, or has not looked.
+    pub evidence: Option<Evidence>,
+    /// How many nodes see it down; `None` if no other is heard.
+    pub votes: Option<Votes>,
     /// How long its last good probe took; `None` if there was none.
     pub response_time: Option<Duration>,
+}
+
+impl HealthChange {
+    /// Returns why, in words.
+    pub fn why(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| match (self.evidence, self.votes) {
+            (Some(evidence), Some(votes)) => write!(f, "{evidence}; {votes}"),
+            (Some(evidence), None) => write!(f, "{evidence}"),
+            (None, Some(votes)) => write!(f, "{votes}"),
+            (None, None) => f.write_str("no other node is heard any more"),
+        })
+    }
 }
 
 /// How a region is, as the watch sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WatchedHealth {
-    /// Whether it is well.
+    /// Whether it is well: the verdict of all nodes that are heard.
     pub health: Health,
+    /// Whether this node sees it well.
+    pub own: Health,
+    /// How many nodes see it down; `None` if no other is heard.
+    pub votes: Option<Votes>,
     /// The share of its clients that it is to have.
     pub share: Share,
     /// What the breaker of its probes says; `None` for a region that is not probed.
@@ -130,10 +171,10 @@ impl HealthWatch {
             self.forget(&id);
         }
         for (id, region) in config.regions() {
-            let (known, seen) = match self.watched.get(id) {
+            let (known, health, seen) = match self.watched.get(id) {
                 Some(watched) if watched.check == region.check => continue,
-                Some(watched) => (watched.monitor.health(), watched.seen),
-                None => (known(id), None),
+                Some(watched) => (watched.monitor.health(), watched.health, watched.seen),
+                None => (known(id), known(id), None),
             };
             self.forget(id);
             if let Some(check) = &region.check {
@@ -142,9 +183,27 @@ impl HealthWatch {
             let timing = region.check.as_ref().map(|check| check.timing);
             let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
             let monitor = HealthMonitor::new(timing, known, seed, now);
-            let watched = Watched { check: region.check.clone(), monitor, seen, timer: None };
+            let watched = Watched {
+                check: region.check.clone(),
+                monitor,
+                seen,
+                timer: None,
+                own: known,
+                is_clear: false,
+                vote: None,
+                votes: None,
+                health,
+            };
             self.watched.insert(id.clone(), watched);
-            self.follow_up(id);
+            self.follow_up(id, now);
+        }
+        self.look_around(now);
+    }
+
+    /// Takes in what the other nodes say by now; whoever is missing says nothing any more.
+    pub fn handle_views(&mut self, views: Vec<HeardView>, now: Instant) {
+        if self.quorum.handle_views(views, now) {
+            self.judge_all(now);
         }
     }
 
@@ -158,7 +217,10 @@ impl HealthWatch {
     ) {
         match subject {
             Subject::Region(region) => self.handle_region_outcome(region, id, outcome, now),
-            Subject::Canary(canary) => self.canaries.handle_outcome(*canary, id, outcome, now),
+            Subject::Canary(canary) => {
+                self.canaries.handle_outcome(*canary, id, outcome, now);
+                self.look_around(now);
+            }
         }
     }
 
@@ -181,7 +243,7 @@ impl HealthWatch {
         }
         watched.monitor.handle_witness(witness);
         watched.monitor.handle_outcome(id, outcome, now);
-        self.follow_up(region);
+        self.follow_up(region, now);
         self.ask_others(region, now);
     }
 
@@ -196,7 +258,7 @@ impl HealthWatch {
         watched.seen = Some(now);
         watched.monitor.handle_witness(witness);
         watched.monitor.handle_report(report, now);
-        self.follow_up(region);
+        self.follow_up(region, now);
         self.ask_others(region, now);
         true
     }
@@ -204,6 +266,10 @@ impl HealthWatch {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.canaries.handle_timeout(now);
+        self.look_around(now);
+        if self.quorum.handle_timeout(now) {
+            self.judge_all(now);
+        }
         let later = self.timers.iter().take_while(|(due, _)| *due <= now).count();
         for _ in 0..later {
             let Some((_, region)) = self.timers.pop_first() else { return };
@@ -213,7 +279,7 @@ impl HealthWatch {
                 watched.monitor.handle_witness(witness);
                 watched.monitor.handle_timeout(now);
             }
-            self.follow_up(&region);
+            self.follow_up(&region, now);
             self.ask_others(&region, now);
         }
     }
@@ -222,11 +288,15 @@ impl HealthWatch {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let regions = self.timers.first().map(|(due, _)| *due);
-        [regions, self.canaries.poll_timeout()].into_iter().flatten().min()
+        let others = [self.canaries.poll_timeout(), self.quorum.poll_timeout()];
+        others.into_iter().chain([regions]).flatten().min()
     }
 
     /// Returns what is to be done or known.
     pub fn poll_output(&mut self) -> Option<WatchOutput> {
+        if let Some(change) = self.changes.pop_front() {
+            return Some(WatchOutput::Changed(change));
+        }
         if let Some((canary, check, id)) = self.canaries.poll_probe() {
             return Some(WatchOutput::Probe { subject: Subject::Canary(canary), check, id });
         }
@@ -234,27 +304,48 @@ impl HealthWatch {
             let watched = self.watched.get_mut(&region);
             let said = watched.and_then(|watched| {
                 let output = watched.monitor.poll_output()?;
-                Some((output, watched))
+                Some((output, &watched.check))
             });
             match said {
-                Some((MonitorOutput::Probe(id), Watched { check: Some(check), .. })) => {
-                    return Some(WatchOutput::Probe {
-                        subject: Subject::Region(region),
-                        check: check.clone(),
-                        id,
-                    });
+                Some((MonitorOutput::Probe(id), Some(check))) => {
+                    let (subject, check) = (Subject::Region(region), check.clone());
+                    return Some(WatchOutput::Probe { subject, check, id });
                 }
-                Some((MonitorOutput::Changed { from, to, evidence }, watched)) => {
-                    let response_time = watched.monitor.response_time();
-                    let change = HealthChange { region, from, to, evidence, response_time };
-                    return Some(WatchOutput::Changed(change));
-                }
-                Some((MonitorOutput::Probe(_), Watched { check: None, .. })) | None => {
+                // That one is the monitor's own; what is told is the verdict of all.
+                Some((MonitorOutput::Changed { .. }, _)) => {}
+                Some((MonitorOutput::Probe(_), None)) | None => {
                     self.talking.remove(&region);
                 }
             }
         }
         None
+    }
+
+    /// Tells, once, whether this node votes otherwise than when this was last asked.
+    pub fn poll_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// Returns what this node says of each region to others; `None` if it abstains.
+    pub fn votes(&self) -> impl Iterator<Item = (&RegionId, Option<Vote>)> {
+        self.watched.iter().map(|(id, watched)| (id, watched.vote))
+    }
+
+    /// Returns what the other nodes know of a region's load.
+    #[must_use]
+    pub fn load_of_others(&self, region: &RegionId) -> LoadShare {
+        self.quorum.load(region)
+    }
+
+    /// Returns the other nodes that are heard.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.quorum.nodes()
+    }
+
+    /// Tells whether this node sees nobody well, and so votes on nothing.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// Tells whether a region is watched.
@@ -271,9 +362,12 @@ impl HealthWatch {
 
     /// Returns how each region is, in the order of their ids.
     pub fn regions(&self, now: Instant) -> impl Iterator<Item = (&RegionId, WatchedHealth)> {
-        self.watched.iter().map(move |(id, Watched { check, monitor, .. })| {
+        self.watched.iter().map(move |(id, watched)| {
+            let Watched { check, monitor, health, own, votes, .. } = watched;
             let health = WatchedHealth {
-                health: monitor.health(),
+                health: *health,
+                own: *own,
+                votes: *votes,
                 share: monitor.share(now),
                 breaker: check.as_ref().map(|_| monitor.probes().state()),
                 failures: monitor.probes().failures(),
@@ -320,12 +414,12 @@ impl HealthWatch {
             if let Some(watched) = self.watched.get_mut(&other) {
                 watched.monitor.hurry(now);
             }
-            self.follow_up(&other);
+            self.follow_up(&other, now);
         }
     }
 
-    /// Sets a region's timer anew, and listens to what it says.
-    fn follow_up(&mut self, region: &RegionId) {
+    /// Sets a region's timer anew, listens to what it says, and judges it.
+    fn follow_up(&mut self, region: &RegionId, now: Instant) {
         let Some(watched) = self.watched.get_mut(region) else { return };
         let due = watched.monitor.poll_timeout();
         if due != watched.timer {
@@ -338,6 +432,48 @@ impl HealthWatch {
             watched.timer = due;
         }
         self.talking.insert(region.clone());
+        let (before, is_clear) = (watched.is_clear, watched.is_clear());
+        watched.is_clear = is_clear;
+        self.clear = self.clear + usize::from(is_clear) - usize::from(before);
+        self.look_around(now);
+        self.judge(region, now);
+    }
+
+    /// Finds out whether it sees anybody well.
+    fn look_around(&mut self, now: Instant) {
+        let sees = self.canaries.are_clear().unwrap_or(self.clear > 0 || self.endpoints.is_empty());
+        if self.is_blind == sees {
+            self.is_blind = !sees;
+            self.judge_all(now);
+        }
+    }
+
+    fn judge_all(&mut self, now: Instant) {
+        let regions: Vec<_> = self.watched.keys().cloned().collect();
+        for region in regions {
+            self.judge(&region, now);
+        }
+    }
+
+    /// Comes to a verdict on a region, by what this node sees and what others say.
+    fn judge(&mut self, region: &RegionId, now: Instant) {
+        let Some(watched) = self.watched.get_mut(region) else { return };
+        let vote = if self.is_blind { None } else { watched.vote() };
+        self.has_news |= vote != watched.vote;
+        watched.vote = vote;
+        watched.votes = self.quorum.votes(region, vote);
+        let own = std::mem::replace(&mut watched.own, watched.monitor.health());
+        let verdict = watched.verdict();
+        let before = std::mem::replace(&mut watched.health, verdict);
+        let is_back = own == Health::Unhealthy && watched.own != Health::Unhealthy;
+        if before == Health::Unhealthy && verdict == Health::Healthy {
+            watched.monitor.begin_ramp(now);
+        } else if is_back && verdict != Health::Unhealthy {
+            watched.monitor.end_ramp();
+        }
+        if before != verdict {
+            self.changes.push_back(watched.change(region, before));
+        }
     }
 
     fn forget(&mut self, region: &RegionId) {
@@ -346,6 +482,7 @@ impl HealthWatch {
             self.timers.remove(&(due, region.clone()));
         }
         self.last_well.forget(region.as_str());
+        self.clear -= usize::from(watched.is_clear);
         if let Some(check) = &watched.check {
             let endpoint = endpoint(check);
             if let Some(count) = self.endpoints.get_mut(&endpoint) {
@@ -355,6 +492,48 @@ impl HealthWatch {
                     self.last_well.forget(&endpoint);
                 }
             }
+        }
+    }
+}
+
+impl Watched {
+    /// Tells whether its probes say without a doubt that somebody is well.
+    fn is_clear(&self) -> bool {
+        self.check.is_some() && self.monitor.is_clear()
+    }
+
+    /// Returns what this node says of it to others: only what it has seen itself since its start.
+    fn vote(&self) -> Option<Vote> {
+        if self.seen.is_none() || self.monitor.abstains() {
+            return None;
+        }
+        match self.monitor.health() {
+            Health::Unknown => None,
+            Health::Healthy => Some(Vote::Well),
+            Health::Unhealthy => Some(Vote::Down),
+        }
+    }
+
+    fn verdict(&self) -> Health {
+        if self.monitor.is_reported() {
+            return Health::Unhealthy;
+        }
+        match self.votes.and_then(Votes::verdict) {
+            Some(Vote::Down) => Health::Unhealthy,
+            Some(Vote::Well) => Health::Healthy,
+            None => self.own,
+        }
+    }
+
+    /// Says that the verdict on it is another.
+    fn change(&self, region: &RegionId, from: Health) -> HealthChange {
+        HealthChange {
+            region: region.clone(),
+            from,
+            to: self.health,
+            evidence: self.monitor.evidence().filter(|_| self.own == self.health),
+            votes: self.votes,
+            response_time: self.monitor.response_time(),
         }
     }
 }

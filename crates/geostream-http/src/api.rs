@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{Access, CacheTally, Caller, Configuration, RegionHealth, Router};
-use geostream_domain::{ClientKey, Flag, Timestamp};
+use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -69,6 +69,8 @@ pub struct Parts<S, G, C> {
     pub control: Handle,
     /// Shows the metrics as Prometheus reads them.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// What the server is called among those that share what they see.
+    pub node: NodeId,
     /// The server's version.
     pub version: &'static str,
     /// When the server was started.

@@ -151,12 +151,12 @@ fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes 
 }
 
 fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {
-    let HealthChange { region, from, to, evidence, .. } = &event.change;
+    let HealthChange { region, from, to, .. } = &event.change;
     HealthEvent {
         region: region.to_string(),
         from: route::health(*from).to_owned(),
         to: route::health(*to).to_owned(),
-        evidence: evidence.to_string(),
+        evidence: event.change.why().to_string(),
         at: Time(event.at),
     }
 }

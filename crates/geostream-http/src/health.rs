@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use geostream_api::{
     BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, OutcomeKind, OutcomeReport,
-    OutcomesAnswer, OutcomesRequest, RegionHealth, Time,
+    OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
 };
 use geostream_app::{Outcome, RegionStatus};
 use geostream_domain::{BreakerState, Load, RegionId, RoutingTable, ServiceTable};
@@ -102,6 +102,8 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
     RegionHealth {
         region: region.to_string(),
         health: route::health(watched.health).to_owned(),
+        seen_here: route::health(watched.own).to_owned(),
+        votes: watched.votes.map(votes),
         breaker: watched.breaker.map(|state| breaker(state).to_owned()),
         failures: watched.failures,
         share: route::rounded(watched.share.fraction(), 100.0),
@@ -112,6 +114,10 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
         evidence,
         overridden: overridden.map(|wish| wish.action.as_str().to_owned()),
     }
+}
+
+pub(crate) fn votes(votes: geostream_domain::Votes) -> Votes {
+    Votes { down: votes.down, nodes: votes.nodes }
 }
 
 fn describe_change(record: &HealthRecord) -> HealthChange {

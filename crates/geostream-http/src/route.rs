@@ -25,6 +25,7 @@ use crate::api::Api;
 use crate::body;
 use crate::choice::write_choice;
 use crate::client::read_address;
+use crate::health::votes;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
@@ -345,6 +346,7 @@ fn explain_region(
             health: health(observed.health).to_owned(),
             load: observed.load.map(geostream_domain::Load::units),
             age_ms: milliseconds(age),
+            votes: observed.votes.map(votes),
         }),
     }
 }

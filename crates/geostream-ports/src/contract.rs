@@ -3,17 +3,18 @@
 //! Each takes a way to make a new, empty adapter and panics where a promise of the port is broken.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use geostream_domain::{
-    Change, Commit, ConfigError, GeoPoint, Health, Region, ReplayError, Revision, Service, Setting,
-    Snapshot, Timestamp,
+    Change, Commit, ConfigError, GeoPoint, Health, Load, LoadShare, NodeView, Region, ReplayError,
+    Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
-    CHANGES_PER_REGION, Cache, ConfigStore, Head, HealthLog, HealthRecord, Import, ImportError,
-    ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError, SavedTable, Scope,
-    TokenId, TokenRecord, TokenStore,
+    CHANGES_PER_REGION, Cache, ConfigStore, Exchanged, Head, HealthLog, HealthRecord, Import,
+    ImportError, ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError, SavedTable,
+    Scope, SharedViews, TokenId, TokenRecord, TokenStore,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -412,6 +413,55 @@ pub async fn last_good<L: LastGood>(new: impl AsyncFn() -> L) {
     }
 }
 
+/// Holds [`SharedViews`] to its promises, by nodes that tell each other.
+///
+/// # Panics
+///
+/// Where it breaks one.
+pub async fn shared_views<V: SharedViews>(new: impl AsyncFn() -> [V; 3]) {
+    let [a, b, c] = new().await;
+    let alone = a.exchange(&view(Vote::Well, 1.0)).await.expect("exchange");
+    assert_eq!(alone, Exchanged::default(), "nobody hears itself");
+    whoever_waits_is_told_of_views(&a, &b).await;
+    let said = view(Vote::Down, 2.5);
+    let heard = b.exchange(&said).await.expect("exchange").heard;
+    assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0].view, view(Vote::Well, 1.0));
+    assert!(heard[0].age < VIEW_HOLDS, "{heard:?}");
+    c.exchange(&Arc::default()).await.expect("exchange");
+    let own = view(Vote::Well, 1.0);
+    let first = a.exchange(&own).await.expect("exchange").heard;
+    let views: Vec<_> = first.iter().map(|heard| Arc::clone(&heard.view)).collect();
+    assert!(views.contains(&said) && views.contains(&Arc::default()), "{first:?}");
+    assert!(first[0].node < first[1].node);
+    let again = a.exchange(&own).await.expect("exchange").heard;
+    let is_same = first.iter().zip(&again).all(|(one, two)| Arc::ptr_eq(&one.view, &two.view));
+    assert!(is_same, "what is known is not read again");
+    b.leave().await.expect("leave");
+    assert_eq!(a.exchange(&own).await.expect("exchange").heard.len(), 1);
+    // Whoever says nothing is forgotten.
+    while !a.exchange(&own).await.expect("exchange").heard.is_empty() {}
+}
+
+async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedViews) {
+    let mut news = std::pin::pin!(a.news());
+    let (mut number, mut is_told) = (0.0, false);
+    // It may not listen at once.
+    while !is_told {
+        number += 1.0;
+        b.exchange(&view(Vote::Down, number)).await.expect("exchange");
+        is_told = std::future::poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
+    }
+}
+
+fn view(vote: Vote, own: f64) -> Arc<NodeView> {
+    let load = |units| Load::new(units).expect("a load");
+    let load = LoadShare { own: load(own), displaced: load(0.25), reported: Some(load(1e3)) };
+    let seen = Sight { vote: Some(vote), load };
+    let abstains = Sight { vote: None, ..seen };
+    Arc::new(NodeView { regions: [(id("a"), seen), (id("b"), abstains)].into() })
+}
+
 async fn propose(
     store: &impl ConfigStore,
     expected: u64,
@@ -439,20 +489,16 @@ async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     let (mut left, mut right) = (None, None);
     std::future::poll_fn(|cx| {
         if left.is_none()
-            && let std::task::Poll::Ready(value) = a.as_mut().poll(cx)
+            && let Poll::Ready(value) = a.as_mut().poll(cx)
         {
             left = Some(value);
         }
         if right.is_none()
-            && let std::task::Poll::Ready(value) = b.as_mut().poll(cx)
+            && let Poll::Ready(value) = b.as_mut().poll(cx)
         {
             right = Some(value);
         }
-        if left.is_some() && right.is_some() {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
+        if left.is_some() && right.is_some() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     (left.expect("polled until ready"), right.expect("polled until ready"))

@@ -16,6 +16,7 @@ mod geo;
 mod health_log;
 mod last_good;
 mod prober;
+mod shared_views;
 mod token_store;
 
 use std::error::Error;
@@ -32,6 +33,7 @@ pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
 pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
 pub use last_good::{LastGood, SavedTable};
 pub use prober::{Probed, Prober};
+pub use shared_views::{Exchanged, Heard, SharedViews};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
 
 /// Everything that a node keeps in one place: configuration, tokens and the log of health.

@@ -1,158 +1,10 @@
 //! How fast regions are believed to be dead, and how seldom wrongly.
-//!
-//! Regions and their network are simulated: what the watch asks for is answered after a while, or
-//! never, by the fault that the region has. Time is the watch's own.
 
-#![expect(clippy::print_stdout, reason = "a run that fails can be repeated by its seed")]
+use std::time::Duration;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use geostream_domain::{Config, Evidence, Health, HealthMonitor, MonitorOutput, Report, Subject};
 
-use geostream_domain::{
-    Chance, Change, Config, Evidence, GeoPoint, Health, HealthChange, HealthCheck, HealthMonitor,
-    HealthWatch, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId,
-    Report, Subject, WatchOutput,
-};
-
-/// What is wrong with a region.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    Refuses,
-    Silent,
-    /// This share of its probes get no answer.
-    Loses(f64),
-    /// It is silent for so long, then well for as long.
-    Flaps(Duration),
-}
-
-struct Simulation {
-    watch: HealthWatch,
-    start: Instant,
-    now: Instant,
-    chance: Chance,
-    faults: BTreeMap<Subject, Fault>,
-    /// How long an answer takes.
-    rtt: Duration,
-    /// From when to when nothing gets through, in either direction.
-    cut: Option<(Duration, Duration)>,
-    /// Answers that are under way.
-    answers: BTreeMap<(Instant, u64), (Subject, ProbeId, ProbeOutcome)>,
-    sent: Vec<(Duration, Subject)>,
-    changes: Vec<(Duration, HealthChange)>,
-}
-
-const TIMEOUT: Duration = Duration::from_secs(1);
-
-impl Simulation {
-    fn new(regions: usize, seed: u64) -> Self {
-        println!("seed {seed}");
-        let ids: Vec<RegionId> = (0..regions).map(|n| format!("r{n}").parse().unwrap()).collect();
-        let change = |id: &RegionId| {
-            let mut region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
-            let url = format!("http://{id}.example.com/").parse().unwrap();
-            region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
-            Change::PutRegion(Arc::new(region))
-        };
-        let config = Config::default().after(ids.iter().map(change)).unwrap();
-        let mut watch = HealthWatch::new(seed);
-        let start = begin();
-        watch.handle_config(&config, |_| Health::Unknown, start);
-        Self {
-            watch,
-            start,
-            now: start,
-            chance: Chance::new(!seed),
-            faults: BTreeMap::new(),
-            rtt: Duration::from_millis(20),
-            cut: None,
-            answers: BTreeMap::new(),
-            sent: Vec::new(),
-            changes: Vec::new(),
-        }
-    }
-
-    /// Has so many canaries watched as well.
-    fn with_canaries(mut self, count: u16) -> Self {
-        self.watch = self.watch.with_canaries((0..count).map(canary), self.start);
-        self
-    }
-
-    fn break_region(&mut self, region: &str, fault: Fault) {
-        self.faults.insert(Subject::Region(region.parse().unwrap()), fault);
-    }
-
-    fn break_canary(&mut self, number: u16, fault: Fault) {
-        self.faults.insert(Subject::Canary(canary(number)), fault);
-    }
-
-    fn run(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        loop {
-            self.perform();
-            let answer = self.answers.keys().next().map(|(at, _)| *at);
-            let next = [answer, self.watch.poll_timeout()].into_iter().flatten().min();
-            match next {
-                Some(next) if next <= end => self.now = self.now.max(next),
-                _ => break,
-            }
-            while let Some(entry) = self.answers.first_entry()
-                && entry.key().0 <= self.now
-            {
-                let (subject, id, outcome) = entry.remove();
-                self.watch.handle_outcome(&subject, id, outcome, self.now);
-            }
-            self.watch.handle_timeout(self.now);
-        }
-        self.now = end;
-    }
-
-    fn perform(&mut self) {
-        while let Some(output) = self.watch.poll_output() {
-            let since = self.now - self.start;
-            match output {
-                WatchOutput::Changed(change) => self.changes.push((since, change)),
-                WatchOutput::Probe { subject, id, .. } => {
-                    let (after, outcome) = self.answer(&subject, since);
-                    self.sent.push((since, subject.clone()));
-                    let number = u64::try_from(self.sent.len()).unwrap();
-                    self.answers.insert((self.now + after, number), (subject, id, outcome));
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, subject: &Subject, since: Duration) -> (Duration, ProbeOutcome) {
-        let quick = self.rtt;
-        let well = (quick, ProbeOutcome::Well(quick));
-        let silent = (TIMEOUT, ProbeOutcome::Failed(ProbeFailure::Timeout));
-        if self.cut.is_some_and(|(from, to)| since < to && since + quick > from) {
-            return silent;
-        }
-        match self.faults.get(subject).copied().unwrap_or(Fault::None) {
-            Fault::None => well,
-            Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
-            Fault::Silent => silent,
-            Fault::Loses(share) if self.chance.fraction() < share => silent,
-            Fault::Loses(_) => well,
-            Fault::Flaps(half) => {
-                let is_silent = (since.as_millis() / half.as_millis()).is_multiple_of(2);
-                if is_silent { silent } else { well }
-            }
-        }
-    }
-
-    fn removals(&self) -> Vec<Duration> {
-        let removed = self.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy);
-        removed.map(|(at, _)| *at).collect()
-    }
-}
-
-fn canary(number: u16) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], 1000 + number))
-}
+use crate::simulation::{Fault, Simulation, begin, canary};
 
 /// Returns how long it took to remove one of three regions, the slowest of many runs.
 fn slowest_removal(fault: Fault) -> Duration {
@@ -338,10 +190,7 @@ fn a_region_that_is_well_again_comes_back_slowly() {
     simulation.run(Duration::from_secs(20));
     simulation.break_region("r2", Fault::None);
     simulation.run(Duration::from_secs(4));
-    let seen = |simulation: &Simulation| {
-        let found = simulation.watch.regions(simulation.now).find(|(id, _)| id.as_str() == "r2");
-        found.unwrap().1
-    };
+    let seen = |simulation: &Simulation| simulation.of("r2");
     assert_eq!(seen(&simulation).health, Health::Healthy, "after three good probes");
     assert!(seen(&simulation).share.fraction() < 0.2, "{:?}", seen(&simulation));
     simulation.run(Duration::from_secs(15));
@@ -408,9 +257,4 @@ fn probes_end_with_their_configuration() {
     simulation.run(Duration::from_secs(60));
     assert_eq!(simulation.sent.len(), before);
     assert_eq!(simulation.watch.poll_timeout(), None);
-}
-
-#[expect(clippy::disallowed_methods, reason = "any moment will do")]
-fn begin() -> Instant {
-    Instant::now()
 }

@@ -8,5 +8,7 @@ mod diff;
 mod drain;
 mod health;
 mod latency_fit;
+mod quorum;
 mod removal;
+mod simulation;
 mod world;

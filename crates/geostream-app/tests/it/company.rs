@@ -1,0 +1,229 @@
+//! Nodes that tell each other what they see.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use geostream_app::{
+    HealthDriver, KnownNodes, Outcome, Publisher, RegionHealth, RegionStatus, StoreState,
+    ViewExchange,
+};
+use geostream_domain::{
+    Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeView, ProbeFailure,
+    ProbeOutcome, ProbeTarget, Region, RegionId, Revision, Snapshot, VIEW_HOLDS, Votes,
+};
+use geostream_ports::{
+    Exchanged, HealthLog, HealthRecord, Heard, Probed, Prober, SharedViews, Unavailable, contract,
+};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::SetClock;
+
+/// Where nodes of one process tell each other what they see; an exchange takes a millisecond.
+#[derive(Clone, Default)]
+struct Hub {
+    said: Arc<Mutex<BTreeMap<NodeId, (Arc<NodeView>, Instant)>>>,
+    is_away: Arc<Mutex<bool>>,
+    news: Arc<Notify>,
+}
+
+/// What a node has of it.
+struct Seat {
+    hub: Hub,
+    node: NodeId,
+}
+
+impl Hub {
+    fn seats(&self) -> [Seat; 3] {
+        ["n0", "n1", "n2"].map(|node| Seat { hub: self.clone(), node: node.parse().unwrap() })
+    }
+
+    fn set_away(&self, is_away: bool) {
+        *self.is_away.lock().unwrap() = is_away;
+    }
+}
+
+impl SharedViews for Seat {
+    async fn exchange(&self, view: &Arc<NodeView>) -> Result<Exchanged, Unavailable> {
+        sleep(Duration::from_millis(1)).await;
+        if *self.hub.is_away.lock().unwrap() {
+            return Err(Unavailable::new("the hub", "it is away"));
+        }
+        let (mut said, now) = (self.hub.said.lock().unwrap(), Instant::now());
+        said.retain(|_, (_, at)| now - *at < VIEW_HOLDS);
+        let before = said.insert(self.node.clone(), (Arc::clone(view), now));
+        if before.is_none_or(|(before, _)| before != *view) {
+            self.hub.news.notify_waiters();
+        }
+        let others = said.iter().filter(|(node, _)| **node != self.node);
+        let heard = others.map(|(node, (view, at))| Heard {
+            node: node.clone(),
+            view: Arc::clone(view),
+            age: now - *at,
+        });
+        Ok(Exchanged { heard: heard.collect(), refused: 0 })
+    }
+
+    async fn leave(&self) -> Result<(), Unavailable> {
+        self.hub.said.lock().unwrap().remove(&self.node);
+        Ok(())
+    }
+
+    async fn news(&self) {
+        self.hub.news.notified().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_keeps_the_contract() {
+    contract::shared_views(async || Hub::default().seats()).await;
+}
+
+/// Finds these regions refusing, and all others well.
+#[derive(Clone, Default)]
+struct Routes(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Prober for Routes {
+    async fn probe(&self, check: &HealthCheck) -> Probed {
+        sleep(Duration::from_millis(5)).await;
+        let host = check.target.url().host().to_owned();
+        let outcome = if self.0.lock().unwrap().contains(host.as_str()) {
+            ProbeOutcome::Failed(ProbeFailure::Refused)
+        } else {
+            ProbeOutcome::Well(Duration::from_millis(5))
+        };
+        Probed { outcome, load: None }
+    }
+}
+
+/// Keeps nothing.
+struct NoLog;
+
+impl HealthLog for NoLog {
+    async fn append(&self, _: Vec<HealthRecord>) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
+        Ok(Vec::new())
+    }
+
+    async fn changes(
+        &self,
+        _: Option<RegionId>,
+        _: usize,
+    ) -> Result<Vec<HealthRecord>, Unavailable> {
+        pending().await
+    }
+}
+
+struct Node {
+    health: Arc<RegionHealth<NoLog, SetClock>>,
+    routes: Routes,
+    nodes: Arc<KnownNodes>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    fn start(seat: Seat, seed: u64) -> Self {
+        let clock = SetClock::default();
+        let publisher = Arc::new(Publisher::new(clock.clone()));
+        let put = |id: &str| {
+            let mut region = Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
+            let url = format!("http://{id}/").parse().unwrap();
+            region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
+            Change::PutRegion(Arc::new(region))
+        };
+        let config = Arc::new(Config::default().after(["eu", "us"].map(put)).unwrap());
+        publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
+        let health = Arc::new(RegionHealth::new(publisher, NoLog, clock, &[], seed));
+        let (routes, nodes, stop) = (Routes::default(), Arc::default(), CancellationToken::new());
+        let driver = HealthDriver::new(Arc::clone(&health), routes.clone());
+        let exchange = ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes));
+        tokio::spawn(driver.run(stop.clone()));
+        tokio::spawn(exchange.run(stop.clone()));
+        Self { health, routes, nodes, stop }
+    }
+
+    fn of(&self, region: &str) -> RegionStatus {
+        let regions = self.health.regions();
+        regions.into_iter().find(|status| status.region.as_str() == region).unwrap()
+    }
+
+    fn refuse(&self, region: &'static str) {
+        self.routes.0.lock().unwrap().insert(region);
+    }
+}
+
+async fn three(hub: &Hub) -> Vec<Node> {
+    let nodes: Vec<_> =
+        (1..).zip(hub.seats()).map(|(seed, seat)| Node::start(seat, seed)).collect();
+    sleep(Duration::from_secs(3)).await;
+    nodes
+}
+
+fn healths(nodes: &[Node], region: &str) -> Vec<Health> {
+    nodes.iter().map(|node| node.of(region).watched.health).collect()
+}
+
+use Health::{Healthy, Unhealthy};
+
+#[tokio::test(start_paused = true)]
+async fn what_one_sees_is_told_and_what_two_see_is_done() {
+    let hub = Hub::default();
+    let nodes = three(&hub).await;
+    assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
+    nodes[0].refuse("eu");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
+    let seen = nodes[2].of("eu");
+    assert_eq!(seen.watched.votes, Some(Votes { down: 1, nodes: 3 }));
+    assert_eq!(seen.observed.unwrap().votes, seen.watched.votes, "and the table knows");
+    nodes[1].refuse("eu");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(healths(&nodes, "eu"), [Unhealthy; 3]);
+    assert_eq!(nodes[2].of("eu").evidence, "seen down by 2 of 3 nodes");
+    let evidence = nodes[1].of("eu").evidence;
+    let expected =
+        "5 probes in a row failed, the last one: connection refused; seen down by 2 of 3";
+    assert!(evidence.starts_with(expected), "{evidence}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_others_each_goes_on_alone_and_says_so() {
+    let hub = Hub::default();
+    let nodes = three(&hub).await;
+    nodes[0].refuse("eu");
+    sleep(Duration::from_secs(3)).await;
+    hub.set_away(true);
+    sleep(VIEW_HOLDS + Duration::from_millis(100)).await;
+    assert_eq!(healths(&nodes, "eu"), [Unhealthy, Healthy, Healthy]);
+    let company = nodes[0].health.company().unwrap();
+    assert_eq!((company.nodes.len(), company.is_blind), (0, false));
+    assert_eq!(company.error.as_deref(), Some("the hub is unavailable: it is away"));
+    assert_eq!(nodes[0].nodes.count(), 3, "it remembers how many there were");
+    hub.set_away(false);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
+    assert_eq!(nodes[0].health.company().unwrap().error, None);
+    // Whoever stops says so, and is not waited for.
+    nodes[1].stop.cancel();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(nodes[0].of("eu").watched.votes, Some(Votes { down: 1, nodes: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_is_reported_to_one_node_is_known_to_all() {
+    let nodes = three(&Hub::default()).await;
+    let load = Load::new(420.0).ok();
+    let region = "us".parse().unwrap();
+    let report = Outcome { region, is_well: None, client: None, rtt: None, load };
+    assert_eq!(nodes[0].health.report(&[report]), []);
+    sleep(Duration::from_secs(2)).await;
+    for node in &nodes {
+        assert_eq!((node.of("us").load, node.of("us").observed.unwrap().load), (load, load));
+    }
+}

@@ -1,0 +1,338 @@
+//! What several nodes see of the regions, and the verdict that it adds up to.
+//!
+//! A node votes on a region that it has seen itself since its start, unless it sees nobody well: it
+//! may have lost its own network. A region is unhealthy while more than half of those who vote see
+//! it down; a tie speaks for the region.
+//!
+//! | nodes that vote | to remove it | to have it back |
+//! |---|---|---|
+//! | none | each node acts on its own view, if it has one | the same |
+//! | one | its word | its word |
+//! | two | both | one that sees it well |
+//! | three | two | two that see it well |
+//! | n | more than half | half of them that see it well |
+//!
+//! The verdict is a function of the votes alone and not of what was before, so whoever hears the
+//! same comes to the same verdict. Whoever hears nobody acts on its own view. What a node says holds
+//! for [`VIEW_HOLDS`] and no longer: a region that dies together with a node is removed by the
+//! others as soon as that is over, if they have seen it down by then. Between nodes that live there
+//! is nothing to wait for: each finds out by itself, and says so at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::name::{NodeId, RegionId};
+use crate::observation::Load;
+
+/// How long a node's view holds after it was said.
+///
+/// Long enough for a question that is not answered, and the next one; short enough that a node that
+/// is gone keeps no dead region in service for three seconds.
+pub const VIEW_HOLDS: Duration = Duration::from_secs(2);
+
+/// How often a node says again what it sees, though nothing has changed.
+pub const VIEW_REPEATS: Duration = Duration::from_millis(500);
+
+/// The most nodes whose views count, the own one included.
+pub const MOST_NODES: usize = 64;
+
+/// What a node tells the others of the regions that it sees.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    /// The regions that it votes on, or knows a load of.
+    pub regions: BTreeMap<RegionId, Sight>,
+}
+
+/// What a node sees of a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sight {
+    /// Its vote; `None` if it abstains.
+    pub vote: Option<Vote>,
+    /// Its share of the region's load.
+    pub load: LoadShare,
+}
+
+/// Whether a node sees a region well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// It does.
+    Well,
+    /// It sees it down.
+    Down,
+}
+
+/// What a node knows of a region's load.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadShare {
+    /// The clients a second that the node sends there, and who would go there anyway.
+    pub own: Load,
+    /// Those it sends past another region.
+    pub displaced: Load,
+    /// The load that the region itself reports, in the unit of its capacity: all of it, not a share.
+    pub reported: Option<Load>,
+}
+
+/// How many nodes see a region down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Votes {
+    /// So many do.
+    pub down: u8,
+    /// Of so many that vote.
+    pub nodes: u8,
+}
+
+/// What another node has said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeardView {
+    /// The node.
+    pub node: NodeId,
+    /// What it has said.
+    pub view: Arc<NodeView>,
+    /// When that holds no longer.
+    pub until: Instant,
+}
+
+impl LoadShare {
+    /// Returns what two nodes know together: shares add up; of two reports of the whole the higher
+    /// one counts, so that nobody is overloaded by an old one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let higher = |one: Load, two: Load| if one < two { two } else { one };
+        Self {
+            own: self.own.plus(other.own),
+            displaced: self.displaced.plus(other.displaced),
+            reported: match (self.reported, other.reported) {
+                (Some(one), Some(two)) => Some(higher(one, two)),
+                (one, two) => one.or(two),
+            },
+        }
+    }
+
+    /// Returns the region's load: what it reports, or else the clients that it is sent.
+    #[must_use]
+    pub fn all(self) -> Load {
+        self.reported.unwrap_or_else(|| self.own.plus(self.displaced))
+    }
+
+    /// Returns how much of that is from its own clients.
+    #[must_use]
+    pub fn of_own_clients(self) -> Load {
+        let sent = self.own.plus(self.displaced).units();
+        if sent > 0.0 { self.all().times(self.own.units() / sent) } else { self.all() }
+    }
+}
+
+impl Votes {
+    /// Returns what they add up to; `None` if nobody votes.
+    pub(crate) fn verdict(self) -> Option<Vote> {
+        let is_down = u16::from(self.down) * 2 > u16::from(self.nodes);
+        (self.nodes > 0).then_some(if is_down { Vote::Down } else { Vote::Well })
+    }
+
+    fn count(&mut self, vote: Option<Vote>) {
+        self.nodes += u8::from(vote.is_some());
+        self.down += u8::from(vote == Some(Vote::Down));
+    }
+}
+
+impl fmt::Display for Votes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seen down by {} of {} nodes", self.down, self.nodes)
+    }
+}
+
+/// What the other nodes say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Quorum {
+    others: BTreeMap<NodeId, (Arc<NodeView>, Instant)>,
+}
+
+impl Quorum {
+    /// Takes in what others say by now, whoever is missing says nothing any more; tells whether it
+    /// is anything new.
+    pub(crate) fn handle_views(&mut self, views: Vec<HeardView>, now: Instant) -> bool {
+        let mut others: BTreeMap<_, _> = views
+            .into_iter()
+            .filter(|heard| now < heard.until)
+            .map(|heard| (heard.node, (heard.view, heard.until)))
+            .collect();
+        while others.len() >= MOST_NODES {
+            others.pop_last();
+        }
+        let views = |others: &BTreeMap<NodeId, (Arc<NodeView>, Instant)>| {
+            others.values().map(|(view, _)| Arc::as_ptr(view)).collect::<Vec<_>>()
+        };
+        let is_new = !others.keys().eq(self.others.keys()) || views(&others) != views(&self.others);
+        self.others = others;
+        is_new
+    }
+
+    /// Forgets what holds no longer; tells whether that is anything.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let before = self.others.len();
+        self.others.retain(|_, (_, until)| now < *until);
+        self.others.len() != before
+    }
+
+    /// Returns when the first view holds no longer.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.others.values().map(|(_, until)| *until).min()
+    }
+
+    /// Counts the votes on a region; `None` if nobody else is heard.
+    pub(crate) fn votes(&self, region: &RegionId, own: Option<Vote>) -> Option<Votes> {
+        if self.others.is_empty() {
+            return None;
+        }
+        let mut votes = Votes { down: 0, nodes: 0 };
+        votes.count(own);
+        for sight in self.sights(region) {
+            votes.count(sight.vote);
+        }
+        Some(votes)
+    }
+
+    /// Returns what the others know of a region's load.
+    pub(crate) fn load(&self, region: &RegionId) -> LoadShare {
+        let shares = self.sights(region).map(|sight| sight.load);
+        shares.fold(LoadShare::default(), LoadShare::and)
+    }
+
+    /// Returns the nodes that are heard.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.others.keys()
+    }
+
+    fn sights(&self, region: &RegionId) -> impl Iterator<Item = &Sight> {
+        self.others.values().filter_map(|(view, _)| view.regions.get(region))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Returns the verdict of votes such as `dw-`: down, well, abstains.
+    fn verdict(votes: &str) -> Option<Vote> {
+        let mut counted = Votes { down: 0, nodes: 0 };
+        votes.chars().for_each(|letter| counted.count(vote(letter)));
+        counted.verdict()
+    }
+
+    fn vote(letter: char) -> Option<Vote> {
+        match letter {
+            'd' => Some(Vote::Down),
+            'w' => Some(Vote::Well),
+            _ => None,
+        }
+    }
+
+    fn heard(node: &str, vote: Option<Vote>, until: Instant) -> HeardView {
+        let sight = Sight { vote, ..Sight::default() };
+        let regions = BTreeMap::from([(region(), sight)]);
+        HeardView { node: node.parse().unwrap(), view: Arc::new(NodeView { regions }), until }
+    }
+
+    fn region() -> RegionId {
+        "eu".parse().unwrap()
+    }
+
+    #[test]
+    fn more_than_half_of_those_who_vote_remove_a_region() {
+        use Vote::{Down, Well};
+        for (votes, expected) in [
+            ("", None),
+            ("---", None),
+            ("d", Some(Down)),
+            ("w", Some(Well)),
+            ("d--", Some(Down)),
+            ("dw", Some(Well)),
+            ("dd", Some(Down)),
+            ("dww", Some(Well)),
+            ("ddw", Some(Down)),
+            ("dw-", Some(Well)),
+            ("dd-", Some(Down)),
+            ("ddww", Some(Well)),
+            ("dddw", Some(Down)),
+            ("dddww", Some(Down)),
+        ] {
+            assert_eq!(verdict(votes), expected, "{votes}");
+        }
+    }
+
+    #[test]
+    fn a_view_holds_until_its_time_and_whoever_is_missing_is_gone() {
+        let (mut quorum, now) = (Quorum::default(), start());
+        let until = now + VIEW_HOLDS;
+        let views = vec![heard("a", Some(Vote::Down), until), heard("b", None, now)];
+        assert!(quorum.handle_views(views.clone(), now));
+        assert!(!quorum.handle_views(views, now), "the same is nothing new");
+        let own = Some(Vote::Well);
+        assert_eq!(quorum.votes(&region(), own), Some(Votes { down: 1, nodes: 2 }));
+        assert_eq!(quorum.poll_timeout(), Some(until));
+        assert!(!quorum.handle_timeout(until - Duration::from_millis(1)));
+        assert!(quorum.handle_timeout(until));
+        assert_eq!(quorum.votes(&region(), own), None, "it is alone");
+        assert!(quorum.handle_views(vec![heard("a", None, until)], now));
+        assert!(quorum.handle_views(Vec::new(), now));
+        assert_eq!(quorum.nodes().count(), 0);
+    }
+
+    #[test]
+    fn the_number_of_nodes_is_bounded() {
+        let (mut quorum, now) = (Quorum::default(), start());
+        let many =
+            (0..1000).map(|n| heard(&format!("n{n:03}"), Some(Vote::Down), now + VIEW_HOLDS));
+        quorum.handle_views(many.collect(), now);
+        let votes = quorum.votes(&region(), Some(Vote::Well)).unwrap();
+        assert_eq!(usize::from(votes.nodes), MOST_NODES);
+    }
+
+    #[test]
+    fn shares_add_up_and_what_a_region_reports_is_the_whole() {
+        let load = |units| Load::new(units).unwrap();
+        let share = |own, displaced, reported: Option<f64>| LoadShare {
+            own: load(own),
+            displaced: load(displaced),
+            reported: reported.map(load),
+        };
+        let both = share(10.0, 5.0, None).and(share(20.0, 5.0, None));
+        assert_eq!((both.all(), both.of_own_clients()), (load(40.0), load(30.0)));
+        let reported = both.and(share(0.0, 0.0, Some(80.0))).and(share(0.0, 0.0, Some(70.0)));
+        assert_eq!((reported.all(), reported.of_own_clients()), (load(80.0), load(60.0)));
+        let most = share(Load::MAX, Load::MAX, None);
+        assert_eq!(most.and(most).all(), load(Load::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn one_node_alone_neither_removes_a_region_that_two_see_well_nor_brings_one_back(
+            votes in "[dw-]{0,63}",
+        ) {
+            let count = |letter| votes.chars().filter(|found| *found == letter).count();
+            if count('w') >= 2 && count('d') <= 1 {
+                prop_assert_eq!(verdict(&votes), Some(Vote::Well));
+            }
+            if count('d') >= 2 && count('w') <= 1 {
+                prop_assert_eq!(verdict(&votes), Some(Vote::Down));
+            }
+        }
+
+        #[test]
+        fn the_order_of_votes_does_not_matter_and_abstaining_changes_nothing(
+            votes in "[dw-]{0,63}",
+        ) {
+            let mut sorted: Vec<_> = votes.chars().filter(|letter| *letter != '-').collect();
+            sorted.sort_unstable();
+            prop_assert_eq!(verdict(&votes), verdict(&sorted.into_iter().collect::<String>()));
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+}

@@ -1,0 +1,166 @@
+//! Regions and a network that are simulated: what a watch asks for is answered after a while, or
+//! never, by the fault that the region has. Time is the watch's own.
+
+#![expect(clippy::print_stdout, reason = "a run that fails can be repeated by its seed")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use geostream_domain::{
+    Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
+    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Subject, WatchOutput, WatchedHealth,
+};
+
+/// What is wrong with a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    Refuses,
+    Silent,
+    /// This share of its probes get no answer.
+    Loses(f64),
+    /// It is silent for so long, then well for as long.
+    Flaps(Duration),
+}
+
+pub(crate) struct Simulation {
+    pub(crate) watch: HealthWatch,
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    chance: Chance,
+    faults: BTreeMap<Subject, Fault>,
+    /// How long an answer takes.
+    pub(crate) rtt: Duration,
+    /// From when to when nothing gets through, in either direction.
+    pub(crate) cut: Option<(Duration, Duration)>,
+    /// Answers that are under way.
+    answers: BTreeMap<(Instant, u64), (Subject, ProbeId, ProbeOutcome)>,
+    pub(crate) sent: Vec<(Duration, Subject)>,
+    pub(crate) changes: Vec<(Duration, HealthChange)>,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Simulation {
+    pub(crate) fn new(regions: usize, seed: u64) -> Self {
+        Self::begin_at(begin(), regions, seed)
+    }
+
+    pub(crate) fn begin_at(start: Instant, regions: usize, seed: u64) -> Self {
+        println!("seed {seed}");
+        let ids: Vec<RegionId> = (0..regions).map(|n| format!("r{n}").parse().unwrap()).collect();
+        let change = |id: &RegionId| {
+            let mut region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
+            let url = format!("http://{id}.example.com/").parse().unwrap();
+            region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
+            Change::PutRegion(Arc::new(region))
+        };
+        let config = Config::default().after(ids.iter().map(change)).unwrap();
+        let mut watch = HealthWatch::new(seed);
+        watch.handle_config(&config, |_| Health::Unknown, start);
+        Self {
+            watch,
+            start,
+            now: start,
+            chance: Chance::new(!seed),
+            faults: BTreeMap::new(),
+            rtt: Duration::from_millis(20),
+            cut: None,
+            answers: BTreeMap::new(),
+            sent: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Has so many canaries watched as well.
+    pub(crate) fn with_canaries(mut self, count: u16) -> Self {
+        self.watch = self.watch.with_canaries((0..count).map(canary), self.start);
+        self
+    }
+
+    pub(crate) fn break_region(&mut self, region: &str, fault: Fault) {
+        self.faults.insert(Subject::Region(region.parse().unwrap()), fault);
+    }
+
+    pub(crate) fn break_canary(&mut self, number: u16, fault: Fault) {
+        self.faults.insert(Subject::Canary(canary(number)), fault);
+    }
+
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            self.perform();
+            let answer = self.answers.keys().next().map(|(at, _)| *at);
+            let next = [answer, self.watch.poll_timeout()].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => break,
+            }
+            while let Some(entry) = self.answers.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let (subject, id, outcome) = entry.remove();
+                self.watch.handle_outcome(&subject, id, outcome, self.now);
+            }
+            self.watch.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn perform(&mut self) {
+        while let Some(output) = self.watch.poll_output() {
+            let since = self.now - self.start;
+            match output {
+                WatchOutput::Changed(change) => self.changes.push((since, change)),
+                WatchOutput::Probe { subject, id, .. } => {
+                    let (after, outcome) = self.answer(&subject, since);
+                    self.sent.push((since, subject.clone()));
+                    let number = u64::try_from(self.sent.len()).unwrap();
+                    self.answers.insert((self.now + after, number), (subject, id, outcome));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, subject: &Subject, since: Duration) -> (Duration, ProbeOutcome) {
+        let quick = self.rtt;
+        let well = (quick, ProbeOutcome::Well(quick));
+        let silent = (TIMEOUT, ProbeOutcome::Failed(ProbeFailure::Timeout));
+        if self.cut.is_some_and(|(from, to)| since < to && since + quick > from) {
+            return silent;
+        }
+        match self.faults.get(subject).copied().unwrap_or(Fault::None) {
+            Fault::None => well,
+            Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
+            Fault::Silent => silent,
+            Fault::Loses(share) if self.chance.fraction() < share => silent,
+            Fault::Loses(_) => well,
+            Fault::Flaps(half) => {
+                let is_silent = (since.as_millis() / half.as_millis()).is_multiple_of(2);
+                if is_silent { silent } else { well }
+            }
+        }
+    }
+
+    /// Returns how a region is seen now.
+    pub(crate) fn of(&self, region: &str) -> WatchedHealth {
+        let found = self.watch.regions(self.now).find(|(id, _)| id.as_str() == region);
+        found.unwrap().1
+    }
+
+    pub(crate) fn removals(&self) -> Vec<Duration> {
+        let removed = self.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy);
+        removed.map(|(at, _)| *at).collect()
+    }
+}
+
+pub(crate) fn canary(number: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 1000 + number))
+}
+
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+pub(crate) fn begin() -> Instant {
+    Instant::now()
+}

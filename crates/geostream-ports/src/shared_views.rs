@@ -1,0 +1,54 @@
+//! What each of several nodes sees of the regions, for the others.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_domain::{NodeId, NodeView};
+
+use crate::Unavailable;
+
+/// Where nodes tell each other what they see.
+///
+/// One exchange does both: it says what this node sees, and returns what the others have said lately.
+/// How old that is is measured where it is kept, so that no two clocks are compared and nothing that
+/// was held up on its way is taken for new.
+pub trait SharedViews: Send + Sync + 'static {
+    /// Says what this node sees, in place of what it has said before, and returns what others have
+    /// said within [`VIEW_HOLDS`](geostream_domain::VIEW_HOLDS): at most
+    /// [`MOST_NODES`](geostream_domain::MOST_NODES) of them.
+    ///
+    /// A view that is the same as before is returned as the same `Arc`. A node whose words cannot be
+    /// understood is left out, and counted.
+    fn exchange(
+        &self,
+        said: &Arc<NodeView>,
+    ) -> impl Future<Output = Result<Exchanged, Unavailable>> + Send;
+
+    /// Takes back what this node has said, since it goes.
+    fn leave(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Returns when somebody has said something new from now on, or may have. It is no promise:
+    /// whoever waits has to look by himself now and then.
+    fn news(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What an exchange has brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchanged {
+    /// What the others say, in the order of their names.
+    pub heard: Vec<Heard>,
+    /// How many could not be understood.
+    pub refused: usize,
+}
+
+/// What another node says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The node.
+    pub node: NodeId,
+    /// What it sees.
+    pub view: Arc<NodeView>,
+    /// How long ago it has said so, when the exchange was answered.
+    pub age: Duration,
+}
