@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, Publisher, RegionHealth,
-    Router, WriteError,
+    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, Publisher, RateLimit,
+    RegionHealth, Router, WriteError,
 };
 use geostream_domain::{Line, NodeId};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Limits, Parts, RateLimit, TlsIdentity, TrustedProxies, listen, serve};
+use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_pg::PgStore;
 use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock};
@@ -250,8 +250,8 @@ async fn assemble<S: Store + Clone>(
         cache,
         access,
         clock,
-        rate_limit: config.rate.map(RateLimit::new),
-        token_rate_limit: config.token_rate.map(RateLimit::new),
+        rate_limit: config.rate.map(RateLimit::new).map(Arc::new),
+        token_rate_limit: config.token_rate.map(RateLimit::new).map(Arc::new),
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render()),

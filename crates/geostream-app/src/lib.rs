@@ -8,6 +8,7 @@
 //! - [`Cached`] reads the configuration from a cache that nodes share.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
+//! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
 //! - [`Access`] says who a token belongs to.
 
 mod access;
@@ -18,6 +19,7 @@ mod follow;
 mod health;
 mod load;
 mod publisher;
+mod rate;
 mod router;
 
 pub use access::{Access, AccessError, Caller, NewToken};
@@ -27,4 +29,5 @@ pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
 pub use health::{Company, HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
 pub use publisher::{Publisher, StoreBehind, StoreState};
+pub use rate::{LeaseKeeper, RateLimit};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

@@ -1,4 +1,4 @@
-//! How often somebody may do something.
+//! How often somebody may do something, at one node or at several together.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,25 @@ impl Rate {
         let interval = Duration::from_secs(1).checked_div(rate)?;
         (!interval.is_zero()).then_some(Self { burst: rate, interval })
     }
+
+    /// Returns how many pass at once.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// Returns how long one takes to come back.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        self.interval
+    }
+
+    /// Returns what is left to each of so many, at least one at once.
+    #[must_use]
+    pub fn divided_by(self, nodes: u32) -> Self {
+        let nodes = nodes.max(1);
+        Self { burst: self.burst.div_ceil(nodes), interval: self.interval * nodes }
+    }
 }
 
 impl TokenBucket {
@@ -54,9 +73,168 @@ impl TokenBucket {
     }
 }
 
+/// One node's part of a bucket that several nodes share.
+///
+/// Nobody waits for the others: what passes is taken from a lease, so many tokens that the shared
+/// bucket has handed out to this node, or, as long as there is none, from the node's own share of
+/// the rate. What passed by that is charged to the shared bucket with the next request for a lease.
+/// So all nodes together let through what the bucket allows, wherever it is asked for; and a node
+/// that hears nobody goes on with its share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SharedBucket {
+    own: TokenBucket,
+    lease: Option<Lease>,
+    /// How many have passed by the own share, and are not charged yet.
+    spent: u32,
+    /// How many have been asked for since the last request.
+    asked: u32,
+}
+
+/// What a node tells the shared bucket, and asks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// How many have passed that are not charged yet.
+    pub spent: u32,
+    /// How many could pass until the next request.
+    pub wanted: u32,
+}
+
+/// What the shared bucket hands out to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// How many may pass.
+    pub tokens: u32,
+    /// How long it takes at least until there are more.
+    pub wait: Duration,
+    /// When the lease ends: what is left of it is lost.
+    pub until: Instant,
+}
+
+impl SharedBucket {
+    /// Takes a token, or says how long until there may be one; the share is this node's of the rate.
+    ///
+    /// # Errors
+    ///
+    /// The wait, if there is none.
+    pub fn take(&mut self, share: Rate, now: Instant) -> Result<(), Duration> {
+        self.asked = self.asked.saturating_add(1);
+        match self.lease.as_mut().filter(|lease| now < lease.until) {
+            Some(Lease { tokens: 0, wait, .. }) => Err(*wait),
+            Some(lease) => {
+                lease.tokens -= 1;
+                Ok(())
+            }
+            None => {
+                self.own.take(share, now)?;
+                self.spent = self.spent.saturating_add(1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what is to be told and asked, if anybody has asked since the last time.
+    pub fn poll_request(&mut self, rate: Rate, now: Instant) -> Option<LeaseRequest> {
+        if self.asked == 0 {
+            return None;
+        }
+        let asked = std::mem::take(&mut self.asked).min(rate.burst);
+        let wanted = asked.saturating_sub(self.left(now));
+        Some(LeaseRequest { spent: std::mem::take(&mut self.spent), wanted })
+    }
+
+    /// Takes in what was handed out, beside what is left.
+    pub fn handle_lease(&mut self, lease: Lease, now: Instant) {
+        let tokens = lease.tokens.saturating_add(self.left(now));
+        self.lease = Some(Lease { tokens, ..lease });
+    }
+
+    fn left(&self, now: Instant) -> u32 {
+        self.lease.filter(|lease| now < lease.until).map_or(0, |lease| lease.tokens)
+    }
+
+    /// Takes back what was told, since nobody has heard it.
+    pub fn handle_unheard(&mut self, request: LeaseRequest) {
+        self.spent = self.spent.saturating_add(request.spent);
+    }
+
+    /// Tells whether nothing is lost by forgetting it.
+    #[must_use]
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.own.is_full(now) && self.lease.is_none_or(|lease| lease.until <= now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lets three nodes ask for so many in each millisecond, and returns how many pass in each
+    /// second. The shared bucket is one of this rate, asked by each node ten times a second.
+    fn passed(rate: Rate, demand: [u32; 3], seconds: u32) -> Vec<u32> {
+        const EVERY: u32 = 100;
+        let (start, share) = (start(), rate.divided_by(3));
+        let (mut shared, mut nodes) = (TokenBucket::default(), [SharedBucket::default(); 3]);
+        let mut second = |second: u32| {
+            let mut passed = 0;
+            for millis in second * 1_000..(second + 1) * 1_000 {
+                let now = start + Duration::from_millis(millis.into());
+                for (offset, (node, demand)) in
+                    [0, 33, 66].into_iter().zip(nodes.iter_mut().zip(demand))
+                {
+                    passed += count(demand, || node.take(share, now));
+                    if !(millis + offset).is_multiple_of(EVERY) {
+                        continue;
+                    }
+                    let Some(request) = node.poll_request(rate, now) else { continue };
+                    count(request.spent, || shared.take(rate, now));
+                    let tokens = count(request.wanted, || shared.take(rate, now));
+                    let wait = Duration::from_millis(EVERY.into());
+                    node.handle_lease(Lease { tokens, wait, until: now + 3 * wait }, now);
+                }
+            }
+            passed
+        };
+        (0..seconds).map(&mut second).collect()
+    }
+
+    /// Returns how many of so many attempts succeed.
+    fn count(attempts: u32, mut take: impl FnMut() -> Result<(), Duration>) -> u32 {
+        (0..attempts).map(|_| u32::from(take().is_ok())).sum()
+    }
+
+    #[test]
+    fn nodes_together_let_through_the_rate_wherever_it_is_asked_for() {
+        let rate = Rate::per_second(300).unwrap();
+        for demand in [[1, 1, 1], [3, 0, 0], [0, 2, 1], [5, 1, 0]] {
+            let passed = passed(rate, demand, 10);
+            assert!((300..=615).contains(&passed[0]), "a burst, and a second: {passed:?}");
+            let rest: u32 = passed[1..].iter().sum();
+            assert!((2_565..=2_835).contains(&rest), "{demand:?}: {passed:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_hears_nobody_has_its_share() {
+        let rate = Rate::per_second(30).unwrap();
+        let (mut bucket, now, share) = (SharedBucket::default(), start(), rate.divided_by(3));
+        let passed = |bucket: &mut SharedBucket, now| {
+            (0..100).filter(|_| bucket.take(share, now).is_ok()).count()
+        };
+        assert_eq!(passed(&mut bucket, now), 10);
+        let request = bucket.poll_request(rate, now);
+        assert_eq!(request, Some(LeaseRequest { spent: 10, wanted: 30 }));
+        bucket.handle_unheard(request.unwrap());
+        assert_eq!(bucket.poll_request(rate, now), None, "nobody has asked since");
+        let later = now + Duration::from_millis(500);
+        assert_eq!(passed(&mut bucket, later), 5);
+        let request = bucket.poll_request(rate, later);
+        assert_eq!(request, Some(LeaseRequest { spent: 15, wanted: 30 }), "nothing is forgotten");
+        let (wait, until) = (Duration::from_millis(7), later + Duration::from_millis(300));
+        bucket.handle_lease(Lease { tokens: 2, wait, until }, later);
+        assert_eq!(passed(&mut bucket, later), 2);
+        assert_eq!(bucket.take(share, later), Err(wait));
+        assert_eq!(passed(&mut bucket, until), 3, "the lease has ended, and so has what is left");
+    }
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {

@@ -32,6 +32,12 @@ impl ClientKey {
     }
 }
 
+impl From<ClientKey> for u64 {
+    fn from(key: ClientKey) -> Self {
+        key.0
+    }
+}
+
 /// Returns a member's draw for a client: the least draw among equals wins.
 ///
 /// Weighted rendezvous hashing: each member draws -log(u) / weight with a uniform u of its own, and

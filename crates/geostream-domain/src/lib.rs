@@ -72,7 +72,7 @@ mod yardstick;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerRules, BreakerState};
-pub use bucket::{Rate, TokenBucket};
+pub use bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
 pub use chance::Chance;
 pub use check::{
     CheckTiming, CheckTimingError, HealthCheck, ProbeProtocol, ProbeTarget, ProbeTargetError,

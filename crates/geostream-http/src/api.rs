@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use geostream_app::{Access, CacheTally, Caller, Configuration, RegionHealth, Router};
+use geostream_app::{Access, CacheTally, Caller, Configuration, RateLimit, RegionHealth, Router};
 use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
@@ -22,7 +22,6 @@ use crate::body;
 use crate::client::TrustedProxies;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
-use crate::rate::RateLimit;
 use crate::route::Asked;
 use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder};
 
@@ -60,9 +59,9 @@ pub struct Parts<S, G, C> {
     /// Tells the time.
     pub clock: C,
     /// How often one client may ask; `None` for as often as it likes.
-    pub rate_limit: Option<RateLimit<ClientKey>>,
+    pub rate_limit: Option<Arc<RateLimit<ClientKey>>>,
     /// How often may be asked with one token; `None` for as often as its holder likes.
-    pub token_rate_limit: Option<RateLimit<TokenId>>,
+    pub token_rate_limit: Option<Arc<RateLimit<TokenId>>>,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
     /// Where everything runs that may wait or takes long.

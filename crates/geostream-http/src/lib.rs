@@ -23,7 +23,6 @@ mod log;
 mod node;
 mod problem;
 mod query;
-mod rate;
 mod route;
 mod routes;
 mod serve;
@@ -32,7 +31,6 @@ mod tls;
 
 pub use api::{Api, Parts};
 pub use client::TrustedProxies;
-pub use rate::RateLimit;
 pub use routes::{Control, Decide, Operation, ROUTES, Route};
 pub use serve::{Limits, listen, serve};
 pub use tls::{TlsError, TlsIdentity};

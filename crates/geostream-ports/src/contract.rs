@@ -7,14 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use geostream_domain::{
-    Change, Commit, ConfigError, GeoPoint, Health, Load, LoadShare, NodeView, Region, ReplayError,
-    Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
+    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeView, Rate,
+    Region, ReplayError, Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
-    CHANGES_PER_REGION, Cache, ConfigStore, Exchanged, Head, HealthLog, HealthRecord, Import,
-    ImportError, ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError, SavedTable,
-    Scope, SharedViews, TokenId, TokenRecord, TokenStore,
+    CHANGES_PER_REGION, Cache, ConfigStore, CounterKey, Exchanged, Head, HealthLog, HealthRecord,
+    Import, ImportError, ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError,
+    SavedTable, Scope, SharedCounters, SharedViews, TokenId, TokenRecord, TokenStore,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -460,6 +460,48 @@ fn view(vote: Vote, own: f64) -> Arc<NodeView> {
     let seen = Sight { vote: Some(vote), load };
     let abstains = Sight { vote: None, ..seen };
     Arc::new(NodeView { regions: [(id("a"), seen), (id("b"), abstains)].into() })
+}
+
+/// Holds [`SharedCounters`] to their promises.
+///
+/// # Panics
+///
+/// Where they break one.
+pub async fn shared_counters<S: SharedCounters>(new: impl AsyncFn() -> S) {
+    let counters = new().await;
+    let rate = Rate::per_second(10).expect("a rate");
+    let key = |number| CounterKey { purpose: "test", number };
+    let lease = async |number, spent, wanted| {
+        let request = (key(number), LeaseRequest { spent, wanted });
+        let grants = counters.lease(rate, vec![request]).await.expect("lease");
+        assert_eq!(grants.len(), 1);
+        grants[0]
+    };
+    assert_eq!(lease(1, 0, 4).await.tokens, 4);
+    let rest = lease(1, 0, 100).await;
+    assert!((6..=8).contains(&rest.tokens), "a burst, and what comes meanwhile: {rest:?}");
+    let empty = lease(1, 0, 0).await;
+    assert!(!empty.wait.is_zero() && empty.wait <= rate.interval(), "{empty:?}");
+    // What has passed is charged, and the debt is bounded.
+    let spent = lease(2, 8, 100).await;
+    assert!((2..=3).contains(&spent.tokens), "{spent:?}");
+    let debt = lease(2, u32::MAX, 100).await;
+    assert_eq!(debt.tokens, 0);
+    assert!(debt.wait <= rate.interval() * (rate.burst() + 1), "{debt:?}");
+    // Each key has a bucket of its own, and the grants come in the order of the requests.
+    let many = (10..200).map(|number| {
+        let wanted = u32::try_from(number % 10).expect("a digit");
+        (key(number), LeaseRequest { spent: 0, wanted })
+    });
+    let grants = counters.lease(rate, many.collect()).await.expect("lease");
+    let tokens: Vec<_> = grants.iter().map(|grant| u64::from(grant.tokens)).collect();
+    assert_eq!(tokens, (10..200).map(|number| number % 10).collect::<Vec<_>>());
+    assert_eq!(counters.lease(rate, Vec::new()).await.expect("lease"), []);
+    // A bucket fills again by the clock of whoever keeps it.
+    let mut tokens = 0;
+    while tokens < 3 {
+        tokens += lease(1, 0, 1).await.tokens;
+    }
 }
 
 async fn propose(

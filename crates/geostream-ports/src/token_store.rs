@@ -44,6 +44,12 @@ pub struct TokenRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(pub u64);
 
+impl From<TokenId> for u64 {
+    fn from(id: TokenId) -> Self {
+        id.0
+    }
+}
+
 /// A text that is no token's id.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("a token's id has 16 hexadecimal digits")]

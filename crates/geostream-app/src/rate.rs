@@ -1,0 +1,206 @@
+//! How often somebody may ask, at this node and at others.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use geostream_domain::{Lease, LeaseRequest, Rate, SharedBucket};
+use geostream_ports::{Chain, Clock, CounterKey, Grant, MOST_LEASES, SharedCounters};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::company::KnownNodes;
+
+/// Lets each of many ask so often: clients, by the key of their network, or tokens, by their id.
+///
+/// Where nodes share a limit, [`LeaseKeeper`] brings the tokens; whoever asks never waits for it.
+#[derive(Debug)]
+pub struct RateLimit<K> {
+    rate: Rate,
+    /// Among how many nodes the rate is divided.
+    nodes: AtomicU32,
+    kept: Mutex<Kept<K>>,
+}
+
+#[derive(Debug)]
+struct Kept<K> {
+    buckets: HashMap<K, SharedBucket>,
+    /// Who has asked since the last request for leases.
+    asking: HashSet<K>,
+}
+
+/// Those who are kept in mind at most. Whoever asks at random addresses to fill this is let
+/// through, and so is everybody else then: a limit is there to protect those who keep to it.
+const MOST: usize = 100_000;
+
+/// How often leases are asked for.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How long a lease holds: some requests may fail before the own share is gone back to.
+const LEASE_HOLDS: Duration = Duration::from_millis(500);
+
+impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
+    /// Lets each ask at this rate.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        let kept = Kept { buckets: HashMap::new(), asking: HashSet::new() };
+        Self { rate, nodes: AtomicU32::new(1), kept: Mutex::new(kept) }
+    }
+
+    /// Counts a request, or says how long whoever asks has to wait.
+    ///
+    /// # Errors
+    ///
+    /// The wait.
+    pub fn take(&self, who: K, now: Instant) -> Result<(), Duration> {
+        let mut kept = self.kept();
+        let Kept { buckets, asking } = &mut *kept;
+        if buckets.len() >= MOST && !buckets.contains_key(&who) {
+            buckets.retain(|_, bucket| !bucket.is_full(now));
+            if buckets.len() >= MOST {
+                return Ok(());
+            }
+        }
+        if asking.len() < MOST_LEASES {
+            asking.insert(who);
+        }
+        let share = self.rate.divided_by(self.nodes.load(Ordering::Relaxed));
+        buckets.entry(who).or_default().take(share, now)
+    }
+
+    /// Returns what is to be asked for those who have asked since the last time.
+    fn requests(&self, now: Instant) -> Vec<(K, LeaseRequest)> {
+        let mut kept = self.kept();
+        let Kept { buckets, asking } = &mut *kept;
+        let requests = asking.drain().filter_map(|who| {
+            let request = buckets.get_mut(&who)?.poll_request(self.rate, now)?;
+            Some((who, request))
+        });
+        requests.collect()
+    }
+
+    fn handle_grants(&self, asked: &[(K, LeaseRequest)], grants: &[Grant], now: Instant) {
+        let mut kept = self.kept();
+        for ((who, _), Grant { tokens, wait }) in asked.iter().zip(grants) {
+            if let Some(bucket) = kept.buckets.get_mut(who) {
+                // Others may have taken the next one by then: it is no use to ask again earlier.
+                let lease =
+                    Lease { tokens: *tokens, wait: (*wait).max(EVERY), until: now + LEASE_HOLDS };
+                bucket.handle_lease(lease, now);
+            }
+        }
+    }
+
+    fn handle_unheard(&self, asked: &[(K, LeaseRequest)]) {
+        let mut kept = self.kept();
+        for (who, request) in asked {
+            if let Some(bucket) = kept.buckets.get_mut(who) {
+                bucket.handle_unheard(*request);
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept<K>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Brings tokens of a limit that nodes share to this one, ten times a second.
+///
+/// Requests are so never held up by whoever keeps the shared buckets. While nobody answers, each node
+/// lets through its share of the limit, by the number of nodes when they could last be heard.
+#[derive(Debug)]
+pub struct LeaseKeeper<K, S, C> {
+    /// What is limited.
+    pub purpose: &'static str,
+    /// The limit.
+    pub limit: Arc<RateLimit<K>>,
+    /// Where the shared buckets are.
+    pub counters: S,
+    /// How many nodes share it.
+    pub nodes: Arc<KnownNodes>,
+    /// Tells the time.
+    pub clock: C,
+}
+
+impl<K, S, C> LeaseKeeper<K, S, C>
+where
+    K: Copy + Eq + Hash + Into<u64>,
+    S: SharedCounters,
+    C: Clock,
+{
+    /// Goes on until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            self.limit.nodes.store(self.nodes.count(), Ordering::Relaxed);
+            let asked = self.limit.requests(self.clock.now());
+            if !asked.is_empty() {
+                self.lease(&asked).await;
+            }
+        }
+    }
+
+    async fn lease(&self, asked: &[(K, LeaseRequest)]) {
+        let Self { purpose, limit, counters, clock, .. } = self;
+        let key = |who: K| CounterKey { purpose, number: who.into() };
+        let requests = asked.iter().map(|(who, request)| (key(*who), *request)).collect();
+        let granted = counters.lease(limit.rate, requests).await;
+        let result = if granted.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("rate_limit_leases_total", "result" => result).increment(1);
+        match granted {
+            Ok(grants) => limit.handle_grants(asked, &grants, clock.now()),
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "no leases: each node has its share");
+                limit.handle_unheard(asked);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use geostream_domain::ClientKey;
+
+    fn client(address: &str) -> ClientKey {
+        ClientKey::of_address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_has_its_rate_and_others_have_theirs() {
+        let limit = RateLimit::new(Rate::per_second(5).unwrap());
+        let now = start();
+        let ask = |address: &str, now| limit.take(client(address), now);
+        for host in 0..5 {
+            assert_eq!(ask(&format!("192.0.2.{host}"), now), Ok(()));
+        }
+        assert_eq!(ask("192.0.2.9", now), Err(Duration::from_millis(200)));
+        assert_eq!(ask("192.0.3.9", now), Ok(()));
+        assert_eq!(ask("192.0.2.9", now + Duration::from_millis(200)), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_whoever_is_done_is_forgotten() {
+        let limit = RateLimit::new(Rate::per_second(1).unwrap());
+        let now = start();
+        for network in 0..u32::try_from(MOST).unwrap() + 10 {
+            let address = std::net::Ipv4Addr::from(network << 8);
+            assert_eq!(limit.take(ClientKey::of_address(address.into()), now), Ok(()));
+        }
+        assert_eq!(limit.kept().buckets.len(), MOST);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(limit.take(client("203.0.113.1"), later), Ok(()));
+        assert_eq!(limit.kept().buckets.len(), 1);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+}
