@@ -1,7 +1,8 @@
 //! What several nodes see of the regions, and the verdict that it adds up to.
 //!
-//! A node votes on a region that it has seen itself since its start, unless it sees nobody well: it
-//! may have lost its own network. A region is unhealthy while more than half of those who vote see
+//! A node votes on a region that it has seen itself, and within its last three probes: one that is
+//! too busy to look says nothing. Nor does one that sees nobody well: it may have lost its own
+//! network. A region is unhealthy while more than half of those who vote see
 //! it down; a tie speaks for the region.
 //!
 //! | nodes that vote | to remove it | to have it back |
@@ -43,6 +44,13 @@ pub const MOST_NODES: usize = 64;
 pub struct NodeView {
     /// The regions that it votes on, or knows a load of.
     pub regions: BTreeMap<RegionId, Sight>,
+}
+
+impl NodeView {
+    /// Returns what the node votes, in the order of the regions' ids.
+    pub fn votes(&self) -> impl Iterator<Item = (&RegionId, Vote)> {
+        self.regions.iter().filter_map(|(region, sight)| Some((region, sight.vote?)))
+    }
 }
 
 /// What a node sees of a region.

@@ -138,6 +138,9 @@ pub struct WatchedHealth {
     pub abstains: bool,
 }
 
+/// How long this node votes by what clients have reported of a region that it does not probe.
+const REPORTS_HOLD: Duration = Duration::from_secs(30);
+
 impl HealthWatch {
     /// Watches nothing yet; the seed spreads probes over time.
     #[must_use]
@@ -458,7 +461,7 @@ impl HealthWatch {
     /// Comes to a verdict on a region, by what this node sees and what others say.
     fn judge(&mut self, region: &RegionId, now: Instant) {
         let Some(watched) = self.watched.get_mut(region) else { return };
-        let vote = if self.is_blind { None } else { watched.vote() };
+        let vote = if self.is_blind { None } else { watched.vote(now) };
         self.has_news |= vote != watched.vote;
         watched.vote = vote;
         watched.votes = self.quorum.votes(region, vote);
@@ -502,9 +505,11 @@ impl Watched {
         self.check.is_some() && self.monitor.is_clear()
     }
 
-    /// Returns what this node says of it to others: only what it has seen itself since its start.
-    fn vote(&self) -> Option<Vote> {
-        if self.seen.is_none() || self.monitor.abstains() {
+    /// Returns what this node says of it to others: only what it has seen itself, and lately.
+    fn vote(&self, now: Instant) -> Option<Vote> {
+        let timing = self.check.as_ref().map(|check| check.timing);
+        let holds = timing.map_or(REPORTS_HOLD, |timing| timing.interval() * 3 + timing.timeout());
+        if self.seen.is_none_or(|seen| now >= seen + holds) || self.monitor.abstains() {
             return None;
         }
         match self.monitor.health() {

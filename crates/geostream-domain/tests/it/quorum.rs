@@ -196,6 +196,15 @@ fn a_node_that_is_cut_off_does_not_vote() {
 }
 
 #[test]
+fn a_node_that_is_too_busy_to_ask_does_not_vote() {
+    let mut cluster = Cluster::new(2, 6);
+    cluster.break_region(&[0], "r1", Fault::NotAsked);
+    cluster.run(Duration::from_secs(6));
+    cluster.break_region(&[1], "r1", Fault::Silent);
+    assert!(cluster.until_all_say(Health::Unhealthy, "r1") < BOUND, "one of one");
+}
+
+#[test]
 fn a_node_that_dies_with_a_region_does_not_keep_it_in_service() {
     for nodes in [2, 3] {
         for seed in 0..20 {

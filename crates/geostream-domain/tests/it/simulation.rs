@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Silent,
     /// This share of its probes get no answer.
     Loses(f64),
+    /// The node is too busy to ask it.
+    NotAsked,
     /// It is silent for so long, then well for as long.
     Flaps(Duration),
 }
@@ -137,6 +139,7 @@ impl Simulation {
             Fault::Silent => silent,
             Fault::Loses(share) if self.chance.fraction() < share => silent,
             Fault::Loses(_) => well,
+            Fault::NotAsked => (quick, ProbeOutcome::NotAsked),
             Fault::Flaps(half) => {
                 let is_silent = (since.as_millis() / half.as_millis()).is_multiple_of(2);
                 if is_silent { silent } else { well }
