@@ -445,11 +445,11 @@ pub async fn shared_views<V: SharedViews>(new: impl AsyncFn() -> [V; 3]) {
 
 async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedViews) {
     let mut news = std::pin::pin!(a.news());
-    let (mut number, mut is_told) = (0.0, false);
+    let (mut vote, mut is_told) = (Vote::Well, false);
     // It may not listen at once.
     while !is_told {
-        number += 1.0;
-        b.exchange(&view(Vote::Down, number)).await.expect("exchange");
+        vote = if vote == Vote::Well { Vote::Down } else { Vote::Well };
+        b.exchange(&view(vote, 1.0)).await.expect("exchange");
         is_told = std::future::poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
     }
 }

@@ -28,8 +28,8 @@ pub trait SharedViews: Send + Sync + 'static {
     /// Takes back what this node has said, since it goes.
     fn leave(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Returns when somebody has said something new from now on, or may have. It is no promise:
-    /// whoever waits has to look by himself now and then.
+    /// Returns when somebody votes otherwise from now on, or may do so. It is no promise: whoever
+    /// waits has to look by himself now and then.
     fn news(&self) -> impl Future<Output = ()> + Send;
 }
 

@@ -6,10 +6,14 @@
 
 mod cache;
 mod connection;
+mod counters;
 mod error;
 mod target;
+mod views;
 
 pub use cache::RedisCache;
 pub use connection::Redis;
+pub use counters::RedisCounters;
 pub use error::RedisError;
 pub use target::{Target, TargetError};
+pub use views::RedisViews;

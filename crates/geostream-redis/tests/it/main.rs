@@ -5,20 +5,36 @@
 mod contract;
 mod faults;
 mod reach;
+mod views;
 
 use std::time::Duration;
 
 use geostream_domain::{Change, Config, GeoPoint, Region, Revision, Snapshot};
 use geostream_ports::{Head, Marked};
-use geostream_redis::{Redis, RedisCache, Target};
+use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews, Target};
 use geostream_testbed as testbed;
 use tokio::time::timeout;
 
 /// Connects to what this URL leads to, under a name of one's own.
-fn cache(url: &str, prefix: &str) -> RedisCache {
+fn redis(url: &str, prefix: &str) -> Redis {
     let separator = if url.contains('?') { '&' } else { '?' };
     let target = Target::parse(&format!("{url}{separator}prefix={prefix}"), None).unwrap();
-    RedisCache::new(Redis::new(target).unwrap(), 1).unwrap()
+    Redis::new(target).unwrap()
+}
+
+fn cache(url: &str, prefix: &str) -> RedisCache {
+    RedisCache::new(redis(url, prefix), 1).unwrap()
+}
+
+/// Three nodes that tell each other what they see.
+fn views(url: &str) -> [RedisViews; 3] {
+    let prefix = testbed::Redis::prefix();
+    ["n0", "n1", "n2"]
+        .map(|node| RedisViews::new(redis(url, &prefix), node.parse().unwrap()).unwrap())
+}
+
+fn counters(url: &str) -> RedisCounters {
+    RedisCounters::new(redis(url, &testbed::Redis::prefix()))
 }
 
 /// Two nodes that share a cache which nobody else uses.

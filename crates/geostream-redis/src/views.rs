@@ -1,0 +1,216 @@
+//! What each node sees, for the others.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fred::types::Value;
+use fred::types::scripts::Script;
+use geostream_domain::{
+    Load, LoadError, LoadShare, MOST_NODES, NameError, NodeId, NodeView, Sight, VIEW_HOLDS, Vote,
+};
+use geostream_ports::{Exchanged, Heard, SharedViews, Unavailable};
+use thiserror::Error;
+
+use crate::connection::{Ear, Redis};
+use crate::error::RedisError;
+
+/// What nodes tell each other, in Redis.
+///
+/// Who has said something when, by the server's clock, what number that has, and what it is: three
+/// keys with a field for each node. A view is written and read once; from then on its number says that
+/// it still holds. On the channel nothing is said but that it is time to look, so a message that is
+/// late, lost or repeated does no harm.
+#[derive(Debug)]
+pub struct RedisViews {
+    redis: Redis,
+    node: NodeId,
+    ear: Ear,
+    keys: [String; 3],
+    channel: String,
+    known: Mutex<Known>,
+    /// The number of what this node has said last.
+    number: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What the server has of this node.
+    said: Option<Arc<NodeView>>,
+    /// What others have said, by its number.
+    heard: BTreeMap<NodeId, (String, Arc<NodeView>)>,
+}
+
+/// The most bytes of a view: 20,000 regions have less.
+const MOST_BYTES: usize = 4 << 20;
+
+/// The most regions of a view.
+const MOST_REGIONS: usize = 20_000;
+
+static EXCHANGE: LazyLock<Script> =
+    LazyLock::new(|| Script::from_lua(include_str!("lua/exchange.lua")));
+static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("lua/leave.lua")));
+
+impl RedisViews {
+    /// Speaks as this node, and listens from now on.
+    ///
+    /// # Errors
+    ///
+    /// If there is something that no Redis could do.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn new(redis: Redis, node: NodeId) -> Result<Self, RedisError> {
+        // In a cluster, what is in braces decides where a key is: all three are at one place. The
+        // number is that of the format.
+        let keys =
+            ["said", "numbers", "bodies"].map(|key| redis.name(&format!("{{views1}}:{key}")));
+        let ear = redis.hear("views1")?;
+        let channel = redis.name("views1");
+        let (known, number) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { redis, node, ear, keys, channel, known, number })
+    }
+
+    /// Asks the server; `None` if it does not know what this node says without the words.
+    async fn ask(&self, words: String, is_news: bool) -> Result<Option<Vec<Value>>, RedisError> {
+        let channel = if is_news { &*self.channel } else { "" };
+        let number = self.number.load(Ordering::Relaxed);
+        let mut arguments: Vec<Value> = vec![
+            self.node.as_str().into(),
+            number.to_string().into(),
+            words.into(),
+            channel.into(),
+            VIEW_HOLDS.as_millis().to_string().into(),
+            MOST_NODES.to_string().into(),
+            MOST_BYTES.to_string().into(),
+        ];
+        for (node, (number, _)) in &self.known().heard {
+            arguments.extend([node.as_str().into(), number.clone().into()]);
+        }
+        let answer = self.redis.run(&EXCHANGE, self.keys.to_vec(), arguments).await?;
+        if answer.is_null() {
+            return Ok(None);
+        }
+        if !answer.is_array() {
+            return Err(RedisError::nonsense("views", "they are no list"));
+        }
+        Ok(Some(answer.into_array()))
+    }
+
+    /// Reads what others say, and keeps it in mind.
+    fn hear(&self, nodes: Vec<Value>) -> Exchanged {
+        let mut known = self.known();
+        let before = std::mem::take(&mut known.heard);
+        let mut exchanged = Exchanged::default();
+        for node in nodes {
+            match read_node(node, &before) {
+                Ok((number, heard)) => {
+                    known.heard.insert(heard.node.clone(), (number, Arc::clone(&heard.view)));
+                    exchanged.heard.push(heard);
+                }
+                Err(error) => {
+                    exchanged.refused += 1;
+                    tracing::debug!(%error, "what a node says is not understood");
+                }
+            }
+        }
+        exchanged.heard.sort_by(|one, two| one.node.cmp(&two.node));
+        exchanged
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedViews for RedisViews {
+    async fn exchange(&self, said: &Arc<NodeView>) -> Result<Exchanged, Unavailable> {
+        // Until there is an answer, it is not known what the server has.
+        let before = self.known().said.take();
+        let mut answer = None;
+        if before.as_ref() == Some(said) {
+            answer = self.ask(String::new(), false).await?;
+        }
+        if answer.is_none() {
+            let is_news = before.is_none_or(|before| !before.votes().eq(said.votes()));
+            self.number.fetch_add(1, Ordering::Relaxed);
+            answer = self.ask(write(said), is_news).await?;
+        }
+        self.known().said = Some(Arc::clone(said));
+        Ok(self.hear(answer.unwrap_or_default()))
+    }
+
+    async fn leave(&self) -> Result<(), Unavailable> {
+        let arguments = vec![self.node.as_str().into(), self.channel.clone().into()];
+        self.redis.run(&LEAVE, self.keys.to_vec(), arguments).await?;
+        Ok(())
+    }
+
+    async fn news(&self) {
+        self.ear.next().await;
+    }
+}
+
+/// Whether it is down, if the node votes on it; its own clients and displaced ones, and what it
+/// reports.
+type Words = (Option<bool>, f64, f64, Option<f64>);
+
+fn write(view: &NodeView) -> String {
+    let words = view.regions.iter().map(|(region, Sight { vote, load })| {
+        let is_down = vote.map(|vote| vote == Vote::Down);
+        let reported = load.reported.map(Load::units);
+        let words: Words = (is_down, load.own.units(), load.displaced.units(), reported);
+        (region.as_str(), words)
+    });
+    // Maps of names to numbers can always be written.
+    serde_json::to_string(&words.collect::<BTreeMap<_, _>>()).unwrap_or_default()
+}
+
+/// Why a node is not understood.
+#[derive(Debug, Error)]
+enum Nonsense {
+    #[error("the answer has another form")]
+    Form,
+    #[error("it sees more regions than there may be")]
+    Size,
+    #[error("a name is none")]
+    Name(#[from] NameError),
+    #[error("a load is none")]
+    Load(#[from] LoadError),
+    #[error("its words cannot be read")]
+    Words(#[from] serde_json::Error),
+}
+
+/// Reads what is said of a node: its name, the age, the number, and the words, if they are not known.
+fn read_node(
+    node: Value,
+    known: &BTreeMap<NodeId, (String, Arc<NodeView>)>,
+) -> Result<(String, Heard), Nonsense> {
+    let parts: [Value; 4] = node.into_array().try_into().map_err(|_| Nonsense::Form)?;
+    let [name, age, number, words] = parts;
+    let text = |value: &Value| value.as_string().ok_or(Nonsense::Form);
+    let (node, number) = (text(&name)?.parse::<NodeId>()?, text(&number)?);
+    let age = Duration::from_millis(age.as_u64().ok_or(Nonsense::Form)?);
+    let view = match known.get(&node) {
+        Some((known, view)) if *known == number => Arc::clone(view),
+        Some(_) | None => Arc::new(read(&text(&words)?)?),
+    };
+    Ok((number, Heard { node, view, age }))
+}
+
+fn read(words: &str) -> Result<NodeView, Nonsense> {
+    let said: BTreeMap<String, Words> = serde_json::from_str(words)?;
+    if said.len() > MOST_REGIONS {
+        return Err(Nonsense::Size);
+    }
+    let mut view = NodeView::default();
+    for (region, (is_down, own, displaced, reported)) in said {
+        let vote = is_down.map(|is_down| if is_down { Vote::Down } else { Vote::Well });
+        let (own, displaced) = (Load::new(own)?, Load::new(displaced)?);
+        let load = LoadShare { own, displaced, reported: reported.map(Load::new).transpose()? };
+        view.regions.insert(region.parse()?, Sight { vote, load });
+    }
+    Ok(view)
+}

@@ -1,0 +1,69 @@
+//! What nodes tell each other, and whoever says something else there.
+
+use std::sync::Arc;
+
+use geostream_domain::NodeView;
+use geostream_ports::SharedViews as _;
+use geostream_redis::RedisViews;
+use geostream_testbed as testbed;
+
+use crate::{in_the_end, redis};
+
+/// A server, two nodes over it, and what their keys begin with.
+fn pair(server: &testbed::Redis) -> (RedisViews, RedisViews, String) {
+    let prefix = testbed::Redis::prefix();
+    let node =
+        |name: &str| RedisViews::new(redis(&server.url(), &prefix), name.parse().unwrap()).unwrap();
+    (node("n0"), node("n1"), format!("{prefix}:{{views1}}"))
+}
+
+/// Asks until there is an answer, and returns how many nodes are heard, and how many make no sense.
+async fn heard(node: &RedisViews) -> (usize, usize) {
+    let said = Arc::<NodeView>::default();
+    in_the_end(async {
+        loop {
+            if let Ok(exchanged) = node.exchange(&said).await {
+                return (exchanged.heard.len(), exchanged.refused);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nonsense_is_left_out_and_counted() {
+    let server = testbed::Redis::start(&[]);
+    let (node, peer, keys) = pair(&server);
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    let second = || server.ask("time").lines().next().unwrap().parse::<u64>().unwrap();
+    for (name, words) in [
+        ("Not_A_Node", "{}"),
+        ("x1", "nonsense"),
+        ("x2", r#"{"Not_A_Region":[true,0,0,null]}"#),
+        ("x3", r#"{"eu":[true,-1,0,null]}"#),
+        ("x4", r#"{"eu":["down",0,0,null]}"#),
+    ] {
+        server.ask(&format!("zadd {keys}:said {}000 {name}", second()));
+        server.ask(&format!("hset {keys}:numbers {name} 1"));
+        server.ask(&format!("hset {keys}:bodies {name} {words}"));
+        assert_eq!(heard(&node).await, (1, 1), "{name}: {words}");
+        server.ask(&format!("zrem {keys}:said {name}"));
+    }
+    server.ask(&format!("zadd {keys}:said {}000 future", second() + 10));
+    heard(&peer).await;
+    assert_eq!(heard(&node).await, (1, 0), "nobody has spoken in a time to come");
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_said_again() {
+    let mut server = testbed::Redis::start(&[]);
+    let (node, peer, _) = pair(&server);
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    server.ask("flushall");
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    server.kill();
+    assert!(node.exchange(&Arc::default()).await.is_err());
+    server.start_again();
+    heard(&peer).await;
+    assert_eq!(heard(&node).await, (1, 0));
+}
