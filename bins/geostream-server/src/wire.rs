@@ -4,6 +4,7 @@
 //! Stores, files and everything else that waits are on the control runtime.
 
 use std::fs;
+use std::hash::Hash;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -14,17 +15,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, Publisher, RateLimit,
-    RegionHealth, Router, WriteError,
+    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, KnownNodes, LeaseKeeper,
+    Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
 };
-use geostream_domain::{Line, NodeId};
+use geostream_domain::{ClientKey, Line, NodeId};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_pg::PgStore;
-use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock};
-use geostream_redis::{Redis, RedisCache};
+use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId};
+use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
@@ -236,6 +237,15 @@ async fn assemble<S: Store + Clone>(
     )
     .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
+    let limits = RateLimits::of(config);
+    if let Some(target) = &config.cache {
+        // A connection of its own: nobody waits for a large configuration.
+        let redis = Redis::new(target.clone()).context("cache")?;
+        let nodes = limits.share(&redis, keeping);
+        let views = RedisViews::new(redis, node.clone()).context("cache")?;
+        let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
+        keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
+    }
     let driver = HealthDriver::new(Arc::clone(&health), prober);
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
@@ -250,8 +260,8 @@ async fn assemble<S: Store + Clone>(
         cache,
         access,
         clock,
-        rate_limit: config.rate.map(RateLimit::new).map(Arc::new),
-        token_rate_limit: config.token_rate.map(RateLimit::new).map(Arc::new),
+        rate_limit: limits.clients,
+        token_rate_limit: limits.tokens,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render()),
@@ -260,6 +270,46 @@ async fn assemble<S: Store + Clone>(
         started: clock.wall(),
         stopping: Box::new(move || *stopping.borrow()),
     }))
+}
+
+/// How often clients and holders of tokens may ask.
+struct RateLimits {
+    clients: Option<Arc<RateLimit<ClientKey>>>,
+    tokens: Option<Arc<RateLimit<TokenId>>>,
+}
+
+impl RateLimits {
+    fn of(config: &Config) -> Self {
+        Self {
+            clients: config.rate.map(RateLimit::new).map(Arc::new),
+            tokens: config.token_rate.map(RateLimit::new).map(Arc::new),
+        }
+    }
+
+    /// Has them hold for all nodes together, of which somebody is to count how many there are.
+    fn share(&self, redis: &Redis, keeping: &Keeping) -> Arc<KnownNodes> {
+        let nodes = Arc::default();
+        if let Some(limit) = &self.clients {
+            share_limit("client", limit, redis, &nodes, keeping);
+        }
+        if let Some(limit) = &self.tokens {
+            share_limit("token", limit, redis, &nodes, keeping);
+        }
+        nodes
+    }
+}
+
+fn share_limit<K: Copy + Eq + Hash + Into<u64> + Send + Sync + 'static>(
+    purpose: &'static str,
+    limit: &Arc<RateLimit<K>>,
+    redis: &Redis,
+    nodes: &Arc<KnownNodes>,
+    keeping: &Keeping,
+) {
+    let (limit, nodes) = (Arc::clone(limit), Arc::clone(nodes));
+    let counters = RedisCounters::new(redis.clone());
+    let keeper = LeaseKeeper { purpose, limit, counters, nodes, clock: SystemClock };
+    keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
 }
 
 /// Opens the store, or makes it where nothing says that there was one.

@@ -11,18 +11,23 @@ use serde_json::{Value, json};
 use crate::server::{Answer, Home, PATIENCE, Request, Server};
 
 /// A region's server, which does what it is told.
-struct Region {
-    address: SocketAddr,
+pub(crate) struct Region {
+    pub(crate) address: SocketAddr,
     manner: Arc<AtomicU8>,
 }
 
-const WELL: u8 = 0;
-const BROKEN: u8 = 1;
+pub(crate) const WELL: u8 = 0;
+pub(crate) const BROKEN: u8 = 1;
 const SILENT: u8 = 2;
 
 impl Region {
     fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1")
+    }
+
+    /// Starts one on a free port of this address.
+    pub(crate) fn at(address: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let manner = Arc::new(AtomicU8::new(WELL));
         let manners = Arc::clone(&manner);
@@ -35,7 +40,7 @@ impl Region {
         Self { address, manner }
     }
 
-    fn set(&self, manner: u8) {
+    pub(crate) fn set(&self, manner: u8) {
         self.manner.store(manner, Ordering::SeqCst);
     }
 }

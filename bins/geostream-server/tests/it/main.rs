@@ -5,6 +5,7 @@
 mod bad_input;
 mod cache;
 mod cached_nodes;
+mod company;
 mod control;
 mod decisions;
 mod health;

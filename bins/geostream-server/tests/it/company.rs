@@ -1,0 +1,205 @@
+//! Nodes that share over Redis what they see of the regions, and what they let through.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use geostream_testbed::{Postgres, Redis};
+use serde_json::{Value, json};
+
+use crate::health::{BROKEN, Region, WELL};
+use crate::postgres::{get, prepared, wait_for};
+use crate::server::{Home, Request, Server};
+
+/// Three nodes, of which the first is not permitted to probe the first of three regions.
+struct Company {
+    nodes: Vec<Server>,
+    token: String,
+    regions: Vec<Region>,
+    redis: Redis,
+    _homes: Vec<Home>,
+}
+
+impl Company {
+    fn new() -> Self {
+        let (url, redis) = (prepared(Postgres::shared()), Redis::start(&[]));
+        let homes: Vec<_> = (0..3).map(|_| Home::new()).collect();
+        let regions: Vec<_> = ["127.0.0.2", "127.0.0.1", "127.0.0.1"].map(Region::at).into();
+        let start = |(number, home): (usize, &Home)| {
+            let permitted = if number == 0 { "127.0.0.1/32" } else { "127.0.0.0/8" };
+            let mut command = home.command();
+            command.args(["--store", &url, "--cache", &redis.url()]);
+            command.args(["--node", &format!("n{number}"), "--probe-network", permitted]);
+            Server::start(&mut command)
+        };
+        let nodes: Vec<_> = homes.iter().enumerate().map(start).collect();
+        let token = homes[0].token();
+        let company = Self { nodes, token, regions, redis, _homes: homes };
+        company.declare();
+        company
+    }
+
+    fn declare(&self) {
+        let declare = |(number, region): (usize, &Region)| {
+            let check = json!({ "url": format!("http://{}/", region.address), "ramp_seconds": 0 });
+            let region = json!({ "latitude": 0, "longitude": number * 10, "check": check });
+            (format!("r{number}"), region)
+        };
+        let regions = self.regions.iter().enumerate().map(declare);
+        let config = json!({
+            "regions": regions.collect::<serde_json::Map<_, _>>(),
+            "services": { "api": { "members": { "r0": {}, "r1": {}, "r2": {} } } },
+            "settings": { "default_service": "api" },
+        });
+        let request = Request::new("PUT", "/api/v1/config").token(&self.token).revision(1);
+        let answer = self.nodes[0].send(&request.json(&config.to_string()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Waits until a region has this health on each node, by so many votes of so many.
+    #[track_caller]
+    fn wait_until(&self, region: &str, healths: [&str; 3], votes: &Value) {
+        wait_for(|| {
+            // Whatever happens, clients are answered.
+            let decides = |node: &Server| decision(node, 0)["region"].is_string();
+            assert!(self.nodes.iter().all(decides));
+            let is_so = |(node, health): (&Server, &str)| {
+                let seen = self.of(node, region);
+                seen["health"] == health && &seen["votes"] == votes
+            };
+            self.nodes.iter().zip(healths).all(is_so)
+        });
+    }
+
+    fn of(&self, node: &Server, region: &str) -> Value {
+        let report = get(node, &self.token, "/api/v1/health/regions").json();
+        let regions = report["regions"].as_array().unwrap();
+        regions.iter().find(|seen| seen["region"] == region).cloned().unwrap_or_default()
+    }
+
+    fn status(&self, node: &Server) -> Value {
+        get(node, &self.token, "/api/v1/status").json()
+    }
+}
+
+/// Returns the decision for a client who is nearest to the region of this number.
+fn decision(node: &Server, number: u32) -> Value {
+    let location = json!({ "latitude": 1, "longitude": number * 10 });
+    let answer = node.route(&json!({ "location": location, "explain": true }).to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+const ALL_WELL: [&str; 3] = ["healthy"; 3];
+
+#[test]
+fn a_region_that_one_node_cannot_reach_stays_and_one_that_dies_is_removed_by_all() {
+    let company = Company::new();
+    let one_of_three = json!({ "down": 1, "nodes": 3 });
+    company.wait_until("r0", ALL_WELL, &one_of_three);
+    company.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
+    assert_eq!(company.of(&company.nodes[0], "r0")["seen_here"], "unhealthy");
+    for node in &company.nodes {
+        assert_eq!(decision(node, 0)["region"], "r0");
+        assert_eq!(company.status(node)["company"]["nodes"].as_array().unwrap().len(), 2);
+    }
+    let died = now();
+    company.regions[1].set(BROKEN);
+    for node in &company.nodes {
+        wait_for(|| decision(node, 1)["reason"] == "failover");
+    }
+    println!("removed by all after {:?}", now() - died);
+    let explained = decision(&company.nodes[0], 1);
+    let regions = explained["explanation"]["regions"].as_array().unwrap();
+    let votes = &regions.iter().find(|seen| seen["region"] == "r1").unwrap()["observed"]["votes"];
+    assert!(votes["down"].as_u64() >= Some(2) && votes["nodes"] == 3, "{explained}");
+    let evidence = company.of(&company.nodes[0], "r1")["evidence"].to_string();
+    assert!(evidence.contains("seen down by 2 of 3 nodes"), "{evidence}");
+    company.regions[1].set(WELL);
+    company.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
+    company.wait_until("r0", ALL_WELL, &one_of_three);
+}
+
+#[test]
+fn without_redis_each_node_goes_on_by_what_it_sees_itself() {
+    let mut company = Company::new();
+    let one_of_three = json!({ "down": 1, "nodes": 3 });
+    let faults: [(Fault, Fault); 2] =
+        [(|redis| redis.freeze(), |redis| redis.thaw()), (Redis::kill, Redis::start_again)];
+    for (begin, end) in faults {
+        company.wait_until("r0", ALL_WELL, &one_of_three);
+        begin(&mut company.redis);
+        company.wait_until("r0", ["unhealthy", "healthy", "healthy"], &Value::Null);
+        let status = company.status(&company.nodes[0]);
+        assert!(status["company"]["error"].to_string().contains("Redis"), "{status}");
+        let metrics = company.nodes[0].get("/metrics").body;
+        assert!(metrics.contains("shared_views_available 0"), "{metrics}");
+        end(&mut company.redis);
+    }
+    company.wait_until("r0", ALL_WELL, &one_of_three);
+    wait_for(|| company.status(&company.nodes[0])["company"]["error"] == Value::Null);
+    // Whoever is killed is forgotten.
+    company.nodes.pop().unwrap().kill();
+    wait_for(|| company.of(&company.nodes[0], "r1")["votes"] == json!({ "down": 0, "nodes": 2 }));
+}
+
+/// Begins or ends a fault.
+type Fault = fn(&mut Redis);
+
+const RATE: u32 = 40;
+
+#[test]
+fn nodes_let_through_a_limit_together_and_without_redis_each_its_share() {
+    let (url, mut redis) = (prepared(Postgres::shared()), Redis::start(&[]));
+    let homes: Vec<_> = (0..3).map(|_| Home::new()).collect();
+    let start = |home: &Home| {
+        let config = home.path("geostream.toml");
+        fs::write(&config, format!("[http]\nrequests_per_second = {RATE}\n")).unwrap();
+        let mut command = home.command();
+        command.arg("--config").arg(config).args(["--store", &url, "--cache", &redis.url()]);
+        Server::start(&mut command)
+    };
+    let nodes: Vec<_> = homes.iter().map(start).collect();
+    let knows_all = |node: &Server| node.get("/metrics").body.contains("shared_views_nodes 3");
+    wait_for(|| nodes.iter().all(knows_all));
+    let (passed, took) = ask_all(&nodes, Duration::from_secs(6));
+    println!("with Redis, {passed} have passed in {took:?}");
+    assert_within(passed, took, 0.95);
+    redis.kill();
+    wait_for(|| nodes.iter().all(|node| node.get("/metrics").body.contains("available 0")));
+    let (passed, took) = ask_all(&nodes, Duration::from_secs(4));
+    println!("without it, {passed} in {took:?}");
+    assert_within(passed, took, 0.9);
+}
+
+/// Asks all nodes as often as they answer, and returns how many requests were let through.
+fn ask_all(nodes: &[Server], duration: Duration) -> (u32, Duration) {
+    let began = now();
+    let ask = |node: &Server| {
+        let mut passed = 0;
+        while now() - began < duration {
+            match node.get("/health").status {
+                200 => passed += 1,
+                status => assert_eq!(status, 429),
+            }
+        }
+        passed
+    };
+    let passed = std::thread::scope(|scope| {
+        let asking: Vec<_> = nodes.iter().map(|node| scope.spawn(|| ask(node))).collect();
+        asking.into_iter().map(|node| node.join().unwrap()).sum()
+    });
+    (passed, now() - began)
+}
+
+/// Checks that as many have passed as the rate allows, and a burst at most beside.
+#[track_caller]
+fn assert_within(passed: u32, took: Duration, least: f64) {
+    let allowed = f64::from(RATE) * took.as_secs_f64();
+    assert!(f64::from(passed) >= allowed * least, "{passed} of {allowed}");
+    assert!(f64::from(passed) <= (allowed + f64::from(RATE)) * 1.05, "{passed} of {allowed}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "this test has a limit")]
+fn now() -> Instant {
+    Instant::now()
+}
