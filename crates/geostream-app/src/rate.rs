@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{Lease, LeaseRequest, Rate, SharedBucket};
-use geostream_ports::{Chain, Clock, CounterKey, Grant, MOST_LEASES, SharedCounters};
+use geostream_ports::{Chain, Clock, CounterKey, MOST_LEASES, SharedCounters};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ const MOST: usize = 100_000;
 /// How often leases are asked for.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// How long a lease holds: some requests may fail before the own share is gone back to.
+/// How long a lease holds: some requests may fail before only the own share is left.
 const LEASE_HOLDS: Duration = Duration::from_millis(500);
 
 impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
@@ -66,8 +66,12 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
         if asking.len() < MOST_LEASES {
             asking.insert(who);
         }
-        let share = self.rate.divided_by(self.nodes.load(Ordering::Relaxed));
-        buckets.entry(who).or_default().take(share, now)
+        buckets.entry(who).or_default().take(self.share(), now)
+    }
+
+    /// Returns this node's share.
+    fn share(&self) -> Rate {
+        self.rate.divided_by(self.nodes.load(Ordering::Relaxed))
     }
 
     /// Returns what is to be asked for those who have asked since the last time.
@@ -81,23 +85,11 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
         requests.collect()
     }
 
-    fn handle_grants(&self, asked: &[(K, LeaseRequest)], grants: &[Grant], now: Instant) {
+    fn handle_tokens(&self, asked: &[(K, LeaseRequest)], tokens: &[u32], now: Instant) {
         let mut kept = self.kept();
-        for ((who, _), Grant { tokens, wait }) in asked.iter().zip(grants) {
+        for ((who, _), &tokens) in asked.iter().zip(tokens) {
             if let Some(bucket) = kept.buckets.get_mut(who) {
-                // Others may have taken the next one by then: it is no use to ask again earlier.
-                let lease =
-                    Lease { tokens: *tokens, wait: (*wait).max(EVERY), until: now + LEASE_HOLDS };
-                bucket.handle_lease(lease, now);
-            }
-        }
-    }
-
-    fn handle_unheard(&self, asked: &[(K, LeaseRequest)]) {
-        let mut kept = self.kept();
-        for (who, request) in asked {
-            if let Some(bucket) = kept.buckets.get_mut(who) {
-                bucket.handle_unheard(*request);
+                bucket.handle_lease(Lease { tokens, until: now + LEASE_HOLDS }, now);
             }
         }
     }
@@ -150,14 +142,15 @@ where
         let Self { purpose, limit, counters, clock, .. } = self;
         let key = |who: K| CounterKey { purpose, number: who.into() };
         let requests = asked.iter().map(|(who, request)| (key(*who), *request)).collect();
-        let granted = counters.lease(limit.rate, requests).await;
-        let result = if granted.is_ok() { "ok" } else { "failed" };
+        // What the others may have by their shares is left to them.
+        let reserved = limit.rate.burst() - limit.share().burst();
+        let leased = counters.lease(limit.rate, reserved, requests).await;
+        let result = if leased.is_ok() { "ok" } else { "failed" };
         metrics::counter!("rate_limit_leases_total", "result" => result).increment(1);
-        match granted {
-            Ok(grants) => limit.handle_grants(asked, &grants, clock.now()),
+        match leased {
+            Ok(tokens) => limit.handle_tokens(asked, &tokens, clock.now()),
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "no leases: each node has its share");
-                limit.handle_unheard(asked);
             }
         }
     }

@@ -471,36 +471,34 @@ pub async fn shared_counters<S: SharedCounters>(new: impl AsyncFn() -> S) {
     let counters = new().await;
     let rate = Rate::per_second(10).expect("a rate");
     let key = |number| CounterKey { purpose: "test", number };
-    let lease = async |number, spent, wanted| {
+    let lease = async |number, reserved, spent, wanted| {
         let request = (key(number), LeaseRequest { spent, wanted });
-        let grants = counters.lease(rate, vec![request]).await.expect("lease");
-        assert_eq!(grants.len(), 1);
-        grants[0]
+        let tokens = counters.lease(rate, reserved, vec![request]).await.expect("lease");
+        assert_eq!(tokens.len(), 1);
+        tokens[0]
     };
-    assert_eq!(lease(1, 0, 4).await.tokens, 4);
-    let rest = lease(1, 0, 100).await;
-    assert!((6..=8).contains(&rest.tokens), "a burst, and what comes meanwhile: {rest:?}");
-    let empty = lease(1, 0, 0).await;
-    assert!(!empty.wait.is_zero() && empty.wait <= rate.interval(), "{empty:?}");
-    // What has passed is charged, and the debt is bounded.
-    let spent = lease(2, 8, 100).await;
-    assert!((2..=3).contains(&spent.tokens), "{spent:?}");
-    let debt = lease(2, u32::MAX, 100).await;
-    assert_eq!(debt.tokens, 0);
-    assert!(debt.wait <= rate.interval() * (rate.burst() + 1), "{debt:?}");
-    // Each key has a bucket of its own, and the grants come in the order of the requests.
+    assert_eq!(lease(1, 0, 0, 4).await, 4);
+    let rest = lease(1, 0, 0, 100).await;
+    assert!((6..=8).contains(&rest), "a burst, and what comes meanwhile: {rest}");
+    // What is reserved is not handed out, and what has passed is charged all the same.
+    assert_eq!(lease(2, 7, 0, 100).await, 3);
+    assert_eq!(lease(2, 7, 5, 100).await, 0);
+    let rest = lease(2, 0, 0, 100).await;
+    assert!((2..=4).contains(&rest), "{rest}");
+    // A debt is bounded: it is over when two bursts have come.
+    assert_eq!(lease(3, 0, u32::MAX, 100).await, 0);
+    // Each key has a bucket of its own, and the tokens come in the order of the requests.
     let many = (10..200).map(|number| {
         let wanted = u32::try_from(number % 10).expect("a digit");
         (key(number), LeaseRequest { spent: 0, wanted })
     });
-    let grants = counters.lease(rate, many.collect()).await.expect("lease");
-    let tokens: Vec<_> = grants.iter().map(|grant| u64::from(grant.tokens)).collect();
-    assert_eq!(tokens, (10..200).map(|number| number % 10).collect::<Vec<_>>());
-    assert_eq!(counters.lease(rate, Vec::new()).await.expect("lease"), []);
+    let tokens = counters.lease(rate, 0, many.collect()).await.expect("lease");
+    assert!(tokens.into_iter().map(u64::from).eq((10..200).map(|number| number % 10)));
+    assert_eq!(counters.lease(rate, 0, Vec::new()).await.expect("lease"), []);
     // A bucket fills again by the clock of whoever keeps it.
     let mut tokens = 0;
     while tokens < 3 {
-        tokens += lease(1, 0, 1).await.tokens;
+        tokens += lease(3, 0, 0, 1).await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! How often somebody has asked, at several nodes together.
 
 use std::future::Future;
-use std::time::Duration;
 
 use geostream_domain::{LeaseRequest, Rate};
 
@@ -9,9 +8,10 @@ use crate::Unavailable;
 
 /// Buckets of tokens that nodes share: one for each key, by a clock of their own.
 pub trait SharedCounters: Send + Sync + 'static {
-    /// Charges what has passed already, and hands out as much as is wanted and there.
+    /// Charges what has passed already, and hands out as much as is wanted, as long as so many
+    /// tokens are left in the bucket as are reserved.
     ///
-    /// What is charged is taken even from an empty bucket, whose debt is a burst at most. The grants
+    /// What is charged is taken even from an empty bucket, whose debt is a burst at most. The tokens
     /// are in the order of the requests, of which there are at most [`MOST_LEASES`].
     ///
     /// # Errors
@@ -20,8 +20,9 @@ pub trait SharedCounters: Send + Sync + 'static {
     fn lease(
         &self,
         rate: Rate,
+        reserved: u32,
         requests: Vec<(CounterKey, LeaseRequest)>,
-    ) -> impl Future<Output = Result<Vec<Grant>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<u32>, Unavailable>> + Send;
 }
 
 /// The most buckets that are asked for at once.
@@ -34,13 +35,4 @@ pub struct CounterKey {
     pub purpose: &'static str,
     /// Who.
     pub number: u64,
-}
-
-/// What a bucket hands out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// So many tokens.
-    pub tokens: u32,
-    /// How long it takes until the next one is there.
-    pub wait: Duration,
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use fred::types::Value;
 use fred::types::scripts::Script;
 use geostream_domain::{LeaseRequest, Rate};
-use geostream_ports::{CounterKey, Grant, SharedCounters, Unavailable};
+use geostream_ports::{CounterKey, SharedCounters, Unavailable};
 
 use crate::connection::Redis;
 use crate::error::RedisError;
@@ -37,27 +36,26 @@ impl RedisCounters {
     async fn ask(
         &self,
         rate: Rate,
+        reserved: u32,
         requests: &[(CounterKey, LeaseRequest)],
-    ) -> Result<Vec<Grant>, RedisError> {
+    ) -> Result<Vec<u32>, RedisError> {
         let keys = requests.iter().map(|(key, _)| self.name(*key)).collect();
         let interval = rate.interval().as_secs_f64() * 1e6;
-        let mut arguments: Vec<Value> =
-            vec![interval.to_string().into(), rate.burst().to_string().into()];
+        let mut arguments: Vec<Value> = vec![
+            interval.to_string().into(),
+            rate.burst().to_string().into(),
+            reserved.to_string().into(),
+        ];
         for (_, LeaseRequest { spent, wanted }) in requests {
             arguments.extend([spent.to_string().into(), wanted.to_string().into()]);
         }
         let answer = self.redis.run(&LEASE, keys, arguments).await?;
-        let numbers: Vec<u64> =
+        let tokens: Vec<u32> =
             answer.convert().map_err(|error| RedisError::nonsense("leases", error))?;
-        let (pairs, rest) = numbers.as_chunks::<2>();
-        if pairs.len() != requests.len() || !rest.is_empty() {
+        if tokens.len() != requests.len() {
             return Err(RedisError::nonsense("leases", "not one for each request"));
         }
-        let grant = |[tokens, wait]: &[u64; 2]| Grant {
-            tokens: u32::try_from(*tokens).unwrap_or(u32::MAX),
-            wait: Duration::from_micros(*wait),
-        };
-        Ok(pairs.iter().map(grant).collect())
+        Ok(tokens)
     }
 
     fn name(&self, CounterKey { purpose, number }: CounterKey) -> String {
@@ -70,20 +68,21 @@ impl SharedCounters for RedisCounters {
     async fn lease(
         &self,
         rate: Rate,
+        reserved: u32,
         requests: Vec<(CounterKey, LeaseRequest)>,
-    ) -> Result<Vec<Grant>, Unavailable> {
+    ) -> Result<Vec<u32>, Unavailable> {
         let mut places = BTreeMap::<u64, Vec<usize>>::new();
         for (position, (key, _)) in requests.iter().enumerate() {
             places.entry(key.number % PLACES).or_default().push(position);
         }
-        let mut grants = vec![Grant { tokens: 0, wait: Duration::ZERO }; requests.len()];
+        let mut tokens = vec![0; requests.len()];
         for positions in places.into_values() {
             let there: Vec<_> = positions.iter().map(|&position| requests[position]).collect();
-            let granted = self.ask(rate, &there).await?;
-            for (position, grant) in positions.into_iter().zip(granted) {
-                grants[position] = grant;
+            let leased = self.ask(rate, reserved, &there).await?;
+            for (position, leased) in positions.into_iter().zip(leased) {
+                tokens[position] = leased;
             }
         }
-        Ok(grants)
+        Ok(tokens)
     }
 }

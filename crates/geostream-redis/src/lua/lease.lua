@@ -1,24 +1,25 @@
--- Charges buckets with what has passed, and takes from each as much as is wanted and there: the
--- generic cell rate algorithm. Returns the tokens of each, and the microseconds until the next one.
+-- Charges buckets with what has passed, and takes from each as much as is wanted and there beyond
+-- what is reserved: the generic cell rate algorithm. Returns the tokens of each.
 -- Neither a debt nor a clock that has gone back keeps anybody away for longer than two bursts take.
 -- KEYS: of each bucket, when it is full again, in microseconds. ARGV: the microseconds between two
--- tokens, how many pass at once; then what each bucket is charged, and what is wanted of it.
+-- tokens, how many pass at once, how many are reserved; then what each bucket is charged, and what
+-- is wanted of it.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local interval, burst, reserved = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local room = interval * burst
 local answer = {}
 for i, key in ipairs(KEYS) do
-    local spent, wanted = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+    local spent, wanted = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
     local full = math.max(tonumber(redis.call('GET', key) or '') or 0, now)
     full = math.min(full + spent * interval, now + 2 * room)
-    local tokens = math.max(0, math.min(wanted, math.floor((now + room - full) / interval)))
+    local there = math.floor((now + room - full) / interval) - reserved
+    local tokens = math.max(0, math.min(wanted, there))
     full = full + tokens * interval
     if full > now then
         local ends = math.ceil((full - now) / 1000)
         redis.call('SET', key, string.format('%.0f', full), 'PX', string.format('%.0f', ends))
     end
     answer[#answer + 1] = tokens
-    answer[#answer + 1] = math.max(0, math.ceil(full + interval - room - now))
 end
 return answer

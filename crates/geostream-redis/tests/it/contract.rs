@@ -3,7 +3,7 @@
 use geostream_ports::contract;
 use geostream_testbed::Redis;
 
-use crate::{counters, pair, views};
+use crate::{counters, pair, redis, views};
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_cache() {
@@ -25,20 +25,20 @@ async fn it_keeps_the_contract_of_a_cache_under_a_sentinel() {
     contract::cache(async || pair(&sentinel.url())).await;
 }
 
-#[tokio::test]
-async fn nodes_tell_each_other_what_they_see() {
-    contract::shared_views(async || views(&Redis::shared().url())).await;
+/// Holds a Redis to the ports that nodes share, under a name of its own.
+async fn shares(url: &str) {
+    let prefix = Redis::prefix();
+    contract::shared_views(async || views(|| redis(url, &prefix)).await).await;
+    contract::shared_counters(async || counters(redis(url, &prefix)).await).await;
 }
 
 #[tokio::test]
-async fn nodes_share_buckets() {
-    contract::shared_counters(async || counters(&Redis::shared().url())).await;
+async fn nodes_share_what_they_see_and_let_through() {
+    shares(&Redis::shared().url()).await;
 }
 
 #[tokio::test]
-async fn nodes_share_in_a_cluster() {
+async fn nodes_share_what_they_see_and_let_through_in_a_cluster() {
     let nodes = Redis::start_cluster();
-    let url = nodes[0].url().replace("redis://", "redis-cluster://");
-    contract::shared_views(async || views(&url)).await;
-    contract::shared_counters(async || counters(&url)).await;
+    shares(&nodes[0].url().replace("redis://", "redis-cluster://")).await;
 }

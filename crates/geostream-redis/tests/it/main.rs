@@ -9,8 +9,8 @@ mod views;
 
 use std::time::Duration;
 
-use geostream_domain::{Change, Config, GeoPoint, Region, Revision, Snapshot};
-use geostream_ports::{Head, Marked};
+use geostream_domain::{Change, Config, GeoPoint, LeaseRequest, Rate, Region, Revision, Snapshot};
+use geostream_ports::{CounterKey, Head, Marked, SharedCounters as _, SharedViews as _};
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews, Target};
 use geostream_testbed as testbed;
 use tokio::time::timeout;
@@ -26,15 +26,23 @@ fn cache(url: &str, prefix: &str) -> RedisCache {
     RedisCache::new(redis(url, prefix), 1).unwrap()
 }
 
-/// Three nodes that tell each other what they see.
-fn views(url: &str) -> [RedisViews; 3] {
-    let prefix = testbed::Redis::prefix();
-    ["n0", "n1", "n2"]
-        .map(|node| RedisViews::new(redis(url, &prefix), node.parse().unwrap()).unwrap())
+/// Three nodes that tell each other what they see, as soon as they are connected.
+async fn views(redis: impl Fn() -> Redis) -> [RedisViews; 3] {
+    let node = |name: &str| RedisViews::new(redis(), name.parse().unwrap()).unwrap();
+    let nodes = ["n0", "n1", "n2"].map(node);
+    for node in &nodes {
+        until_well(async || node.leave().await.is_ok()).await;
+    }
+    nodes
 }
 
-fn counters(url: &str) -> RedisCounters {
-    RedisCounters::new(redis(url, &testbed::Redis::prefix()))
+/// Buckets of tokens, as soon as there is a connection.
+async fn counters(redis: Redis) -> RedisCounters {
+    let counters = RedisCounters::new(redis);
+    let key = CounterKey { purpose: "ready", number: 0 };
+    let (rate, request) = (Rate::per_second(1).unwrap(), LeaseRequest { spent: 0, wanted: 0 });
+    until_well(async || counters.lease(rate, 0, vec![(key, request)]).await.is_ok()).await;
+    counters
 }
 
 /// Two nodes that share a cache which nobody else uses.
@@ -55,6 +63,16 @@ fn marked(mark: &str, revision: u64) -> Marked {
 
 fn head(marked: &Marked) -> Head {
     Head { revision: marked.snapshot.revision, mark: marked.mark.clone() }
+}
+
+/// Tries until it succeeds.
+async fn until_well(work: impl AsyncFn() -> bool) {
+    let trying = async {
+        while !work().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_the_end(trying).await;
 }
 
 /// Waits for what comes by itself, for as long as no machine should need.

@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use geostream_ports::{Cache as _, CacheError, Chain};
+use geostream_ports::{Cache as _, CacheError, Chain, contract};
 use geostream_redis::{Redis, RedisCache, Target};
 use geostream_testbed as testbed;
 use tokio::time::timeout;
 
-use crate::{cache, in_the_end, marked};
+use crate::{cache, counters, in_the_end, marked, views};
 
 /// Waits until this is said to be why it cannot be used.
 async fn expect_error(cache: &RedisCache, expected: &str) {
@@ -56,17 +56,18 @@ async fn a_password_and_few_rights_are_enough() {
     server.ask(&format!("acl setuser node on >secret ~geostream:* &geostream:* {RIGHTS}"));
     server.ask("acl setuser default off");
     let url = server.url().replace("redis://", "redis://node@");
-    let with = |password| {
-        let target = Target::parse(&url, Some(password)).unwrap();
-        RedisCache::new(Redis::new(target).unwrap(), 1).unwrap()
-    };
+    let redis = |password| Redis::new(Target::parse(&url, Some(password)).unwrap()).unwrap();
+    let with = |password| RedisCache::new(redis(password), 1).unwrap();
     let (cache, other) = (with("secret"), with("secret"));
     put_in_the_end(&cache).await;
     let told = other.news();
     put_in_the_end(&cache).await;
     in_the_end(told).await;
     expect_error(&with("wrong"), "WRONGPASS").await;
+    contract::shared_views(async || views(|| redis("secret")).await).await;
+    contract::shared_counters(async || counters(redis("secret")).await).await;
 }
 
 /// What docs/operating.md tells operators to give to nodes.
-const RIGHTS: &str = "+@scripting +@hash +@pubsub +@connection +@keyspace +@string";
+const RIGHTS: &str =
+    "+@scripting +@hash +@sortedset +@string +@pubsub +@connection +@keyspace +time";

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use geostream_domain::NodeView;
 use geostream_ports::SharedViews as _;
 use geostream_redis::RedisViews;
 use geostream_testbed as testbed;
 
-use crate::{in_the_end, redis};
+use crate::{redis, until_well};
 
 /// A server, two nodes over it, and what their keys begin with.
 fn pair(server: &testbed::Redis) -> (RedisViews, RedisViews, String) {
@@ -19,15 +18,9 @@ fn pair(server: &testbed::Redis) -> (RedisViews, RedisViews, String) {
 
 /// Asks until there is an answer, and returns how many nodes are heard, and how many make no sense.
 async fn heard(node: &RedisViews) -> (usize, usize) {
-    let said = Arc::<NodeView>::default();
-    in_the_end(async {
-        loop {
-            if let Ok(exchanged) = node.exchange(&said).await {
-                return (exchanged.heard.len(), exchanged.refused);
-            }
-        }
-    })
-    .await
+    until_well(async || node.exchange(&Arc::default()).await.is_ok()).await;
+    let exchanged = node.exchange(&Arc::default()).await.unwrap();
+    (exchanged.heard.len(), exchanged.refused)
 }
 
 #[tokio::test]
