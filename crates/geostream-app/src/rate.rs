@@ -63,9 +63,7 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
                 return Ok(());
             }
         }
-        if asking.len() < MOST_LEASES {
-            asking.insert(who);
-        }
+        note_asking(asking, who);
         buckets.entry(who).or_default().take(self.share(), now)
     }
 
@@ -85,6 +83,17 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
         requests.collect()
     }
 
+    fn handle_unheard(&self, asked: &[(K, LeaseRequest)]) {
+        let mut kept = self.kept();
+        let Kept { buckets, asking } = &mut *kept;
+        for (who, request) in asked {
+            if let Some(bucket) = buckets.get_mut(who) {
+                bucket.handle_unheard(*request, self.rate);
+                note_asking(asking, *who);
+            }
+        }
+    }
+
     fn handle_tokens(&self, asked: &[(K, LeaseRequest)], tokens: &[u32], now: Instant) {
         let mut kept = self.kept();
         for ((who, _), &tokens) in asked.iter().zip(tokens) {
@@ -96,6 +105,13 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
 
     fn kept(&self) -> MutexGuard<'_, Kept<K>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has somebody asked for with the next request, as long as there is room in it.
+fn note_asking<K: Eq + Hash>(asking: &mut HashSet<K>, who: K) {
+    if asking.len() < MOST_LEASES {
+        asking.insert(who);
     }
 }
 
@@ -151,6 +167,7 @@ where
             Ok(tokens) => limit.handle_tokens(asked, &tokens, clock.now()),
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "no leases: each node has its share");
+                limit.handle_unheard(asked);
             }
         }
     }

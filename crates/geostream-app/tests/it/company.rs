@@ -25,10 +25,12 @@ use crate::world::SetClock;
 /// Where nodes of one process tell each other what they see; an exchange takes a millisecond.
 #[derive(Clone, Default)]
 struct Hub {
-    said: Arc<Mutex<BTreeMap<NodeId, (Arc<NodeView>, Instant)>>>,
+    said: Arc<Mutex<BTreeMap<NodeId, Said>>>,
     is_away: Arc<Mutex<bool>>,
     news: Arc<Notify>,
 }
+
+type Said = (Arc<NodeView>, Instant);
 
 /// What a node has of it.
 struct Seat {
