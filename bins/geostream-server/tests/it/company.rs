@@ -161,14 +161,18 @@ fn nodes_let_through_a_limit_together_and_without_redis_each_its_share() {
     let nodes: Vec<_> = homes.iter().map(start).collect();
     let knows_all = |node: &Server| node.get("/metrics").body.contains("shared_views_nodes 3");
     wait_for(|| nodes.iter().all(knows_all));
+    let before = unanswered(&nodes);
     let (passed, took) = ask_all(&nodes, Duration::from_secs(6));
-    println!("with Redis, {passed} have passed in {took:?}");
-    assert_within(passed, took, 0.95);
+    let unanswered = unanswered(&nodes) - before;
+    println!("with Redis, {passed} have passed in {took:?}; {unanswered} leases not answered");
+    // What Redis does not hear of in time, on a busy machine, it takes for left over.
+    let unheard = unanswered * f64::from(RATE) / 30.0;
+    assert_within(passed, took, 0.95, unheard);
     redis.kill();
     wait_for(|| nodes.iter().all(|node| node.get("/metrics").body.contains("available 0")));
     let (passed, took) = ask_all(&nodes, Duration::from_secs(4));
     println!("without it, {passed} in {took:?}");
-    assert_within(passed, took, 0.9);
+    assert_within(passed, took, 0.9, 0.0);
 }
 
 /// Asks all nodes as often as they answer, and returns how many requests were let through.
@@ -191,12 +195,28 @@ fn ask_all(nodes: &[Server], duration: Duration) -> (u32, Duration) {
     (passed, now() - began)
 }
 
-/// Checks that as many have passed as the rate allows, and a burst at most beside.
+/// Counts the requests for leases that nobody has answered.
+fn unanswered(nodes: &[Server]) -> f64 {
+    let failed = |node: &Server| {
+        let mut metrics = node.get("/metrics");
+        wait_for(|| {
+            metrics = node.get("/metrics");
+            metrics.status == 200
+        });
+        let line = "rate_limit_leases_total{result=\"failed\"} ";
+        let count = metrics.body.lines().find_map(|text| text.strip_prefix(line));
+        count.map_or(0.0, |count| count.parse::<f64>().unwrap())
+    };
+    nodes.iter().map(failed).sum()
+}
+
+/// Checks that as many have passed as the rate allows, and at most a burst and so many beside.
 #[track_caller]
-fn assert_within(passed: u32, took: Duration, least: f64) {
+fn assert_within(passed: u32, took: Duration, least: f64, beside: f64) {
     let allowed = f64::from(RATE) * took.as_secs_f64();
+    let most = (allowed + f64::from(RATE)) * 1.05 + beside;
     assert!(f64::from(passed) >= allowed * least, "{passed} of {allowed}");
-    assert!(f64::from(passed) <= (allowed + f64::from(RATE)) * 1.05, "{passed} of {allowed}");
+    assert!(f64::from(passed) <= most, "{passed} of {allowed}, and {beside} beside");
 }
 
 #[expect(clippy::disallowed_methods, reason = "this test has a limit")]
