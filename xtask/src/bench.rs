@@ -5,6 +5,7 @@ mod engine;
 mod failover;
 mod http;
 mod process;
+mod stores;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Http(Options),
     /// How long clients are sent to a region that has died
     Failover(failover::Arguments),
+    /// What several nodes over one store cost it, and its faults them
+    Stores(stores::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -97,6 +100,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Engine(options) => (options, engine::run(*options)?),
         Bench::Http(options) => (options, http::run(*options)?),
         Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
+        Bench::Stores(arguments) => (&arguments.options, stores::run(arguments)?),
     };
     if options.json {
         print(&serde_json::to_string_pretty(&figures)?);

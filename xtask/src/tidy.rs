@@ -76,7 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-admin", &["geostream-api", "geostream-pg"]),
     // Starts servers for tests, and knows nothing of what is tested.
     ("geostream-testbed", &[]),
-    ("xtask", &["geostream-geoip"]),
+    ("xtask", &["geostream-domain", "geostream-geoip", "geostream-testbed"]),
 ];
 
 /// What any crate's tests may import: contract suites, a store in memory, and real servers.

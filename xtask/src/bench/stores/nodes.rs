@@ -1,0 +1,189 @@
+//! Nodes over one PostgreSQL, as processes.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use geostream_testbed::Postgres;
+use serde_json::{Value, json};
+
+use crate::bench::connection::Connection;
+use crate::bench::process::{Process, now, pause};
+use crate::shell::{output, root};
+
+/// Longer than a node needs to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A built server over a store.
+#[derive(Debug)]
+pub(crate) struct Node {
+    process: Process,
+    pub(crate) address: SocketAddr,
+    home: PathBuf,
+    store: String,
+}
+
+impl Node {
+    /// Starts a node without a past, and waits until it answers.
+    pub(crate) fn start(store: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let home = root().join(format!("target/bench-stores/{}", address.port()));
+        if home.exists() {
+            fs::remove_dir_all(&home).context("removing the data of an earlier run")?;
+        }
+        fs::create_dir_all(&home)?;
+        let process = Process(command(address, &home, store)?.spawn().context("starting a node")?);
+        let mut node = Self { process, address, home, store: store.to_owned() };
+        node.wait()?;
+        Ok(node)
+    }
+
+    /// Kills it at once, as if the machine had lost its power.
+    pub(crate) fn kill(&mut self) {
+        self.process.end();
+    }
+
+    /// Starts it again with its past; it does not answer yet.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
+        let mut command = command(self.address, &self.home, &self.store)?;
+        self.process = Process(command.spawn().context("starting a node again")?);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let deadline = now() + PATIENCE;
+        // It listens before it answers.
+        let health = request("GET", "/health", "", None, "");
+        while self.connect().and_then(|mut node| node.exchange(&health)).is_err() {
+            let ended = self.process.0.try_wait()?;
+            ensure!(ended.is_none(), "a node has ended; {} says why", self.log().display());
+            ensure!(now() < deadline, "a node does not start; see {}", self.log().display());
+            pause(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    /// Returns the admin token, which one of the nodes has made.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        let token = fs::read_to_string(self.home.join("admin.token"));
+        Ok(token.context("this node has made no token")?.trim().to_owned())
+    }
+
+    pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(self.address)
+    }
+}
+
+fn command(address: SocketAddr, home: &PathBuf, store: &str) -> anyhow::Result<Command> {
+    let log = File::options().append(true).create(true).open(home.join("log"))?;
+    let mut command = Command::new(root().join("target/release/geostream-server"));
+    command.args(["--workers", "1", "--log", "warn", "--listen", &address.to_string()]);
+    command.args(["--store", store, "--data-dir"]).arg(home);
+    command.stdin(Stdio::null()).stderr(log);
+    Ok(command)
+}
+
+/// Returns the URL of a new database with GeoStream's tables, for a role that is no superuser.
+pub(crate) fn database(server: &Postgres) -> anyhow::Result<String> {
+    let url = server.database();
+    let mut migrate = Command::new(root().join("target/release/geostream-admin"));
+    output(migrate.args(["migrate", "up", "--store", &url]))?;
+    server.sql(
+        &url,
+        "CREATE ROLE node LOGIN;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node;
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node",
+    );
+    Ok(url.replace("geostream@", "node@"))
+}
+
+/// What a decision says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Decided {
+    pub(crate) revision: u64,
+    pub(crate) region: String,
+}
+
+/// The question that is asked everywhere: clients are all in one place.
+pub(crate) fn question() -> String {
+    let body = r#"{"location": {"latitude": 50, "longitude": 10}}"#;
+    request("POST", "/api/v1/route", "", None, body)
+}
+
+pub(crate) fn request(
+    method: &str,
+    path: &str,
+    token: &str,
+    revision: Option<u64>,
+    body: &str,
+) -> String {
+    let expected = revision.map_or_else(String::new, |r| format!("if-match: \"{r}\"\r\n"));
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{expected}\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Declares regions `r0`, `r1`, .., and services of which each has some of them.
+pub(crate) fn declaration(regions: usize, services: usize) -> String {
+    const MEMBERS: usize = 10;
+    let region = |n: usize| {
+        let place = json!({
+            "latitude": (n % 160) as f64 - 80.0, "longitude": (n % 359) as f64 - 179.0,
+            "endpoint": format!("https://r{n}.example.com"), "labels": { "number": n.to_string() },
+        });
+        (format!("r{n}"), place)
+    };
+    let service = |n: usize| {
+        let members =
+            (0..MEMBERS.min(regions)).map(|m| format!("r{}", (n * MEMBERS + m) % regions));
+        let members = members.map(|id| (id, json!({}))).collect::<serde_json::Map<_, _>>();
+        (format!("s{n}"), json!({ "members": members }))
+    };
+    let regions_ = (0..regions).map(region).collect::<serde_json::Map<_, _>>();
+    let services = (0..services).map(service).collect::<serde_json::Map<_, _>>();
+    let settings = json!({ "default_service": "s0" });
+    json!({ "regions": regions_, "services": services, "settings": settings }).to_string()
+}
+
+impl Connection {
+    /// Asks where the clients are to go.
+    pub(crate) fn ask_where(&mut self, question: &str) -> anyhow::Result<Decided> {
+        let answer: Value = serde_json::from_slice(&self.exchange(question)?)?;
+        let region = answer["region"].as_str().context("no region")?.to_owned();
+        let revision = answer["revision"].as_u64().context("no revision")?;
+        Ok(Decided { revision, region })
+    }
+
+    /// Writes, and returns the revision that it led to.
+    pub(crate) fn write(
+        &mut self,
+        path: &str,
+        token: &str,
+        revision: u64,
+        body: &str,
+    ) -> anyhow::Result<u64> {
+        let answer = self.exchange(&request("PUT", path, token, Some(revision), body))?;
+        let answer: Value = serde_json::from_slice(&answer)?;
+        answer["revision"].as_u64().context("no revision")
+    }
+
+    /// Makes a region the only one that clients are sent to.
+    pub(crate) fn send_all_to(
+        &mut self,
+        region: &str,
+        token: &str,
+        revision: u64,
+    ) -> anyhow::Result<u64> {
+        let body = json!({ "members": { region: {} } }).to_string();
+        self.write("/api/v1/services/s0", token, revision, &body)
+    }
+}
