@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
         figures.extend(match scenario {
             Scenario::Commits => commits::run(if *quick { 100 } else { 500 })?,
             Scenario::Load => load::run(if *quick { 3 } else { 10 })?,
-            Scenario::Faults => faults::run(if *quick { 1 } else { 5 })?,
+            Scenario::Faults => faults::run(if *quick { 3 } else { 15 })?,
             Scenario::Chaos => chaos::run(minutes, seed)?,
         });
     }

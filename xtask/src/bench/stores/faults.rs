@@ -33,7 +33,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// How long decisions are measured with the fault and without.
-const WINDOW: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// From one decision to the next.
 const GAP: Duration = Duration::from_millis(1);
