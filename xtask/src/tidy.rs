@@ -45,6 +45,8 @@ const TOP_LEVEL: &[&str] = &[
 
 /// Which of our crates each crate may import: everything points inward.
 const ARROWS: &[(&str, &[&str])] = &[
+    // A leaf: Raft knows nothing of GeoStream.
+    ("geostream-consensus", &[]),
     ("geostream-domain", &[]),
     ("geostream-ports", &["geostream-domain"]),
     ("geostream-api", &["geostream-domain"]),
@@ -83,12 +85,16 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["geostream-embedded", "geostream-ports", "geostream-testbed"];
 
 /// What else the innermost crates may import; the others may import what they need.
-const INNERMOST: &[(&str, &[&str])] =
-    &[("geostream-domain", &["thiserror"]), ("geostream-ports", &["thiserror"])];
+const INNERMOST: &[(&str, &[&str])] = &[
+    ("geostream-consensus", &["thiserror"]),
+    ("geostream-domain", &["thiserror"]),
+    ("geostream-ports", &["thiserror"]),
+];
 
 /// What only the API's vocabulary, adapters and programs know.
 const SERDE: &[&str] = &["serde", "serde_json", "toml"];
-const WITHOUT_SERDE: &[&str] = &["geostream-domain", "geostream-ports", "geostream-app"];
+const WITHOUT_SERDE: &[&str] =
+    &["geostream-consensus", "geostream-domain", "geostream-ports", "geostream-app"];
 
 #[derive(Deserialize)]
 struct Metadata {

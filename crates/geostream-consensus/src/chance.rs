@@ -1,0 +1,47 @@
+//! Chance that can be repeated.
+
+use std::time::Duration;
+
+use crate::time::micros;
+
+/// A source of random numbers that its seed determines: the generator SplitMix64.
+///
+/// Good for jitter; not for secrets. Source: G. Steele, D. Lea, C. Flood, "Fast Splittable
+/// Pseudorandom Number Generators", OOPSLA 2014.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns a duration from `least` on, and below `most`.
+    pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
+        let span = micros(most.saturating_sub(least)).max(1);
+        least + Duration::from_micros(self.next_u64() % span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_stay_between_their_bounds_and_repeat_with_their_seed() {
+        let (least, most) = (Duration::from_millis(75), Duration::from_millis(150));
+        let mut chance = Chance::new(7);
+        let drawn: Vec<_> = (0..1_000).map(|_| chance.between(least, most)).collect();
+        assert!(drawn.iter().all(|d| (least..most).contains(d)));
+        assert_eq!(Chance::new(7).between(least, most), drawn[0]);
+        assert_eq!(chance.between(least, least), least);
+    }
+}

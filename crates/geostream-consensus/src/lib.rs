@@ -1,0 +1,41 @@
+//! Raft as a pure machine.
+//!
+//! A [`Raft`] is one node. What happens to it goes in as an [`Input`], with the time; what is to be done
+//! comes out as [`Effect`]s. It has no clock, no network, no disk and no thread, and draws its chance
+//! from a seed: the same inputs give the same effects, so a whole cluster can be run, and broken, in
+//! one thread.
+
+mod chance;
+mod config;
+mod effect;
+mod entry;
+mod error;
+mod id;
+mod input;
+mod log;
+mod membership;
+mod message;
+#[cfg(mutants)]
+pub mod mutants;
+#[cfg(not(mutants))]
+mod mutants;
+mod progress;
+mod raft;
+mod restart;
+mod time;
+mod view;
+
+pub use crate::config::{Config, Lease, Limits, Timing};
+pub use crate::effect::{Committed, Effect, HardState, Op, Write};
+pub use crate::entry::{Command, Entry, Payload, SnapshotMeta};
+pub use crate::error::{ConfigError, HaltReason, MembershipError, Refusal, RestoreError};
+pub use crate::id::{Index, LogId, NodeId, Term, Ticket, WriteId};
+pub use crate::input::{Input, Piece, Proposal};
+pub use crate::log::Log;
+pub use crate::membership::Membership;
+pub use crate::message::{Append, Body, Chunk, Message, Probe, Promise, Word};
+pub use crate::progress::{Mode, Progress, Sending};
+pub use crate::raft::Raft;
+pub use crate::restart::Stored;
+pub use crate::time::Moment;
+pub use crate::view::{Held, Role, View};
