@@ -6,23 +6,37 @@
 //! one thread.
 
 mod chance;
+mod change;
+mod clock;
+mod commit;
 mod config;
 mod effect;
+mod election;
 mod entry;
 mod error;
+mod following;
 mod id;
 mod input;
+mod leading;
 mod log;
 mod membership;
+mod memberships;
 mod message;
 #[cfg(mutants)]
 pub mod mutants;
 #[cfg(not(mutants))]
 mod mutants;
+mod outbox;
 mod progress;
 mod raft;
+mod reads;
+mod replication;
 mod restart;
+mod snapshot;
+#[cfg(test)]
+mod testing;
 mod time;
+mod transfer;
 mod view;
 
 pub use crate::config::{Config, Lease, Limits, Timing};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::error::MembershipError;
 use crate::id::NodeId;
 
 /// Who belongs to the cluster: a simple membership, or a joint one on the way between two (Raft
@@ -106,6 +107,49 @@ impl Membership {
             (new, None) => new,
             (None, Some(_)) => None,
         }
+    }
+
+    /// Tells what stands against these members as the next ones.
+    ///
+    /// Who joins has an id above all that ever belonged, so that no two disks have answered under one
+    /// id (M38); and it learns before it votes.
+    pub(crate) fn check_next(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        learners: &BTreeSet<NodeId>,
+        limit: usize,
+    ) -> Result<(), MembershipError> {
+        let count = voters.len() + learners.len();
+        if voters.is_empty() {
+            return Err(MembershipError::NoVoters);
+        }
+        if count > limit {
+            return Err(MembershipError::TooMany { count, limit });
+        }
+        if let Some(both) = voters.intersection(learners).next() {
+            return Err(MembershipError::Both(*both));
+        }
+        let mut joining = voters.union(learners).filter(|id| !self.contains(**id));
+        let used = joining
+            .find_map(|id| self.newest.filter(|newest| id <= newest).map(|newest| (*id, newest)));
+        if let Some((id, newest)) = used {
+            return Err(MembershipError::UsedId(id, newest));
+        }
+        let untried = voters.iter().find(|id| !self.contains(**id));
+        untried.map_or(Ok(()), |id| Err(MembershipError::NotLearner(*id)))
+    }
+
+    /// Returns the first step towards these members: joint, unless the voters stay the same.
+    pub(crate) fn towards(&self, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) -> Self {
+        let newest = voters.iter().chain(&learners).copied().chain(self.newest).max();
+        let same = voters == self.voters;
+        let outgoing = if same { BTreeSet::new() } else { self.voters.clone() };
+        Self { voters, outgoing, learners, newest }
+    }
+
+    /// Returns the second step: the members that were wanted.
+    pub(crate) fn settled(&self) -> Self {
+        Self { outgoing: BTreeSet::new(), ..self.clone() }
     }
 
     pub(crate) fn size(&self) -> usize {

@@ -146,4 +146,6 @@ pub struct Chunk {
     pub data: Arc<[u8]>,
     /// Whether it is the last one.
     pub is_last: bool,
+    /// To be given back in the answer to the last one.
+    pub probe: Probe,
 }

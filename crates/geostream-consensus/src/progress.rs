@@ -1,10 +1,12 @@
 //! What a leader knows of a follower.
 
-use crate::id::{Index, LogId};
+use crate::entry::SnapshotMeta;
+use crate::id::Index;
+use crate::message::Probe;
 use crate::time::Moment;
 
 /// What a leader knows of a follower (Raft paper, figure 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The follower's log is the leader's up to here, durably. Within a term it only grows.
     pub matched: Index,
@@ -12,6 +14,8 @@ pub struct Progress {
     pub next: Index,
     /// How it is being sent to.
     pub mode: Mode,
+    /// Up to where it was told that entries are committed.
+    pub told: Index,
     /// The latest round of probes that it answered.
     pub answered: u64,
     /// When that probe was sent: the follower still followed after that.
@@ -19,10 +23,13 @@ pub struct Progress {
 }
 
 /// How a follower is being sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Where its log leaves the leader's is being looked for, one message at a time.
-    Search,
+    Search {
+        /// Whether an answer is being waited for; heartbeats ask again.
+        asked: bool,
+    },
     /// Entries are sent without waiting for answers (thesis, §10.2.1).
     Stream,
     /// It lacks entries that were purged, and gets a snapshot, piece by piece.
@@ -30,13 +37,13 @@ pub enum Mode {
 }
 
 /// How far a snapshot has been sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// The last entry that the snapshot contains.
-    pub snapshot: LogId,
+    /// What the snapshot stands for. It stays the same while newer ones are taken.
+    pub meta: SnapshotMeta,
     /// The follower has it up to here.
     pub offset: u64,
-    /// When the current piece is asked for again.
+    /// When the current piece is sent again.
     pub retry_at: Moment,
     /// How often it was, without an answer.
     pub retries: u8,
@@ -44,6 +51,14 @@ pub struct Sending {
 
 impl Progress {
     pub(crate) fn unknown(next: Index, now: Moment) -> Self {
-        Self { matched: 0, next, mode: Mode::Search, answered: 0, heard: now }
+        let mode = Mode::Search { asked: false };
+        Self { matched: 0, next, mode, told: 0, answered: 0, heard: now }
+    }
+
+    /// Notes that the follower answered, to what was asked then: a late answer counts for then, not
+    /// for now (M44).
+    pub(crate) fn hear(&mut self, probe: Probe) {
+        self.answered = self.answered.max(probe.round);
+        self.heard = self.heard.max(probe.sent);
     }
 }

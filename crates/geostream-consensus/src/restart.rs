@@ -1,9 +1,22 @@
 //! Starting from what is on disk.
 
-use crate::effect::HardState;
+use std::collections::BTreeMap;
+
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::effect::{HardState, Op};
 use crate::entry::{Command, Entry, Payload, SnapshotMeta};
+use crate::error::RestoreError;
 use crate::id::{Index, LogId, NodeId};
+use crate::log::Log;
 use crate::membership::Membership;
+use crate::memberships::Memberships;
+use crate::outbox::Outbox;
+use crate::raft::{Raft, State};
+use crate::reads::LocalReads;
+use crate::snapshot::OwnSnapshot;
+use crate::time::Moment;
 
 /// What is on disk when a node starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +27,8 @@ pub struct Stored<C> {
     pub snapshot: SnapshotMeta,
     /// All entries, in order. They may begin before the snapshot's end.
     pub entries: Vec<Entry<C>>,
-    /// How far the state machine is: at the snapshot, unless it keeps its own state on disk.
+    /// How far the state machine is. One that was lost with the process is first restored from the
+    /// snapshot, and is at its end; so is one that kept less.
     pub applied: Index,
 }
 
@@ -39,4 +53,114 @@ impl<C: Command> Stored<C> {
             applied: 0,
         }
     }
+
+    /// Tells what cannot have been written by a node, if anything.
+    fn check(&self) -> Result<(), RestoreError> {
+        let end = self.snapshot.last.index;
+        let mut expected = self.entries.first().map_or(end, |first| first.id.index.min(end + 1));
+        let mut term = 0;
+        for Entry { id, .. } in &self.entries {
+            if id.index != expected {
+                return Err(RestoreError::Gap { expected, found: *id });
+            }
+            if id.term < term || id.term > self.hard_state.term {
+                return Err(RestoreError::Term(*id));
+            }
+            (expected, term) = (id.index + 1, id.term);
+        }
+        Ok(())
+    }
+
+    /// Returns the log, and whether it has to be put in order on disk.
+    ///
+    /// A crash may have come between a snapshot's being used and the log's being cut. Entries that do
+    /// not lead to the snapshot's end are then of another history, or before it (M32).
+    fn log(entries: Vec<Entry<C>>, snapshot: &SnapshotMeta) -> (Log<C>, bool) {
+        let end = snapshot.last;
+        let first = entries.first().map_or(end.index + 1, |first| first.id.index);
+        let mut entries = entries.into_iter().peekable();
+        // What came before the first entry was purged with its term: the first one takes its place.
+        let base = if first == end.index + 1 {
+            end
+        } else if first == 1 {
+            LogId::ORIGIN
+        } else {
+            entries.next().map_or(end, |entry| entry.id)
+        };
+        let mut log = Log::starting_after(base);
+        entries.for_each(|entry| log.push(entry));
+        let leads = log.contains(end);
+        (if leads { log } else { Log::starting_after(end) }, !leads)
+    }
+}
+
+impl<C: Command> Raft<C> {
+    /// Continues from what is on disk.
+    ///
+    /// The seed determines all that is left to chance: two nodes, and two starts, need two seeds.
+    ///
+    /// # Errors
+    ///
+    /// The configuration makes no sense, or no node can have written what is on disk.
+    pub fn restore(
+        config: Config,
+        stored: Stored<C>,
+        now: Moment,
+        seed: u64,
+    ) -> Result<Self, RestoreError> {
+        config.check().map_err(RestoreError::Config)?;
+        stored.check()?;
+        let Stored { hard_state: hard, snapshot, entries, applied } = stored;
+        let (log, disorder) = Stored::log(entries, &snapshot);
+        let (least, most) = (snapshot.last.index, log.last().index);
+        if applied < least || applied > most {
+            return Err(RestoreError::Applied { applied, least, most });
+        }
+        let mut outbox = Outbox::new(config.id);
+        if disorder {
+            outbox.write(Op::Truncate { from: least + 1 });
+            outbox.write(Op::Purge { through: least });
+        }
+        let mut chance = Chance::new(seed);
+        let reads = LocalReads::numbered_from(chance.next_u64());
+        // It may have been loyal to a leader when it stopped, whose lease rests on that (M45).
+        let loyal_until = now + config.timing.election_least;
+        let mut raft = Self {
+            clock: Clock::new(now),
+            chance,
+            outbox,
+            state: State::Follower,
+            leader: None,
+            announced: (hard.term, None),
+            loyal_until,
+            election_at: loyal_until,
+            memberships: memberships(&log, &snapshot),
+            durable: most,
+            commit: applied,
+            given: applied,
+            applied,
+            tickets: BTreeMap::new(),
+            reads,
+            own_snapshot: OwnSnapshot::default(),
+            receiving: None,
+            halted: None,
+            config,
+            hard,
+            log,
+            snapshot,
+        };
+        raft.rearm();
+        Ok(raft)
+    }
+}
+
+/// Finds what is in force again: also what was not committed yet counts (M36).
+fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships {
+    let mut memberships = Memberships::starting_with(snapshot);
+    for entry in log.iter_from(snapshot.last.index + 1) {
+        if let Payload::Membership(membership) = &entry.payload {
+            memberships.push(entry.id.index, membership.clone());
+        }
+    }
+    memberships
 }

@@ -1,0 +1,212 @@
+//! How a follower takes its leader's log (Raft paper, §5.3).
+
+use crate::entry::{Command, Entry};
+use crate::error::HaltReason;
+use crate::id::{Index, LogId, NodeId};
+use crate::message::{Append, Probe, Promise, Word};
+use crate::raft::{Raft, State};
+
+impl<C: Command> Raft<C> {
+    /// Takes entries from the leader of this term.
+    pub(crate) fn handle_append(&mut self, from: NodeId, append: Append<C>) {
+        if !self.heed(from) {
+            return;
+        }
+        let Append { prev, entries, commit, probe } = append;
+        let Some((prev, entries)) = self.pass_over_committed(prev, entries) else {
+            return;
+        };
+        if !self.log.contains(prev) {
+            let refusal = self.refusal_of(prev, probe);
+            return self.say(from, refusal);
+        }
+        let matched = prev.index + entries.len() as u64;
+        self.take(entries);
+        // The rest of the log may be another leader's (M15).
+        self.commit = self.commit.max(commit.min(matched));
+        self.promise(from, Promise::Appended { matched, probe });
+    }
+
+    /// Follows whoever sends entries in this term: it was elected. Tells whether that can be.
+    pub(crate) fn heed(&mut self, from: NodeId) -> bool {
+        let known = match self.state {
+            State::Leader(_) => Some(self.config.id),
+            State::Follower | State::PreCandidate(_) | State::Candidate(_) => self.leader,
+        };
+        if let Some(known) = known.filter(|known| *known != from) {
+            self.halt(HaltReason::TwoLeaders(known, from, self.hard.term));
+            return false;
+        }
+        self.follow(self.hard.term, Some(from));
+        self.loyal_until = self.now() + self.config.timing.election_least;
+        self.rearm();
+        true
+    }
+
+    /// Passes over entries that are committed here. They are the same in every leader's log (Leader
+    /// Completeness, §5.4.3), also where this node has purged them: so they are no conflict (M30), and
+    /// nothing committed is ever removed (M18). `None` if the leader contradicts that.
+    fn pass_over_committed(
+        &mut self,
+        prev: LogId,
+        mut entries: Vec<Entry<C>>,
+    ) -> Option<(LogId, Vec<Entry<C>>)> {
+        let Some(committed) = self.log.id_at(self.commit).filter(|id| prev.index < id.index) else {
+            return Some((prev, entries));
+        };
+        let known = entries.partition_point(|entry| entry.id.index <= committed.index);
+        let mut passed = entries.drain(..known).map(|entry| entry.id).chain([prev]);
+        let other = passed.find_map(|id| self.log.id_at(id.index).filter(|own| *own != id));
+        drop(passed);
+        if let Some(committed) = other {
+            self.halt(HaltReason::Contradiction { term: self.hard.term, committed });
+            return None;
+        }
+        Some((committed, entries))
+    }
+
+    /// Appends what it does not have. Only an entry that differs removes its place and what follows: a
+    /// message that was delayed or repeated removes nothing (M14, M16).
+    fn take(&mut self, entries: Vec<Entry<C>>) {
+        for entry in entries {
+            if self.log.contains(entry.id) {
+                continue;
+            }
+            if entry.id.index <= self.log.last().index {
+                self.truncate(entry.id.index);
+            }
+            self.push(entry);
+        }
+    }
+
+    /// Removes entries that another leader left behind, and the memberships among them (M37).
+    fn truncate(&mut self, from: Index) {
+        self.log.truncate(from);
+        self.memberships.truncate(from);
+        self.durable = self.durable.min(from - 1);
+        self.outbox.write_truncation(from);
+    }
+
+    /// Says that it lacks an entry, and up to where it may agree.
+    pub(crate) fn refusal_of(&self, prev: LogId, probe: Probe) -> Word<C> {
+        Word::AppendRefused { prev, hint: self.log.last_not_after(prev), probe }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::entry::{Entry, Payload};
+    use crate::error::HaltReason;
+    use crate::id::{Index, LogId, NodeId, Term};
+    use crate::input::Input;
+    use crate::message::{Append, Body, Message, Probe, Promise, Word};
+    use crate::testing::{A, B, Bytes, C, Cluster};
+
+    /// A follower whose log is `1.2 1.3 1.4`, of which all up to 3 is committed.
+    fn follower() -> Cluster {
+        let mut cluster = Cluster::of(3);
+        let entries = [(1, 2), (1, 3), (1, 4)];
+        cluster.step(B, append(A, 1, (0, 1), &entries, 3));
+        cluster.wire.clear();
+        cluster
+    }
+
+    #[test]
+    fn an_append_is_acknowledged_up_to_its_own_end() {
+        let mut cluster = follower();
+        cluster.step(B, append(A, 1, (1, 2), &[(1, 3)], 9));
+        assert_eq!(appended(&cluster), [3]);
+        assert_eq!(cluster.view(B).commit, 3, "what lies beyond may be another leader's");
+    }
+
+    #[test]
+    fn a_delayed_append_removes_nothing() {
+        let mut cluster = follower();
+        cluster.step(B, append(A, 1, (0, 1), &[(1, 2)], 0));
+        assert_eq!(cluster.view(B).log.last(), LogId::new(1, 4));
+    }
+
+    #[test]
+    fn an_entry_that_differs_removes_what_follows_it() {
+        let mut cluster = follower();
+        cluster.step(B, append(C, 2, (1, 3), &[(2, 4), (2, 5)], 3));
+        cluster.step(B, append(A, 3, (1, 3), &[(3, 4)], 3));
+        assert_eq!(cluster.view(B).log.last(), LogId::new(3, 4));
+        assert_eq!(cluster.stored(B).entries.last().unwrap().id, LogId::new(3, 4));
+        assert_eq!(appended(&cluster), [5, 4]);
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_it_is_on_disk() {
+        let mut cluster = follower();
+        cluster.stall_disk(B);
+        cluster.step(B, append(A, 1, (1, 4), &[(1, 5)], 3));
+        cluster.step(B, append(A, 1, (1, 4), &[(1, 5)], 3));
+        assert_eq!(appended(&cluster), [], "nor is a repetition of what is still being written");
+        cluster.resume_disk(B);
+        assert_eq!(appended(&cluster), [5, 5]);
+    }
+
+    #[test]
+    fn a_gap_is_refused_with_the_last_entry_that_may_agree() {
+        let mut cluster = follower();
+        cluster.step(B, append(A, 2, (2, 9), &[(2, 10)], 3));
+        cluster.step(B, append(A, 2, (1, 7), &[], 3));
+        assert_eq!(hints(&cluster), [LogId::new(1, 4), LogId::new(1, 4)]);
+    }
+
+    #[test]
+    fn what_is_committed_is_passed_over_wherever_the_append_begins() {
+        let mut cluster = follower();
+        cluster.step(B, append(A, 2, (0, 1), &[(1, 2), (1, 3), (2, 4)], 4));
+        cluster.step(B, append(A, 2, (0, 0), &[], 4));
+        assert_eq!(appended(&cluster), [4, 4]);
+        assert_eq!(cluster.view(B).log.last(), LogId::new(2, 4));
+    }
+
+    #[test]
+    fn a_leader_that_contradicts_what_is_committed_stops_the_node() {
+        let mut cluster = follower();
+        cluster.step(B, append(C, 2, (0, 1), &[(2, 2)], 2));
+        let committed = LogId::new(1, 2);
+        assert_eq!(cluster.view(B).halted, Some(HaltReason::Contradiction { term: 2, committed }));
+        assert!(cluster.wire.is_empty());
+    }
+
+    #[test]
+    fn two_leaders_in_one_term_stop_the_node() {
+        let mut cluster = follower();
+        cluster.step(B, append(C, 1, (1, 4), &[], 3));
+        assert_eq!(cluster.view(B).halted, Some(HaltReason::TwoLeaders(A, C, 1)));
+    }
+
+    fn append(
+        from: NodeId,
+        term: Term,
+        prev: (Term, Index),
+        ids: &[(Term, Index)],
+        commit: Index,
+    ) -> Input<Bytes> {
+        let id = |(term, index): (Term, Index)| LogId::new(term, index);
+        let entry = |ids: &(Term, Index)| Entry { id: id(*ids), payload: Payload::Blank };
+        let entries = ids.iter().map(entry).collect();
+        let append = Append { prev: id(prev), entries, commit, probe: Probe::default() };
+        Input::Message(Message { from, to: B, term, body: Body::Word(Word::Append(append)) })
+    }
+
+    fn appended(cluster: &Cluster) -> Vec<Index> {
+        let matched = |message: &Message<Bytes>| match message.body {
+            Body::Promise(Promise::Appended { matched, .. }) => Some(matched),
+            Body::Promise(_) | Body::Word(_) => None,
+        };
+        cluster.wire.iter().filter_map(matched).collect()
+    }
+
+    fn hints(cluster: &Cluster) -> Vec<LogId> {
+        let hint = |message: &Message<Bytes>| match message.body {
+            Body::Word(Word::AppendRefused { hint, .. }) => Some(hint),
+            Body::Promise(_) | Body::Word(_) => None,
+        };
+        cluster.wire.iter().filter_map(hint).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! What leaves a node, and what must wait for the disk before it may.
+//!
+//! This is the only way out. A [`Word`] can be said; a [`Promise`] can only be made, and leaves once all
+//! that was to be written before it is durable. Promises that a node makes to itself, its vote and its
+//! part in a quorum, wait in the same line (Raft paper, §5; thesis, §10.2.1).
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::effect::{Effect, HardState, Op, Write};
+use crate::entry::{Entry, SnapshotMeta};
+use crate::id::{Index, NodeId, Term, WriteId};
+use crate::message::{Body, Message, Promise, Word};
+
+/// What a node promises itself: a fact it may count on once it is durable.
+#[derive(Clone, Debug)]
+pub(crate) enum Fact {
+    /// It has voted for itself in this term.
+    OwnVote(Term),
+    /// Its log is on disk up to here.
+    Log(Index),
+    /// It has a snapshot from another node.
+    Installed(SnapshotMeta),
+}
+
+#[derive(Clone, Debug)]
+enum Waiting<C> {
+    Send(Message<C>),
+    Learn(Fact),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox<C> {
+    id: NodeId,
+    /// What this step wants written.
+    ops: Vec<Op<C>>,
+    /// The end of the log, if this step changes it.
+    log_end: Option<Index>,
+    /// What else this step wants.
+    effects: Vec<Effect<C>>,
+    /// What this step promises.
+    promised: Vec<Waiting<C>>,
+    /// What was promised, each with the last write it waits for.
+    waiting: VecDeque<(WriteId, Waiting<C>)>,
+    issued: WriteId,
+    /// All writes up to this one are durable.
+    durable: WriteId,
+    /// Later writes that are.
+    confirmed: BTreeSet<WriteId>,
+}
+
+impl<C> Outbox<C> {
+    pub(crate) fn new(id: NodeId) -> Self {
+        Self {
+            id,
+            ops: Vec::new(),
+            log_end: None,
+            effects: Vec::new(),
+            promised: Vec::new(),
+            waiting: VecDeque::new(),
+            issued: WriteId(0),
+            durable: WriteId(0),
+            confirmed: BTreeSet::new(),
+        }
+    }
+
+    /// Says something that needs no disk.
+    pub(crate) fn say(&mut self, to: NodeId, term: Term, word: Word<C>) {
+        let message = Message { from: self.id, to, term, body: Body::Word(word) };
+        self.effects.push(Effect::Send(message));
+    }
+
+    /// Promises something, once all writes up to this step's are durable (M1, M20).
+    pub(crate) fn promise(&mut self, to: NodeId, term: Term, promise: Promise) {
+        let message = Message { from: self.id, to, term, body: Body::Promise(promise) };
+        self.promised.push(Waiting::Send(message));
+    }
+
+    /// Promises itself something: it learns it when it is durable (M19, M21).
+    pub(crate) fn learn_later(&mut self, fact: Fact) {
+        self.promised.push(Waiting::Learn(fact));
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect<C>) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn write_hard_state(&mut self, hard_state: HardState) {
+        if let Some(Op::SetHardState(last)) = self.ops.last_mut() {
+            *last = hard_state;
+        } else {
+            self.ops.push(Op::SetHardState(hard_state));
+        }
+    }
+
+    pub(crate) fn write_entry(&mut self, entry: Entry<C>) {
+        self.log_end = Some(entry.id.index);
+        if let Some(Op::Append(entries)) = self.ops.last_mut() {
+            entries.push(entry);
+        } else {
+            self.ops.push(Op::Append(vec![entry]));
+        }
+    }
+
+    /// Removes entries from here on; that they were once written is no longer of use (M22).
+    pub(crate) fn write_truncation(&mut self, from: Index) {
+        self.ops.push(Op::Truncate { from });
+        self.forget_log_after(from.saturating_sub(1));
+    }
+
+    /// Uses a snapshot instead of the log that there was, of which a part agreed with it.
+    ///
+    /// Entries behind the snapshot go first: after a crash in between, the one at its end still tells
+    /// that they are not of its history (M32).
+    pub(crate) fn write_installation(&mut self, meta: &SnapshotMeta, agreed: Index) {
+        let last = meta.last.index;
+        self.ops.push(Op::UseSnapshot(meta.clone()));
+        self.ops.push(Op::Truncate { from: last + 1 });
+        self.ops.push(Op::Purge { through: last });
+        self.forget_log_after(agreed);
+        self.log_end = Some(last);
+    }
+
+    pub(crate) fn write(&mut self, op: Op<C>) {
+        self.ops.push(op);
+    }
+
+    fn forget_log_after(&mut self, kept: Index) {
+        self.log_end = self.log_end.map(|end| end.min(kept));
+        for (_, waiting) in &mut self.waiting {
+            if let Waiting::Learn(Fact::Log(end)) = waiting {
+                *end = kept.min(*end);
+            }
+        }
+    }
+
+    /// Notes that a write is durable. Returns what the node may now count on.
+    ///
+    /// A write counts when all before it do: what it holds may rest on them (M22).
+    pub(crate) fn written(&mut self, write: WriteId) -> Vec<Fact> {
+        if write > self.durable && write <= self.issued {
+            self.confirmed.insert(write);
+        }
+        while self.confirmed.remove(&WriteId(self.durable.0 + 1)) {
+            self.durable.0 += 1;
+        }
+        self.release()
+    }
+
+    /// Hands over what this step wants: first the write, since promises wait for it.
+    pub(crate) fn flush(&mut self, out: &mut Vec<Effect<C>>) {
+        if !self.ops.is_empty() {
+            self.issued.0 += 1;
+            let ops = std::mem::take(&mut self.ops);
+            out.push(Effect::Write(Write { id: self.issued, ops }));
+        }
+        if let Some(end) = self.log_end.take() {
+            self.promised.push(Waiting::Learn(Fact::Log(end)));
+        }
+        let issued = self.issued;
+        self.waiting.extend(self.promised.drain(..).map(|promised| (issued, promised)));
+        let facts = self.release();
+        debug_assert!(facts.is_empty(), "a fact always comes with its own write");
+        out.append(&mut self.effects);
+    }
+
+    /// Drops all that this step and the ones before it wanted, except this.
+    pub(crate) fn clear(&mut self, last: Effect<C>) {
+        self.ops.clear();
+        self.log_end = None;
+        self.promised.clear();
+        self.waiting.clear();
+        self.effects = vec![last];
+    }
+
+    pub(crate) fn promises(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Returns how many writes are not durable yet.
+    pub(crate) fn writes(&self) -> u64 {
+        self.issued.0 - self.durable.0
+    }
+
+    fn release(&mut self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        while let Some((_, waiting)) =
+            self.waiting.pop_front_if(|(write, _)| *write <= self.durable)
+        {
+            match waiting {
+                Waiting::Send(message) => self.effects.push(Effect::Send(message)),
+                Waiting::Learn(fact) => facts.push(fact),
+            }
+        }
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Payload;
+    use crate::id::LogId;
+
+    const PEER: NodeId = NodeId(2);
+
+    fn entry(term: Term, index: Index) -> Entry<Vec<u8>> {
+        Entry { id: LogId::new(term, index), payload: Payload::Blank }
+    }
+
+    fn flush(outbox: &mut Outbox<Vec<u8>>) -> Vec<Effect<Vec<u8>>> {
+        let mut out = Vec::new();
+        outbox.flush(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_promise_waits_for_all_writes_before_it_and_a_word_for_none() {
+        let mut outbox = Outbox::new(NodeId(1));
+        outbox.write_entry(entry(1, 1));
+        flush(&mut outbox);
+        outbox.write_hard_state(HardState { term: 2, vote: Some(PEER) });
+        outbox.promise(PEER, 2, Promise::Vote);
+        outbox.say(PEER, 2, Word::VoteRefused);
+        let out = flush(&mut outbox);
+        assert!(matches!(
+            out[..],
+            [Effect::Write(_), Effect::Send(Message { body: Body::Word(_), .. })]
+        ));
+
+        assert!(outbox.written(WriteId(2)).is_empty(), "the first write may still be lost");
+        assert_eq!(flush(&mut outbox), []);
+        assert!(matches!(outbox.written(WriteId(1))[..], [Fact::Log(1)]));
+        assert!(matches!(
+            flush(&mut outbox)[..],
+            [Effect::Send(Message { body: Body::Promise(Promise::Vote), .. })]
+        ));
+    }
+
+    #[test]
+    fn an_entry_written_before_a_truncation_does_not_make_its_successor_durable() {
+        let mut outbox = Outbox::new(NodeId(1));
+        outbox.write_entry(entry(1, 1));
+        outbox.write_entry(entry(1, 2));
+        flush(&mut outbox);
+        outbox.write_truncation(2);
+        outbox.write_entry(entry(2, 2));
+        flush(&mut outbox);
+        assert!(matches!(outbox.written(WriteId(1))[..], [Fact::Log(1)]));
+        assert!(matches!(outbox.written(WriteId(2))[..], [Fact::Log(2)]));
+    }
+}

@@ -1,0 +1,238 @@
+//! Reads that see all that was committed before they were asked for (thesis, §6.4).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::effect::Effect;
+use crate::entry::Command;
+use crate::error::Refusal;
+use crate::id::{Index, NodeId, Ticket};
+use crate::message::Word;
+use crate::raft::Raft;
+use crate::time::Moment;
+
+/// Who asks a leader.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    Client(Ticket),
+    /// Another node, for a client of its own.
+    Node {
+        node: NodeId,
+        id: u64,
+    },
+}
+
+/// Reads that a leader may not answer yet: it does not know whether it still leads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaderReads {
+    /// Not asked about yet.
+    fresh: Vec<Asker>,
+    asked: VecDeque<Batch>,
+}
+
+#[derive(Clone, Debug)]
+struct Batch {
+    /// The round of probes that was started after all of these came. Answers to earlier ones say
+    /// nothing about them, however late they arrive (M44).
+    round: u64,
+    index: Index,
+    askers: Vec<Asker>,
+}
+
+impl LeaderReads {
+    /// Lets a new round speak for all that wait for one.
+    pub(crate) fn ask(&mut self, round: u64, index: Index) {
+        if !self.fresh.is_empty() {
+            let askers = std::mem::take(&mut self.fresh);
+            self.asked.push_back(Batch { round, index, askers });
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.fresh.len() + self.asked.iter().map(|batch| batch.askers.len()).sum::<usize>()
+    }
+
+    fn into_askers(self) -> impl Iterator<Item = Asker> {
+        self.asked.into_iter().flat_map(|batch| batch.askers).chain(self.fresh)
+    }
+}
+
+/// Reads of this node's clients.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LocalReads {
+    /// Confirmed; they wait for the state machine to come so far.
+    ready: BTreeSet<(Index, Ticket)>,
+    /// Asked of the leader.
+    forwarded: BTreeMap<u64, Forwarded>,
+    /// The number of the next question; it begins at random, so that no answer to a question from
+    /// before a restart fits.
+    next: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Forwarded {
+    ticket: Ticket,
+    deadline: Moment,
+}
+
+impl LocalReads {
+    pub(crate) fn numbered_from(next: u64) -> Self {
+        Self { next, ..Self::default() }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.forwarded.values().next().map(|forwarded| forwarded.deadline)
+    }
+}
+
+impl<C: Command> Raft<C> {
+    /// Reads for a client: at the leader, or by asking it (§6.4).
+    pub(crate) fn read(&mut self, ticket: Ticket) {
+        if self.read_count() >= self.config.limits.reads {
+            self.refuse(ticket, Refusal::Busy);
+        } else if self.leading().is_some() {
+            self.ask(Asker::Client(ticket));
+        } else if let Some(leader) = self.leader {
+            self.forward(leader, ticket);
+        } else {
+            self.refuse(ticket, self.not_leader());
+        }
+    }
+
+    fn forward(&mut self, leader: NodeId, ticket: Ticket) {
+        let deadline = self.now() + self.config.timing.election_most;
+        let id = self.reads.next;
+        self.reads.next = id.wrapping_add(1);
+        self.reads.forwarded.insert(id, Forwarded { ticket, deadline });
+        self.say(leader, Word::Read { id });
+    }
+
+    /// Takes a read that another node asks for.
+    pub(crate) fn read_for(&mut self, node: NodeId, id: u64) {
+        if self.leading().is_none() || self.read_count() >= self.config.limits.reads {
+            self.say(node, Word::ReadReply { id, index: None });
+        } else {
+            self.ask(Asker::Node { node, id });
+        }
+    }
+
+    fn ask(&mut self, asker: Asker) {
+        if self.holds_lease() {
+            return self.confirm(asker, self.read_index());
+        }
+        if let Some(leading) = self.leading_mut() {
+            leading.reads.fresh.push(asker);
+        }
+    }
+
+    /// Returns from where on a state machine shows all that is committed.
+    ///
+    /// A new leader does not know yet how much that is, but it is before its own first entry (M43).
+    pub(crate) fn read_index(&self) -> Index {
+        self.leading().map_or(self.commit, |leading| self.commit.max(leading.first))
+    }
+
+    /// Confirms reads once a quorum has answered a question that was asked after they came: so no
+    /// other leader had committed anything by then (§6.4; M42).
+    pub(crate) fn confirm_reads(&mut self) {
+        let Some(leading) = self.leading() else { return };
+        if leading.reads.asked.is_empty() && !leading.reads.fresh.is_empty() {
+            self.ask_all();
+        }
+        let own = self.leading().map_or(0, |leading| leading.round);
+        let Some(answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
+            return;
+        };
+        while let Some(batch) = self
+            .leading_mut()
+            .and_then(|leading| leading.reads.asked.pop_front_if(|batch| batch.round <= answered))
+        {
+            for asker in batch.askers {
+                self.confirm(asker, batch.index);
+            }
+        }
+    }
+
+    fn confirm(&mut self, asker: Asker, index: Index) {
+        match asker {
+            Asker::Client(ticket) => {
+                self.reads.ready.insert((index, ticket));
+            }
+            Asker::Node { node, id } => {
+                self.say(node, Word::ReadReply { id, index: Some(index) });
+            }
+        }
+    }
+
+    /// Tells whether no other leader can have been elected, if clocks run as was promised: a quorum
+    /// followed so lately that it is still loyal (thesis, §6.4.1).
+    ///
+    /// Not once somebody was told to start an election: to that nobody is loyal, and it may be on its
+    /// way until the end of the term. Not either if the clock jumped back (M45).
+    fn holds_lease(&self) -> bool {
+        let Some(lease) = self.config.lease else { return false };
+        let urged = self.leading().is_none_or(|leading| leading.has_urged);
+        let heard = self.heard_from_quorum();
+        let loyal = self.config.timing.election_least;
+        let sure = loyal.saturating_sub(drift(loyal, lease.drift_ppm));
+        !urged && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
+    }
+
+    /// Learns from where on it may read.
+    pub(crate) fn handle_read_reply(&mut self, id: u64, index: Option<Index>) {
+        let Some(Forwarded { ticket, .. }) = self.reads.forwarded.remove(&id) else { return };
+        match index {
+            Some(index) => {
+                self.reads.ready.insert((index, ticket));
+            }
+            None => self.refuse(ticket, Refusal::Busy),
+        }
+    }
+
+    /// Answers what the state machine is far enough for.
+    pub(crate) fn answer_reads(&mut self) {
+        while let Some((index, ticket)) = self.reads.ready.first().copied()
+            && index <= self.applied
+        {
+            self.reads.ready.pop_first();
+            self.outbox.effect(Effect::ReadReady { ticket, index });
+        }
+    }
+
+    /// Refuses what a leader can no longer confirm.
+    pub(crate) fn abandon_reads(&mut self, reads: LeaderReads) {
+        for asker in reads.into_askers() {
+            match asker {
+                Asker::Client(ticket) => self.refuse(ticket, self.not_leader()),
+                Asker::Node { node, id } => self.say(node, Word::ReadReply { id, index: None }),
+            }
+        }
+    }
+
+    /// Refuses what was asked of a leader that is no longer one.
+    pub(crate) fn abandon_forwarded_reads(&mut self) {
+        for (_, forwarded) in std::mem::take(&mut self.reads.forwarded) {
+            self.refuse(forwarded.ticket, self.not_leader());
+        }
+    }
+
+    /// Refuses what the leader does not answer.
+    pub(crate) fn expire_reads(&mut self) {
+        let now = self.now();
+        let expired = self.reads.forwarded.extract_if(.., |_, forwarded| now >= forwarded.deadline);
+        let expired: Vec<Ticket> = expired.map(|(_, forwarded)| forwarded.ticket).collect();
+        for ticket in expired {
+            self.refuse(ticket, Refusal::Busy);
+        }
+    }
+
+    pub(crate) fn read_count(&self) -> usize {
+        let asked = self.leading().map_or(0, |leading| leading.reads.len());
+        asked + self.reads.ready.len() + self.reads.forwarded.len()
+    }
+}
+
+/// Returns by how much two clocks part in this time; each may err by so much.
+fn drift(time: Duration, ppm: u32) -> Duration {
+    time.saturating_mul(ppm) / 1_000_000
+}
