@@ -98,3 +98,191 @@ impl<C: Command> Raft<C> {
         self.follow(self.hard.term, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::{MembershipError, Refusal};
+    use crate::id::{NodeId, Ticket};
+    use crate::membership::Membership;
+    use crate::restart::Stored;
+    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::view::Role;
+
+    const D: NodeId = NodeId(4);
+
+    #[test]
+    fn a_node_joins_learns_and_then_votes() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.propose(A, b"x");
+        learns(&mut cluster, D);
+        assert_eq!(cluster.state(D), b"x");
+        let ticket = cluster.change(A, &[1, 2, 3, 4], &[]);
+        cluster.pass(100);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+        for id in [A, B, C, D] {
+            assert!(cluster.view(id).membership.voters().contains(&D));
+            assert!(!cluster.view(id).membership.is_joint());
+        }
+    }
+
+    #[test]
+    fn neither_majority_decides_alone_on_the_way() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        learns(&mut cluster, D);
+        cluster.isolate(B);
+        cluster.isolate(C);
+        let ticket = cluster.change(A, &[1, 4], &[]);
+        cluster.pass(40);
+        assert_eq!(cluster.answer(ticket), None, "A and D are no majority of A, B and C");
+        cluster.heal();
+        cluster.pass(1_000);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+    }
+
+    #[test]
+    fn a_removed_leader_leads_until_that_is_committed_and_hands_over() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let ticket = cluster.change(A, &[2, 3], &[]);
+        cluster.deliver();
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+        assert_eq!(cluster.view(A).role, Role::Follower);
+        let leader = cluster.leader().unwrap();
+        assert_ne!(leader, A);
+        cluster.pass(5_000);
+        assert_eq!(cluster.leader(), Some(leader), "whoever was removed disturbs nobody");
+    }
+
+    #[test]
+    fn who_is_removed_but_alone_has_the_entry_may_still_lead() {
+        let mut cluster = Cluster::of(2);
+        cluster.make_leader(A);
+        cluster.change(A, &[2], &[]);
+        cluster.until(|cluster| !cluster.view(A).membership.is_voter(A));
+        cluster.wire.clear();
+        cluster.restart(A);
+        cluster.heal();
+        cluster.pass(3_000);
+        assert_eq!(cluster.leader(), Some(B));
+        assert_eq!(cluster.view(B).membership.voters().len(), 1);
+    }
+
+    #[test]
+    fn a_change_that_was_not_committed_is_taken_back() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        cluster.change(A, &[1, 2], &[]);
+        assert!(cluster.view(A).membership.is_joint());
+        cluster.pass(1_000);
+        let leader = cluster.leader().unwrap();
+        cluster.heal();
+        cluster.pass(1_000);
+        assert_eq!(cluster.view(A).membership, cluster.view(leader).membership);
+        assert!(!cluster.view(A).membership.is_joint());
+    }
+
+    #[test]
+    fn a_new_leader_ends_the_change_that_another_began() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.stall_disk(A);
+        cluster.change(A, &[2, 3], &[]);
+        cluster.deliver();
+        cluster.isolate(A);
+        cluster.pass(1_000);
+        let leader = cluster.leader().unwrap();
+        assert_eq!(cluster.view(leader).membership, &settled(&[2, 3]));
+        cluster.resume_disk(A);
+        cluster.heal();
+        cluster.pass(1_000);
+        assert_eq!(cluster.leader(), Some(leader));
+    }
+
+    #[test]
+    fn a_restart_does_not_forget_a_change_that_is_under_way() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        cluster.change(A, &[1, 2], &[]);
+        cluster.restart(A);
+        assert!(cluster.view(A).membership.is_joint());
+    }
+
+    #[test]
+    fn what_is_no_membership_is_refused() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let mut check = |voters: &[u64], learners: &[u64], why| {
+            let ticket = cluster.change(A, voters, learners);
+            assert_eq!(refusal(&cluster, ticket), Some(why), "{voters:?} {learners:?}");
+        };
+        check(&[], &[1], MembershipError::NoVoters);
+        check(&[1, 2, 3], &[3], MembershipError::Both(C));
+        check(&[1, 2, 3, 4], &[], MembershipError::NotLearner(D));
+        check(&[1, 2, 3], &[0], MembershipError::UsedId(NodeId(0), C));
+    }
+
+    #[test]
+    fn an_id_is_never_given_twice() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        for learners in [&[9][..], &[]] {
+            cluster.change(A, &[1, 2, 3], learners);
+            cluster.deliver();
+        }
+        let again = cluster.change(A, &[1, 2, 3], &[9]);
+        let used = MembershipError::UsedId(NodeId(9), NodeId(9));
+        assert_eq!(refusal(&cluster, again), Some(used));
+    }
+
+    #[test]
+    fn one_change_waits_for_the_other_and_a_voter_for_its_log() {
+        let mut config = Cluster::of(0).config;
+        config.limits.promotion_lag = 2;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        let first = cluster.change(A, &[1, 2, 3], &[4]);
+        let second = cluster.change(A, &[1, 2, 3], &[]);
+        assert!(matches!(refusal(&cluster, second), Some(MembershipError::Pending(_))));
+        cluster.deliver();
+        assert!(matches!(cluster.answer(first), Some(Answer::Applied(_))));
+        let third = cluster.change(A, &[1, 2, 3, 4], &[]);
+        assert!(matches!(refusal(&cluster, third), Some(MembershipError::Behind { node: D, .. })));
+    }
+
+    #[test]
+    fn a_learner_neither_counts_nor_stands() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        learns(&mut cluster, D);
+        cluster.isolate(B);
+        cluster.isolate(C);
+        let ticket = cluster.propose(A, b"x");
+        cluster.pass(2_000);
+        assert_eq!(cluster.answer(ticket), None);
+        assert_eq!(cluster.view(D).role, Role::Follower);
+    }
+
+    fn learns(cluster: &mut Cluster, id: NodeId) {
+        let ticket = cluster.change(A, &[1, 2, 3], &[id.0]);
+        cluster.deliver();
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+        cluster.start(id, Stored::joining());
+        cluster.pass(100);
+    }
+
+    fn settled(voters: &[u64]) -> Membership {
+        let voters = voters.iter().copied().map(NodeId).collect();
+        Membership::from_parts(voters, [].into(), [].into(), Some(C))
+    }
+
+    fn refusal(cluster: &Cluster, ticket: Ticket) -> Option<MembershipError> {
+        match cluster.answer(ticket)? {
+            Answer::Refused(Refusal::Membership(why)) => Some(*why),
+            Answer::Refused(_) | Answer::Applied(_) | Answer::Read(_) => None,
+        }
+    }
+}

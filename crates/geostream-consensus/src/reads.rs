@@ -236,3 +236,168 @@ impl<C: Command> Raft<C> {
 fn drift(time: Duration, ppm: u32) -> Duration {
     time.saturating_mul(ppm) / 1_000_000
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Lease;
+    use crate::error::Refusal;
+    use crate::id::Ticket;
+    use crate::input::Input;
+    use crate::message::{Body, Probe, Promise};
+    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::view::Role;
+
+    #[test]
+    fn every_node_reads_what_was_committed_before() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.propose(A, b"x");
+        cluster.deliver();
+        let commit = cluster.view(A).commit;
+        for id in [A, B, C] {
+            let ticket = cluster.read(id);
+            assert_eq!(cluster.answer(ticket), None, "it must ask first");
+            cluster.deliver();
+            assert_eq!(cluster.answer(ticket), Some(&Answer::Read(commit)));
+            assert_eq!(cluster.state(id), b"x");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_is_cut_off_confirms_no_read() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        let ticket = cluster.read(A);
+        cluster.pass(1_000);
+        assert_eq!(refusal(&cluster, ticket), Some(Refusal::NotLeader { leader: None }));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_confirms_nothing() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let matched = cluster.view(A).commit;
+        let before = cluster.view(A).progress.unwrap()[&B].answered;
+        let ticket = cluster.read(A);
+        let late = Probe { round: before, sent: cluster.now };
+        let body = Body::Promise(Promise::Appended { matched, probe: late });
+        let term = cluster.view(A).term;
+        let message = crate::message::Message { from: B, to: A, term, body };
+        cluster.step(A, Input::Message(message));
+        assert_eq!(cluster.answer(ticket), None);
+        cluster.deliver();
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Read(_))));
+    }
+
+    #[test]
+    fn a_new_leader_reads_only_behind_its_first_entry() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        let mut leader = None;
+        while leader.is_none() {
+            cluster.pass(1);
+            leader = [B, C].into_iter().find(|id| cluster.view(*id).role == Role::Leader);
+        }
+        let leader = leader.unwrap();
+        let ticket = cluster.read(leader);
+        cluster.pass(100);
+        let view = cluster.view(leader);
+        let first = view.log.iter_from(1).find(|entry| entry.id.term == view.term).unwrap();
+        let Some(Answer::Read(index)) = cluster.answer(ticket) else { panic!("not answered") };
+        assert!(*index >= first.id.index);
+    }
+
+    #[test]
+    fn reads_that_come_while_others_wait_share_one_question() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let tickets: Vec<Ticket> = (0..10).map(|_| cluster.read(A)).collect();
+        assert_eq!(cluster.wire.len(), 2);
+        cluster.deliver();
+        assert!(tickets.iter().all(|ticket| cluster.answer(*ticket).is_some()));
+    }
+
+    #[test]
+    fn a_read_that_the_leader_does_not_answer_is_given_up() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let ticket = cluster.read(B);
+        cluster.wire.clear();
+        cluster.pass(200);
+        assert_eq!(refusal(&cluster, ticket), Some(Refusal::Busy));
+    }
+
+    #[test]
+    fn a_follower_without_a_leader_says_so() {
+        let mut cluster = Cluster::of(3);
+        let ticket = cluster.read(B);
+        assert_eq!(refusal(&cluster, ticket), Some(Refusal::NotLeader { leader: None }));
+    }
+
+    #[test]
+    fn more_reads_than_allowed_are_refused() {
+        let mut config = Cluster::of(0).config;
+        config.limits.reads = 2;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        let tickets: Vec<Ticket> = (0..3).map(|_| cluster.read(A)).collect();
+        assert_eq!(refusal(&cluster, tickets[2]), Some(Refusal::Busy));
+    }
+
+    #[test]
+    fn a_lease_answers_at_once_until_leadership_is_handed_over() {
+        let mut cluster = leased();
+        let ticket = cluster.read(A);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Read(_))));
+        cluster.step(A, Input::Transfer { to: B });
+        cluster.isolate(B);
+        cluster.pass(300);
+        assert_eq!((cluster.view(A).role, cluster.view(A).transferring_to), (Role::Leader, None));
+        let ticket = cluster.read(A);
+        assert_eq!(cluster.answer(ticket), None, "B was told to stand, and may at any time");
+        cluster.deliver();
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Read(_))));
+    }
+
+    #[test]
+    fn a_lease_ends_before_the_others_stop_being_loyal() {
+        let mut cluster = leased();
+        cluster.isolate(A);
+        cluster.skip(74);
+        let ticket = cluster.read(A);
+        assert_eq!(cluster.answer(ticket), None);
+    }
+
+    #[test]
+    fn a_lease_does_not_outlive_a_clock_that_jumps_back() {
+        let mut cluster = leased();
+        cluster.now = crate::time::Moment::START;
+        let ticket = cluster.read(A);
+        assert_eq!(cluster.answer(ticket), None);
+    }
+
+    fn leased() -> Cluster {
+        let mut config = Cluster::of(0).config;
+        config.lease = Some(Lease { drift_ppm: 20_000 });
+        let mut cluster = Cluster::with(3, config);
+        while cluster.leader() != Some(A) {
+            cluster = Cluster::with(3, cluster.config);
+            cluster.isolate(B);
+            cluster.isolate(C);
+            cluster.skip(150);
+            cluster.step(A, Input::Tick);
+            cluster.heal();
+            cluster.pass(100);
+        }
+        cluster
+    }
+
+    fn refusal(cluster: &Cluster, ticket: Ticket) -> Option<Refusal> {
+        match cluster.answer(ticket)? {
+            Answer::Refused(why) => Some(*why),
+            Answer::Applied(_) | Answer::Read(_) => None,
+        }
+    }
+}

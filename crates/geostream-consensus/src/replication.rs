@@ -212,3 +212,143 @@ impl<C: Command> Raft<C> {
         self.leading_mut()?.progress.get_mut(&of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Refusal;
+    use crate::id::{Index, LogId, Ticket};
+    use crate::input::{Input, Proposal};
+    use crate::message::{Body, Message, Probe, Promise, Word};
+    use crate::progress::Mode;
+    use crate::testing::{A, Answer, B, Bytes, C, Cluster};
+
+    #[test]
+    fn what_is_proposed_at_once_is_written_and_sent_as_one() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let proposal = |ticket| Proposal { ticket: Ticket(ticket), command: b"x".to_vec() };
+        cluster.step(A, Input::Propose((100..110).map(proposal).collect()));
+        let lengths: Vec<usize> = appends(&cluster).map(|(_, length)| length).collect();
+        assert_eq!(lengths, [10, 10]);
+    }
+
+    #[test]
+    fn entries_are_streamed_until_the_window_is_full() {
+        let mut config = Cluster::of(0).config;
+        config.limits.inflight_entries = 4;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        cluster.isolate(B);
+        for command in 0..10 {
+            cluster.propose(A, &[command]);
+        }
+        assert_eq!(appends(&cluster).filter(|(to, _)| *to == B).count(), 4);
+        let progress = &cluster.view(A).progress.unwrap()[&B];
+        assert_eq!(progress.next - 1 - progress.matched, 4);
+    }
+
+    #[test]
+    fn lost_entries_are_sent_again() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.propose(A, b"x");
+        cluster.propose(A, b"y");
+        cluster.wire.clear();
+        cluster.pass(200);
+        assert_eq!((cluster.state(B), cluster.state(C)), (&b"xy"[..], &b"xy"[..]));
+    }
+
+    #[test]
+    fn too_much_is_refused_until_it_is_committed() {
+        let mut config = Cluster::of(0).config;
+        config.limits.uncommitted_entries = 3;
+        config.limits.command_bytes = 8;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        let tickets: Vec<Ticket> = (0..5).map(|command| cluster.propose(A, &[command])).collect();
+        assert_eq!(cluster.answer(tickets[3]), Some(&Answer::Refused(Refusal::Busy)));
+        let big = cluster.propose(A, &[0; 9]);
+        let too_large = Refusal::TooLarge { size: 9, limit: 8 };
+        assert_eq!(cluster.answer(big), Some(&Answer::Refused(too_large)));
+        cluster.pass(10);
+        let ticket = cluster.propose(A, b"x");
+        cluster.pass(10);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+    }
+
+    #[test]
+    fn a_follower_names_its_leader() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let ticket = cluster.propose(B, b"x");
+        let refused = Answer::Refused(Refusal::NotLeader { leader: Some(A) });
+        assert_eq!(cluster.answer(ticket), Some(&refused));
+    }
+
+    #[test]
+    fn a_late_refusal_takes_nothing_back() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        for command in 0..5 {
+            cluster.propose(A, &[command]);
+        }
+        cluster.deliver();
+        let before = cluster.view(A).progress.unwrap()[&B].clone();
+        let late = LogId::new(cluster.view(A).term, before.matched - 1);
+        let refused =
+            Word::AppendRefused { prev: late, hint: LogId::ORIGIN, probe: Probe::default() };
+        from_b(&mut cluster, 0, Body::Word(refused));
+        assert_eq!(cluster.view(A).progress.unwrap()[&B], before);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_a_past_term_is_not_counted() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        cluster.propose(A, b"x");
+        let last = cluster.view(A).log.last().index;
+        let appended = Promise::Appended { matched: last, probe: Probe::default() };
+        from_b(&mut cluster, 1, Body::Promise(appended));
+        assert!(cluster.view(A).commit < last);
+        from_b(&mut cluster, 0, Body::Promise(appended));
+        assert_eq!(cluster.view(A).commit, last);
+    }
+
+    #[test]
+    fn a_long_disagreement_is_passed_over_a_term_at_a_time() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        for command in 0..200 {
+            cluster.propose(A, &[command]);
+        }
+        cluster.pass(1_000);
+        let leader = cluster.leader().unwrap();
+        for command in 0..200 {
+            cluster.propose(leader, &[command]);
+            cluster.deliver();
+        }
+        cluster.heal();
+        cluster.pass(200);
+        assert_eq!(cluster.view(A).log.last(), cluster.view(leader).log.last());
+        let searched = &cluster.view(leader).progress.unwrap()[&A];
+        assert_eq!(searched.mode, Mode::Stream);
+    }
+
+    /// Messages with entries, each with whom it is for and how many it carries.
+    fn appends(cluster: &Cluster) -> impl Iterator<Item = (crate::id::NodeId, usize)> {
+        let append = |message: &Message<Bytes>| match &message.body {
+            Body::Word(Word::Append(append)) => Some((message.to, append.entries.len())),
+            Body::Word(_) | Body::Promise(_) => None,
+        };
+        let all: Vec<_> = cluster.wire.iter().filter_map(append).collect();
+        all.into_iter().filter(|(_, length)| *length > 0)
+    }
+
+    /// Lets B say something to A, so many terms ago.
+    fn from_b(cluster: &mut Cluster, ago: Index, body: Body<Bytes>) {
+        let term = cluster.view(A).term - ago;
+        cluster.step(A, Input::Message(Message { from: B, to: A, term, body }));
+    }
+}

@@ -164,3 +164,60 @@ fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships
     }
     memberships
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::A;
+
+    #[test]
+    fn a_log_that_does_not_lead_to_the_snapshot_is_of_another_history() {
+        let entries = [(1, 1), (1, 2), (1, 3)];
+        assert_eq!(restored(&entries, (2, 2), 2).log.last(), LogId::new(2, 2));
+        assert_eq!(restored(&entries, (2, 9), 9).log.last(), LogId::new(2, 9));
+        let kept = restored(&entries, (1, 2), 2);
+        assert_eq!((kept.log.base(), kept.log.last()), (LogId::ORIGIN, LogId::new(1, 3)));
+    }
+
+    #[test]
+    fn a_log_that_was_purged_goes_on_from_its_first_entry() {
+        let raft = restored(&[(1, 4), (1, 5), (2, 6)], (1, 5), 5);
+        assert_eq!((raft.log.base(), raft.log.last()), (LogId::new(1, 4), LogId::new(2, 6)));
+        let raft = restored(&[(2, 6)], (1, 5), 6);
+        assert_eq!((raft.log.base(), raft.commit), (LogId::new(1, 5), 6));
+    }
+
+    #[test]
+    fn what_no_node_can_have_written_is_refused() {
+        let gap = RestoreError::Gap { expected: 2, found: LogId::new(1, 3) };
+        assert_eq!(restore(&[(1, 1), (1, 3)], (0, 0), 0).unwrap_err(), gap);
+        let gap = RestoreError::Gap { expected: 6, found: LogId::new(1, 7) };
+        assert_eq!(restore(&[(1, 7)], (1, 5), 5).unwrap_err(), gap);
+        let term = RestoreError::Term(LogId::new(1, 2));
+        assert_eq!(restore(&[(2, 1), (1, 2)], (0, 0), 0).unwrap_err(), term);
+        let term = RestoreError::Term(LogId::new(8, 1));
+        assert_eq!(restore(&[(8, 1)], (0, 0), 0).unwrap_err(), term);
+        let applied = RestoreError::Applied { applied: 3, least: 5, most: 5 };
+        assert_eq!(restore(&[], (1, 5), 3).unwrap_err(), applied);
+    }
+
+    fn restored(ids: &[(u64, u64)], snapshot: (u64, u64), applied: Index) -> Raft<Vec<u8>> {
+        restore(ids, snapshot, applied).unwrap()
+    }
+
+    fn restore(
+        ids: &[(u64, u64)],
+        snapshot: (u64, u64),
+        applied: Index,
+    ) -> Result<Raft<Vec<u8>>, RestoreError> {
+        let id = |(term, index): (u64, u64)| LogId::new(term, index);
+        let entry = |ids: &(u64, u64)| Entry { id: id(*ids), payload: Payload::Blank };
+        let stored = Stored {
+            hard_state: HardState { term: 5, vote: None },
+            snapshot: SnapshotMeta { last: id(snapshot), membership: Membership::of([A]) },
+            entries: ids.iter().map(entry).collect(),
+            applied,
+        };
+        Raft::restore(Config::new(A), stored, Moment::START, 1)
+    }
+}

@@ -42,7 +42,7 @@ impl<C: Command> Raft<C> {
     /// It is taken between two pages, so the state machine is exactly where the snapshot ends; what it
     /// says of the membership is what was in force there, and so is committed (M33).
     pub(crate) fn take_snapshot(&mut self) {
-        let grown = self.applied - self.snapshot.last.index;
+        let grown = self.applied.saturating_sub(self.snapshot.last.index);
         let due = grown >= self.config.limits.snapshot_after_entries || self.own_snapshot.wanted;
         if !due || self.own_snapshot.taking.is_some() || self.given != self.applied {
             return;
@@ -201,5 +201,165 @@ impl<C: Command> Raft<C> {
         for (_, _, ticket) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::entry::SnapshotMeta;
+    use crate::error::Refusal;
+    use crate::id::{LogId, NodeId};
+    use crate::input::Input;
+    use crate::membership::Membership;
+    use crate::message::{Body, Chunk, Message, Probe, Word};
+    use crate::progress::Mode;
+    use crate::restart::Stored;
+    use crate::testing::{A, Answer, B, C, Cluster};
+
+    /// C was away while the others took many snapshots, of several pieces.
+    fn one_is_far_behind() -> Cluster {
+        let mut config = Cluster::of(0).config;
+        config.limits.snapshot_after_entries = 10;
+        config.limits.keep_entries = 2;
+        config.limits.chunk_bytes = 7;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        cluster.isolate(C);
+        for command in 0..55 {
+            cluster.propose(A, &[command]);
+            cluster.deliver();
+        }
+        cluster
+    }
+
+    #[test]
+    fn the_log_is_purged_behind_a_snapshot_except_a_little() {
+        let cluster = one_is_far_behind();
+        for id in [A, B] {
+            let view = cluster.view(id);
+            assert!(view.applied - view.snapshot.last.index < 10);
+            assert_eq!(view.log.base().index, view.snapshot.last.index - 2);
+            let stored = cluster.stored(id);
+            assert_eq!(stored.entries[0].id.index, view.log.base().index + 1);
+        }
+    }
+
+    #[test]
+    fn a_follower_that_is_far_behind_gets_a_snapshot_piece_by_piece() {
+        let mut cluster = one_is_far_behind();
+        cluster.heal();
+        cluster.pass(200);
+        assert_eq!(cluster.state(C), cluster.state(A));
+        assert_eq!(cluster.view(C).snapshot, cluster.view(A).snapshot);
+        assert_eq!(cluster.view(A).progress.unwrap()[&C].mode, Mode::Stream);
+        cluster.restart(C);
+        cluster.pass(300);
+        assert_eq!(cluster.state(C), cluster.state(A));
+    }
+
+    #[test]
+    fn pieces_that_are_lost_are_sent_again() {
+        let mut cluster = one_is_far_behind();
+        cluster.heal();
+        for _ in 0..40 {
+            cluster.pass(100);
+            cluster.wire.retain(|message| message.to != C);
+        }
+        cluster.pass(3_000);
+        assert_eq!(cluster.state(C), cluster.state(A));
+    }
+
+    #[test]
+    fn a_follower_that_restarts_gets_the_snapshot_from_its_beginning() {
+        let mut cluster = one_is_far_behind();
+        cluster.heal();
+        cluster.until(|cluster| cluster.view(C).receiving.is_some_and(|(_, next)| next >= 14));
+        cluster.restart(C);
+        cluster.pass(3_000);
+        assert_eq!(cluster.state(C), cluster.state(A));
+    }
+
+    #[test]
+    fn a_transfer_without_an_answer_ends() {
+        let mut cluster = one_is_far_behind();
+        cluster.heal();
+        let sending = |cluster: &Cluster| {
+            let progress = cluster.view(A).progress.map(|progress| progress[&C].clone());
+            progress.is_some_and(|progress| matches!(progress.mode, Mode::Snapshot(_)))
+        };
+        cluster.until(sending);
+        cluster.isolate(C);
+        let patience = cluster.config.timing.chunk * 7;
+        let begin = cluster.now;
+        cluster.until(|cluster| !sending(cluster));
+        assert!(cluster.now - begin < patience);
+    }
+
+    #[test]
+    fn a_snapshot_brings_the_membership_and_ends_what_was_of_another_history() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(B);
+        cluster.isolate(B);
+        let ticket = cluster.propose(B, b"lost");
+        let membership = Membership::of([A, B, C, NodeId(4)]);
+        let meta = SnapshotMeta { last: LogId::new(90, 50), membership: membership.clone() };
+        send(&mut cluster, 91, &meta);
+        let view = cluster.view(B);
+        assert_eq!((view.log.last(), view.commit), (meta.last, 50));
+        assert_eq!((view.membership, view.membership_at), (&membership, 50));
+        assert_eq!(cluster.answer(ticket), Some(&Answer::Refused(Refusal::Unknown)));
+        assert_eq!((cluster.state(B), cluster.stored(B).entries.len()), (&b"state"[..], 0));
+    }
+
+    #[test]
+    fn what_is_committed_is_not_replaced() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.propose(A, b"x");
+        cluster.pass(100);
+        let before = cluster.view(B).log.clone();
+        let at = before.last().index;
+        let meta = SnapshotMeta { last: LogId::new(90, at), membership: Membership::of([C]) };
+        send(&mut cluster, 91, &meta);
+        assert_eq!(cluster.view(B).log, &before);
+    }
+
+    #[test]
+    fn a_snapshot_holds_the_membership_at_its_end() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(A);
+        cluster.change(A, &[1, 2], &[]);
+        cluster.step(A, Input::Compact);
+        let view = cluster.view(A);
+        assert!(view.membership.is_joint());
+        assert_eq!(view.snapshot.membership, Membership::of([A, B, C]));
+        assert_eq!(view.snapshot.last.index, view.applied);
+    }
+
+    #[test]
+    fn a_node_that_joins_late_gets_a_snapshot_too() {
+        let mut cluster = one_is_far_behind();
+        cluster.heal();
+        cluster.pass(300);
+        let joined = NodeId(7);
+        cluster.change(A, &[1, 2, 3], &[7]);
+        cluster.deliver();
+        cluster.start(joined, Stored::joining());
+        cluster.pass(300);
+        assert_eq!(cluster.state(joined), cluster.state(A));
+        assert!(cluster.view(joined).membership.learners().contains(&joined));
+    }
+
+    fn send(cluster: &mut Cluster, term: u64, meta: &SnapshotMeta) {
+        let chunk = Chunk {
+            meta: meta.clone(),
+            offset: 0,
+            data: b"state"[..].into(),
+            is_last: true,
+            probe: Probe::default(),
+        };
+        let body = Body::Word(Word::Chunk(chunk));
+        cluster.step(B, Input::Message(Message { from: C, to: B, term, body }));
     }
 }

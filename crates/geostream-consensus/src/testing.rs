@@ -156,11 +156,36 @@ impl Cluster {
 
     /// Lets all messages arrive, and what follows from them, at this moment.
     pub(crate) fn deliver(&mut self) {
-        while let Some(message) = self.wire.pop_front() {
-            let lost = self.cut.contains(&(message.from, message.to));
-            if !lost && self.members.contains_key(&message.to) {
-                self.step(message.to, Input::Message(message));
+        while self.deliver_one() {}
+    }
+
+    fn deliver_one(&mut self) -> bool {
+        let Some(message) = self.wire.pop_front() else { return false };
+        let lost = self.cut.contains(&(message.from, message.to));
+        if !lost && self.members.contains_key(&message.to) {
+            self.step(message.to, Input::Message(message));
+        }
+        true
+    }
+
+    /// Lets messages arrive, and time pass, just until something is so.
+    pub(crate) fn until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..100_000 {
+            if is_so(self) {
+                return;
             }
+            if !self.deliver_one() {
+                self.tick_next();
+            }
+        }
+        panic!("it never comes to that");
+    }
+
+    fn tick_next(&mut self) {
+        let due = |(id, member): (&NodeId, &Member)| Some((member.raft.next_deadline()?, *id));
+        if let Some((deadline, id)) = self.members.iter().filter_map(due).min() {
+            self.now = self.now.max(deadline);
+            self.step(id, Input::Tick);
         }
     }
 
@@ -246,7 +271,7 @@ impl Cluster {
     }
 
     fn perform(&mut self, id: NodeId, effect: Effect<Bytes>) -> Option<Input<Bytes>> {
-        let member = self.members.get_mut(&id).unwrap();
+        let member = self.members.get_mut(&id)?;
         match effect {
             Effect::Write(write) => match &mut member.stalled {
                 Some(stalled) => stalled.push(write),
@@ -254,8 +279,9 @@ impl Cluster {
             },
             Effect::Send(message) => self.wire.push_back(message),
             Effect::Apply(page) => {
-                let through = page.last().unwrap().entry.id.index;
+                let mut through = 0;
                 for committed in page {
+                    through = committed.entry.id.index;
                     if let Payload::Command(command) = &committed.entry.payload {
                         member.state.extend(command);
                     }

@@ -65,3 +65,60 @@ impl<C: Command> Raft<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Refusal;
+    use crate::input::Input;
+    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::view::Role;
+
+    #[test]
+    fn leadership_goes_over_at_once() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let term = cluster.view(A).term;
+        cluster.step(A, Input::Transfer { to: B });
+        cluster.deliver();
+        assert_eq!((cluster.leader(), cluster.view(B).term), (Some(B), term + 1));
+    }
+
+    #[test]
+    fn the_other_gets_all_entries_first_and_no_new_ones_are_taken() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let kept = cluster.propose(A, b"x");
+        cluster.step(A, Input::Transfer { to: C });
+        let refused = cluster.propose(A, b"y");
+        assert_eq!(cluster.answer(refused), Some(&Answer::Refused(Refusal::Transferring)));
+        cluster.deliver();
+        assert_eq!(cluster.leader(), Some(C));
+        cluster.pass(100);
+        assert!(matches!(cluster.answer(kept), Some(Answer::Applied(_))));
+        assert_eq!(cluster.state(C), b"x");
+    }
+
+    #[test]
+    fn a_handover_that_takes_too_long_is_given_up() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.isolate(C);
+        cluster.propose(A, b"x");
+        cluster.step(A, Input::Transfer { to: C });
+        cluster.pass(300);
+        assert_eq!((cluster.view(A).role, cluster.view(A).transferring_to), (Role::Leader, None));
+        let ticket = cluster.propose(A, b"y");
+        cluster.pass(100);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+    }
+
+    #[test]
+    fn a_lost_word_is_said_again() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.step(A, Input::Transfer { to: B });
+        cluster.wire.clear();
+        cluster.pass(60);
+        assert_eq!(cluster.leader(), Some(B));
+    }
+}

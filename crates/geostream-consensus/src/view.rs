@@ -29,7 +29,8 @@ pub struct View<'a, C> {
     /// All up to here is committed, as far as it knows.
     pub commit: Index,
     /// The state machine has applied all up to here. A stale read is answered from it as it is, with
-    /// this index, so that a client can tell how old the answer may be.
+    /// this index, so that a client can tell how old the answer may be. It is less than the snapshot's
+    /// end only until it is restored from a snapshot that was received.
     pub applied: Index,
     /// What the latest snapshot stands for.
     pub snapshot: &'a SnapshotMeta,
