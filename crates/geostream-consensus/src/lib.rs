@@ -32,6 +32,7 @@ mod raft;
 mod reads;
 mod replication;
 mod restart;
+mod sessions;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -51,5 +52,8 @@ pub use crate::message::{Append, Body, Chunk, Message, Probe, Promise, Word};
 pub use crate::progress::{Mode, Progress, Sending};
 pub use crate::raft::Raft;
 pub use crate::restart::Stored;
+pub use crate::sessions::{
+    Call, Reply, Request, Session, SessionError, SessionId, SessionLimits, Sessions,
+};
 pub use crate::time::Moment;
 pub use crate::view::{Held, Role, View};
