@@ -4,30 +4,28 @@
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
 
 use geostream_consensus::{
-    Config, Effect, Input, Message, Moment, NodeId, Payload, Proposal, Raft, Role, Stored, Ticket,
+    Config, Effect, Input, Message, Moment, NodeId, Payload, Proposal, Raft, RestoreError, Stored,
+    Ticket,
 };
-
-type Command = Vec<u8>;
 
 /// A node, and the state machine that it feeds: here, all commands in a row.
 struct Node {
-    raft: Raft<Command>,
+    raft: Raft<Vec<u8>>,
     state: String,
 }
 
 #[derive(Default)]
 struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
-    network: VecDeque<Message<Command>>,
+    network: VecDeque<Message<Vec<u8>>>,
     now: Moment,
 }
 
 impl Cluster {
     /// Hands an input to a node, and does what it wants; here a write is done at once.
-    fn step(&mut self, id: NodeId, input: Input<Command>) {
+    fn step(&mut self, id: NodeId, input: Input<Vec<u8>>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let (mut inputs, mut effects) = (VecDeque::from([input]), Vec::new());
         while let Some(input) = inputs.pop_front() {
@@ -38,12 +36,11 @@ impl Cluster {
                     Effect::Send(message) => self.network.push_back(message),
                     Effect::Apply(page) => {
                         let through = page.last().map_or(0, |last| last.entry.id.index);
-                        node.state.extend(page.iter().filter_map(|committed| {
-                            let Payload::Command(command) = &committed.entry.payload else {
-                                return None;
-                            };
-                            Some(String::from_utf8_lossy(command))
-                        }));
+                        for committed in page {
+                            if let Payload::Command(text) = committed.entry.payload {
+                                node.state += &String::from_utf8_lossy(&text);
+                            }
+                        }
                         inputs.push_back(Input::Applied { through });
                     }
                     Effect::Leads { term, leader } => {
@@ -56,27 +53,27 @@ impl Cluster {
         }
     }
 
-    /// Lets messages arrive and time pass until a living node leads and all have this state.
+    /// Lets messages arrive and time pass until some node leads and all have this state.
     fn run_until(&mut self, state: &str) -> NodeId {
         loop {
             while let Some(message) = self.network.pop_front() {
                 self.step(message.to, Input::Message(message));
             }
-            let leader = self.nodes.iter().find(|(_, node)| node.raft.view().role == Role::Leader);
-            if let Some((id, _)) = leader
-                && self.nodes.values().all(|node| node.state == state)
-            {
+            let agree = self.nodes.values().all(|node| node.state == state);
+            let mut leaders = self.nodes.iter().filter(|(_, node)| node.raft.view().leads());
+            if let Some((id, _)) = leaders.next().filter(|_| agree) {
                 return *id;
             }
-            let due = |(id, node): (&NodeId, &Node)| Some((node.raft.next_deadline()?, *id));
-            let Some((deadline, id)) = self.nodes.iter().filter_map(due).min() else { continue };
-            self.now = self.now.max(deadline);
-            self.step(id, Input::Tick);
+            let due = self.nodes.iter().map(|(id, node)| (node.raft.next_deadline(), *id)).min();
+            if let Some((Some(deadline), id)) = due {
+                self.now = self.now.max(deadline);
+                self.step(id, Input::Tick);
+            }
         }
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), RestoreError> {
     let mut cluster = Cluster::default();
     let founders = [NodeId(1), NodeId(2), NodeId(3)];
     for id in founders {

@@ -50,6 +50,14 @@ pub struct View<'a, C> {
     pub halted: Option<HaltReason>,
 }
 
+impl<C> View<'_, C> {
+    /// Tells whether the node leads, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.role == Role::Leader
+    }
+}
+
 /// What part a node plays (Raft paper, figure 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
