@@ -27,7 +27,8 @@ pub enum Effect<C> {
     Restore(SnapshotMeta),
     /// Take a snapshot of the state machine as it is now, having applied exactly up to
     /// [`SnapshotMeta::last`], make it durable, and say [`Input::SnapshotTaken`](crate::Input::SnapshotTaken).
-    /// The snapshot before must stay until [`Op::UseSnapshot`] names this one.
+    /// The snapshot before must stay until [`Op::UseTaken`] names this one. A snapshot of the same name
+    /// may be on its way from another node; only [`Op::UseStaged`] means that one.
     TakeSnapshot(SnapshotMeta),
     /// Read a piece of a snapshot for a follower, and hand it in as
     /// [`Input::ChunkRead`](crate::Input::ChunkRead).
@@ -110,9 +111,11 @@ pub enum Op<C> {
         /// The piece.
         data: Arc<[u8]>,
     },
-    /// From now on this is the snapshot: the one that was staged or taken under this name. An older one
-    /// may go.
-    UseSnapshot(SnapshotMeta),
+    /// From now on the snapshot is the one that was taken, as [`Effect::TakeSnapshot`] asked. An older
+    /// one may go.
+    UseTaken(SnapshotMeta),
+    /// From now on the snapshot is the one that was staged, all of it. An older one may go.
+    UseStaged(SnapshotMeta),
     /// Remove all entries up to here.
     Purge {
         /// The last one to go.

@@ -35,6 +35,8 @@ mod restart;
 mod sessions;
 mod snapshot;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod testing;
 mod time;
 mod transfer;

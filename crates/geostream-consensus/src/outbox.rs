@@ -28,6 +28,23 @@ enum Waiting<C> {
     Learn(Fact),
 }
 
+impl<C> Waiting<C> {
+    fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Send(one), Self::Send(other)) => {
+                let kind = |message: &Message<C>| match &message.body {
+                    Body::Promise(promise) => Some(std::mem::discriminant(promise)),
+                    Body::Word(_) => None,
+                };
+                (one.to, one.term, kind(one)) == (other.to, other.term, kind(other))
+            }
+            (Self::Send(_) | Self::Learn(_), Self::Learn(_)) | (Self::Learn(_), Self::Send(_)) => {
+                false
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox<C> {
     id: NodeId,
@@ -113,7 +130,7 @@ impl<C> Outbox<C> {
     /// that they are not of its history (M32).
     pub(crate) fn write_installation(&mut self, meta: &SnapshotMeta, agreed: Index) {
         let last = meta.last.index;
-        self.ops.push(Op::UseSnapshot(meta.clone()));
+        self.ops.push(Op::UseStaged(meta.clone()));
         self.ops.push(Op::Truncate { from: last + 1 });
         self.ops.push(Op::Purge { through: last });
         self.forget_log_after(agreed);
@@ -156,11 +173,23 @@ impl<C> Outbox<C> {
         if let Some(end) = self.log_end.take() {
             self.promised.push(Waiting::Learn(Fact::Log(end)));
         }
-        let issued = self.issued;
-        self.waiting.extend(self.promised.drain(..).map(|promised| (issued, promised)));
+        for promised in std::mem::take(&mut self.promised) {
+            self.line_up(promised);
+        }
         let facts = self.release();
         debug_assert!(facts.is_empty(), "a fact always comes with its own write");
         out.append(&mut self.effects);
+    }
+
+    /// Lets a promise wait for all writes so far. Of promises that say the same to the same node and wait
+    /// for the same write, the last one is enough: so a disk that hangs does not pile them up.
+    fn line_up(&mut self, promised: Waiting<C>) {
+        let issued = self.issued;
+        let last = self.waiting.iter_mut().rev().take_while(|(write, _)| *write == issued);
+        match last.map(|(_, waiting)| waiting).find(|waiting| waiting.says_the_same(&promised)) {
+            Some(waiting) => *waiting = promised,
+            None => self.waiting.push_back((issued, promised)),
+        }
     }
 
     /// Drops all that this step and the ones before it wanted, except this.
@@ -200,6 +229,7 @@ mod tests {
     use super::*;
     use crate::entry::Payload;
     use crate::id::LogId;
+    use crate::message::Probe;
 
     const PEER: NodeId = NodeId(2);
 
@@ -234,6 +264,18 @@ mod tests {
             flush(&mut outbox)[..],
             [Effect::Send(Message { body: Body::Promise(Promise::Vote), .. })]
         ));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_does_not_pile_up_promises() {
+        let mut outbox = Outbox::new(NodeId(1));
+        outbox.write_entry(entry(1, 1));
+        for round in 0..100 {
+            let probe = Probe { round, ..Probe::default() };
+            outbox.promise(PEER, 1, Promise::Appended { matched: 1, probe });
+            flush(&mut outbox);
+        }
+        assert_eq!(outbox.promises(), 2, "one to the leader, one to itself");
     }
 
     #[test]

@@ -35,16 +35,15 @@ struct Batch {
     /// The round of probes that was started after all of these came. Answers to earlier ones say
     /// nothing about them, however late they arrive (M44).
     round: u64,
-    index: Index,
     askers: Vec<Asker>,
 }
 
 impl LeaderReads {
     /// Lets a new round speak for all that wait for one.
-    pub(crate) fn ask(&mut self, round: u64, index: Index) {
+    pub(crate) fn ask(&mut self, round: u64) {
         if !self.fresh.is_empty() {
             let askers = std::mem::take(&mut self.fresh);
-            self.asked.push_back(Batch { round, index, askers });
+            self.asked.push_back(Batch { round, askers });
         }
     }
 
@@ -117,19 +116,19 @@ impl<C: Command> Raft<C> {
     }
 
     fn ask(&mut self, asker: Asker) {
-        if self.holds_lease() {
-            return self.confirm(asker, self.read_index());
+        if let Some(index) = self.read_index().filter(|_| self.holds_lease()) {
+            return self.confirm(asker, index);
         }
         if let Some(leading) = self.leading_mut() {
             leading.reads.fresh.push(asker);
         }
     }
 
-    /// Returns from where on a state machine shows all that is committed.
-    ///
-    /// A new leader does not know yet how much that is, but it is before its own first entry (M43).
-    pub(crate) fn read_index(&self) -> Index {
-        self.leading().map_or(self.commit, |leading| self.commit.max(leading.first))
+    /// Returns from where on a state machine shows all that is committed, if this leader can know it: a
+    /// new one only knows that it is before its own first entry, once that is committed (M43).
+    fn read_index(&self) -> Option<Index> {
+        let leading = self.leading()?;
+        (self.commit >= leading.first).then_some(self.commit)
     }
 
     /// Confirms reads once a quorum has answered a question that was asked after they came: so no
@@ -139,6 +138,8 @@ impl<C: Command> Raft<C> {
         if leading.reads.asked.is_empty() && !leading.reads.fresh.is_empty() {
             self.ask_all();
         }
+        // The commit index at this moment is no less than it was when the reads came.
+        let Some(index) = self.read_index() else { return };
         let own = self.leading().map_or(0, |leading| leading.round);
         let Some(answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
             return;
@@ -148,7 +149,7 @@ impl<C: Command> Raft<C> {
             .and_then(|leading| leading.reads.asked.pop_front_if(|batch| batch.round <= answered))
         {
             for asker in batch.askers {
-                self.confirm(asker, batch.index);
+                self.confirm(asker, index);
             }
         }
     }

@@ -53,11 +53,10 @@ impl<C: Command> Raft<C> {
     pub(crate) fn ask_all(&mut self) {
         let heartbeat = self.config.timing.heartbeat;
         let now = self.now();
-        let index = self.read_index();
         let Some(leading) = self.leading_mut() else { return };
         leading.heartbeat_at = now + heartbeat;
         leading.round += 1;
-        leading.reads.ask(leading.round, index);
+        leading.reads.ask(leading.round);
         let followers: Vec<NodeId> = leading.progress.keys().copied().collect();
         for to in followers {
             self.send_heartbeat(to);

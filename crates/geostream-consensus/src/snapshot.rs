@@ -63,7 +63,7 @@ impl<C: Command> Raft<C> {
         if snapshot.index <= self.snapshot.last.index {
             return;
         }
-        self.outbox.write(Op::UseSnapshot(meta.clone()));
+        self.outbox.write(Op::UseTaken(meta.clone()));
         self.memberships.forget_before(snapshot.index);
         self.snapshot = meta;
         let through = snapshot.index.saturating_sub(self.config.limits.keep_entries);

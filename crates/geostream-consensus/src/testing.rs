@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Timing};
 use crate::effect::{Effect, Op, Write};
-use crate::entry::{Payload, SnapshotMeta};
+use crate::entry::Payload;
 use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId, Ticket};
 use crate::input::{Input, Piece, Proposal};
@@ -33,13 +33,14 @@ pub(crate) enum Answer {
 struct Member {
     raft: Raft<Bytes>,
     disk: Stored<Bytes>,
-    staged: Vec<u8>,
+    /// The snapshot that is being received, and what there is of it.
+    staged: (LogId, Vec<u8>),
     /// What each snapshot says, by its end.
     snapshots: BTreeMap<LogId, Vec<u8>>,
     /// The state machine: all commands.
     state: Vec<u8>,
     /// Writes are kept back.
-    stalled: Option<Vec<Write<Bytes>>>,
+    stalled: Option<VecDeque<Write<Bytes>>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +64,10 @@ impl Cluster {
     }
 
     pub(crate) fn with(count: u64, config: Config) -> Self {
+        Self::seeded(count, config, 0)
+    }
+
+    pub(crate) fn seeded(count: u64, config: Config, seed: u64) -> Self {
         let mut cluster = Self {
             members: BTreeMap::new(),
             config,
@@ -71,7 +76,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             answers: BTreeMap::new(),
             tickets: 0,
-            starts: 0,
+            starts: seed,
         };
         for id in 1..=count {
             cluster.start(NodeId(id), Stored::founding((1..=count).map(NodeId)));
@@ -87,7 +92,7 @@ impl Cluster {
         let member = Member {
             raft,
             disk,
-            staged: Vec::new(),
+            staged: (LogId::ORIGIN, Vec::new()),
             snapshots: BTreeMap::new(),
             state: Vec::new(),
             stalled: None,
@@ -159,7 +164,7 @@ impl Cluster {
         while self.deliver_one() {}
     }
 
-    fn deliver_one(&mut self) -> bool {
+    pub(crate) fn deliver_one(&mut self) -> bool {
         let Some(message) = self.wire.pop_front() else { return false };
         let lost = self.cut.contains(&(message.from, message.to));
         if !lost && self.members.contains_key(&message.to) {
@@ -181,7 +186,7 @@ impl Cluster {
         panic!("it never comes to that");
     }
 
-    fn tick_next(&mut self) {
+    pub(crate) fn tick_next(&mut self) {
         let due = |(id, member): (&NodeId, &Member)| Some((member.raft.next_deadline()?, *id));
         if let Some((deadline, id)) = self.members.iter().filter_map(due).min() {
             self.now = self.now.max(deadline);
@@ -253,16 +258,20 @@ impl Cluster {
 
     /// Keeps back all writes of a node from now on.
     pub(crate) fn stall_disk(&mut self, id: NodeId) {
-        self.members.get_mut(&id).unwrap().stalled = Some(Vec::new());
+        self.members.get_mut(&id).unwrap().stalled.get_or_insert_default();
     }
 
     /// Performs the writes that were kept back.
     pub(crate) fn resume_disk(&mut self, id: NodeId) {
-        let writes = self.members.get_mut(&id).unwrap().stalled.take().unwrap_or_default();
-        for write in writes {
+        while let Some(write) = self.next_stalled(id) {
             let confirmed = self.members.get_mut(&id).unwrap().write(write);
             self.step(id, confirmed);
         }
+        self.members.get_mut(&id).unwrap().stalled = None;
+    }
+
+    fn next_stalled(&mut self, id: NodeId) -> Option<Write<Bytes>> {
+        self.members.get_mut(&id)?.stalled.as_mut()?.pop_front()
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -274,7 +283,7 @@ impl Cluster {
         let member = self.members.get_mut(&id)?;
         match effect {
             Effect::Write(write) => match &mut member.stalled {
-                Some(stalled) => stalled.push(write),
+                Some(stalled) => stalled.push_back(write),
                 None => return Some(member.write(write)),
             },
             Effect::Send(message) => self.wire.push_back(message),
@@ -328,14 +337,19 @@ impl Member {
             Op::SetHardState(hard_state) => self.disk.hard_state = hard_state,
             Op::Truncate { from } => entries.retain(|entry| entry.id.index < from),
             Op::Append(more) => entries.extend(more),
-            Op::Stage { offset, data, .. } => {
-                self.staged.truncate(usize::try_from(offset).unwrap());
-                self.staged.extend(data.iter());
+            Op::Stage { snapshot, offset, data } => {
+                let (staged, bytes) = &mut self.staged;
+                assert!(offset == 0 || *staged == snapshot);
+                *staged = snapshot;
+                bytes.truncate(usize::try_from(offset).unwrap());
+                bytes.extend(data.iter());
             }
-            Op::UseSnapshot(SnapshotMeta { last, membership }) => {
-                let staged = std::mem::take(&mut self.staged);
-                self.snapshots.entry(last).or_insert(staged);
-                self.disk.snapshot = SnapshotMeta { last, membership };
+            Op::UseTaken(meta) => self.disk.snapshot = meta,
+            Op::UseStaged(meta) => {
+                let (last, bytes) = std::mem::take(&mut self.staged);
+                assert_eq!(last, meta.last);
+                self.snapshots.insert(last, bytes);
+                self.disk.snapshot = meta;
             }
             Op::Purge { through } => entries.retain(|entry| entry.id.index > through),
         }
