@@ -126,7 +126,7 @@ impl Storm {
             match self.cluster.answer(*ticket) {
                 Some(Answer::Applied(_)) => assert_eq!(applied, 1),
                 Some(Answer::Refused(Refusal::Unknown)) | None => {
-                    assert!(applied <= 1)
+                    assert!(applied <= 1);
                 }
                 Some(Answer::Refused(_) | Answer::Read(_)) => assert_eq!(applied, 0),
             }
