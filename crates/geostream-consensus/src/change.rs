@@ -6,6 +6,7 @@ use crate::entry::{Command, Payload};
 use crate::error::{MembershipError, Refusal};
 use crate::id::{NodeId, Ticket};
 use crate::message::Word;
+use crate::mutants::mutant;
 use crate::raft::Raft;
 
 impl<C: Command> Raft<C> {
@@ -44,7 +45,7 @@ impl<C: Command> Raft<C> {
     /// then another change may be under way that it does not know of (M35).
     fn check_time(&self, first: u64) -> Result<(), MembershipError> {
         let at = self.memberships.current_at();
-        if self.commit < first {
+        if self.commit < first && !mutant(35) {
             Err(MembershipError::NewLeader)
         } else if self.membership().is_joint() || at > self.commit {
             Err(MembershipError::Pending(at))
@@ -70,7 +71,7 @@ impl<C: Command> Raft<C> {
     pub(crate) fn leave_joint(&mut self) {
         let at = self.memberships.current_at();
         let free = self.leading().is_some_and(|leading| leading.handover.is_none());
-        if !free || at > self.commit || !self.membership().is_joint() {
+        if !free || at > self.commit || !self.membership().is_joint() || mutant(39) {
             return;
         }
         let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&(id.index, id.term)));

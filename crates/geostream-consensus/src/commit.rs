@@ -13,11 +13,12 @@ impl<C: Command> Raft<C> {
     /// Only an entry of this term is committed by counting; those before it are committed with it
     /// (Raft paper, §5.4.2 and figure 8; M13).
     pub(crate) fn advance_commit(&mut self) {
-        let Some(reached) = self.answered_by_quorum(self.durable, |progress| progress.matched)
-        else {
+        let hasty = mutant(19) || mutant(21) && self.membership().members().count() == 1;
+        let own = if hasty { self.log.last().index } else { self.durable };
+        let Some(reached) = self.answered_by_quorum(own, |progress| progress.matched) else {
             return;
         };
-        let of_this_term = self.log.term_at(reached) == Some(self.hard.term) || mutant!(13);
+        let of_this_term = self.log.term_at(reached) == Some(self.hard.term) || mutant(13);
         if reached > self.commit && of_this_term {
             self.commit = reached;
         }
@@ -26,13 +27,13 @@ impl<C: Command> Raft<C> {
     /// Gives the state machine the next page of entries that are committed, and on this disk: else a
     /// crash could leave the state machine ahead of its log (M21, M23).
     pub(crate) fn apply(&mut self) {
-        let through = self.commit.min(self.durable);
+        let through = if mutant(21) { self.commit } else { self.commit.min(self.durable) };
         if self.given != self.applied || through <= self.applied {
             return;
         }
         let bytes = self.config.limits.apply_bytes;
         let page = self.log.run(self.applied + 1, through, u64::MAX, bytes);
-        self.given = self.applied + page.len() as u64;
+        self.given = if mutant(23) { through } else { self.applied + page.len() as u64 };
         let page = page.into_iter().map(|entry| self.committed(entry)).collect();
         self.outbox.effect(Effect::Apply(page));
     }

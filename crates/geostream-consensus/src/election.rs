@@ -5,6 +5,7 @@ use crate::entry::{Command, Payload};
 use crate::id::{LogId, NodeId, Term};
 use crate::leading::Leading;
 use crate::message::{Body, Promise, Word};
+use crate::mutants::mutant;
 use crate::outbox::Fact;
 use crate::raft::{Campaign, Raft, State};
 
@@ -14,6 +15,9 @@ impl<C: Command> Raft<C> {
     /// A vote is given once a term: who steps down within a term keeps it (Raft paper, §5.2; M3).
     pub(crate) fn follow(&mut self, term: Term, leader: Option<NodeId>) {
         if term > self.hard.term {
+            let hard = HardState { term, vote: None };
+            if mutant(2) { self.hard = hard } else { self.set_hard_state(hard) }
+        } else if mutant(3) && !matches!(self.state, State::Follower) {
             self.set_hard_state(HardState { term, vote: None });
         }
         let before = std::mem::replace(&mut self.state, State::Follower);
@@ -40,7 +44,8 @@ impl<C: Command> Raft<C> {
     /// Draws anew when to want an election, so that nodes that collided part (§5.2; M12).
     pub(crate) fn rearm(&mut self) {
         let timing = self.config.timing;
-        let patience = self.chance.between(timing.election_least, timing.election_most);
+        let most = if mutant(12) { timing.election_least } else { timing.election_most };
+        let patience = self.chance.between(timing.election_least, most);
         self.election_at = self.now() + patience;
     }
 
@@ -59,9 +64,13 @@ impl<C: Command> Raft<C> {
         if !self.memberships.may_campaign(self.config.id, self.commit) {
             return;
         }
+        if mutant(10) {
+            return self.campaign(false);
+        }
         // Who was asked too early, while still loyal, is asked again soon: asking does no harm.
         let least = self.config.timing.election_least;
-        self.election_at = self.now() + self.chance.between(least / 2, least);
+        let least_again = if mutant(12) { least } else { least / 2 };
+        self.election_at = self.now() + self.chance.between(least_again, least);
         let round = self.chance.next_u64();
         self.follow(self.hard.term, None);
         self.state = State::PreCandidate(Campaign { round, ..Campaign::default() });
@@ -74,14 +83,14 @@ impl<C: Command> Raft<C> {
 
     /// Would vote for a node whose log is no worse, unless there is a leader.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, round: u64, last: LogId) {
-        let granted = !self.is_loyal() && last >= self.log.last();
+        let granted = !self.is_loyal() && self.is_no_worse(last);
         self.say(from, Word::PreVoteReply { round, granted });
     }
 
     /// Counts who would vote, in this attempt and no other (M9).
     pub(crate) fn count_pre_vote(&mut self, from: NodeId, round: u64, granted: bool) {
         let State::PreCandidate(campaign) = &mut self.state else { return };
-        if !granted || campaign.round != round {
+        if !granted || campaign.round != round && !mutant(9) {
             return;
         }
         campaign.supporters.insert(from);
@@ -104,7 +113,13 @@ impl<C: Command> Raft<C> {
         self.outbox.learn_later(Fact::OwnVote(term));
     }
 
-    /// Votes for the first candidate of a term whose log is no worse than its own (§5.4.1; M5).
+    /// Tells whether a log that ends so has all that this one may have committed (§5.4.1; M5).
+    fn is_no_worse(&self, last: LogId) -> bool {
+        let own = self.log.last();
+        if mutant(5) { (last.index, last.term) >= (own.index, own.term) } else { last >= own }
+    }
+
+    /// Votes for the first candidate of a term whose log is no worse than its own.
     ///
     /// It votes even if it takes itself for a learner: its log may lack the membership that makes it a
     /// voter (thesis, §4.2.2; M39). Only a node that knows of no membership has no vote: it may stand
@@ -112,8 +127,8 @@ impl<C: Command> Raft<C> {
     pub(crate) fn handle_candidacy(&mut self, from: NodeId, last: LogId, forced: bool) {
         let free = self.hard.vote.is_none_or(|vote| vote == from);
         let loyal = self.is_loyal() && !forced;
-        let member = !self.membership().is_empty();
-        if free && !loyal && member && last >= self.log.last() {
+        let member = !self.membership().is_empty() || mutant(38);
+        if free && !loyal && member && self.is_no_worse(last) {
             let hard = HardState { vote: Some(from), ..self.hard };
             if hard != self.hard {
                 self.set_hard_state(hard);

@@ -4,6 +4,7 @@ use crate::entry::{Command, Entry};
 use crate::error::HaltReason;
 use crate::id::{Index, LogId, NodeId};
 use crate::message::{Append, Probe, Promise, Word};
+use crate::mutants::mutant;
 use crate::raft::{Raft, State};
 
 impl<C: Command> Raft<C> {
@@ -13,6 +14,9 @@ impl<C: Command> Raft<C> {
             return;
         }
         let Append { prev, entries, commit, probe } = append;
+        if mutant(30) && prev.index < self.log.base().index {
+            self.truncate(self.log.base().index + 1);
+        }
         let Some((prev, entries)) = self.pass_over_committed(prev, entries) else {
             return;
         };
@@ -23,7 +27,8 @@ impl<C: Command> Raft<C> {
         let matched = prev.index + entries.len() as u64;
         self.take(entries);
         // The rest of the log may be another leader's (M15).
-        self.commit = self.commit.max(commit.min(matched));
+        let verified = if mutant(15) { self.log.last().index } else { matched };
+        self.commit = self.commit.max(commit.min(verified));
         self.promise(from, Promise::Appended { matched, probe });
     }
 
@@ -69,20 +74,28 @@ impl<C: Command> Raft<C> {
     /// message that was delayed or repeated removes nothing (M14, M16).
     fn take(&mut self, entries: Vec<Entry<C>>) {
         for entry in entries {
-            if self.log.contains(entry.id) {
+            if self.log.contains(entry.id) && !mutant(14) {
                 continue;
             }
-            if entry.id.index <= self.log.last().index {
-                self.truncate(entry.id.index);
+            let (index, last) = (entry.id.index, self.log.last().index);
+            let tail =
+                if mutant(16) { self.log.run(index + 1, last, last, u64::MAX) } else { vec![] };
+            if index <= last {
+                self.truncate(index);
             }
             self.push(entry);
+            for stale in tail {
+                self.push(stale);
+            }
         }
     }
 
     /// Removes entries that another leader left behind, and the memberships among them (M37).
     fn truncate(&mut self, from: Index) {
         self.log.truncate(from);
-        self.memberships.truncate(from);
+        if !mutant(37) {
+            self.memberships.truncate(from);
+        }
         self.durable = self.durable.min(from - 1);
         self.outbox.write_truncation(from);
     }

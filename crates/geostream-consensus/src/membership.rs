@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::MembershipError;
 use crate::id::NodeId;
+use crate::mutants::mutant;
 
 /// Who belongs to the cluster: a simple membership, or a joint one on the way between two (Raft
 /// paper, §6).
@@ -132,7 +133,7 @@ impl Membership {
         let mut joining = voters.union(learners).filter(|id| !self.contains(**id));
         let used = joining
             .find_map(|id| self.newest.filter(|newest| id <= newest).map(|newest| (*id, newest)));
-        if let Some((id, newest)) = used {
+        if let Some((id, newest)) = used.filter(|_| !mutant(38)) {
             return Err(MembershipError::UsedId(id, newest));
         }
         let untried = voters.iter().find(|id| !self.contains(**id));
@@ -165,6 +166,6 @@ fn reached_by_majority<T: Ord>(
 ) -> Option<T> {
     let mut values: Vec<T> = voters.iter().map(|id| value(*id)).collect();
     values.sort_unstable_by(|a, b| b.cmp(a));
-    let last_needed = voters.len() / 2;
+    let last_needed = if mutant(6) { voters.len().saturating_sub(1) / 2 } else { voters.len() / 2 };
     values.into_iter().nth(last_needed)
 }

@@ -3,6 +3,7 @@
 use crate::entry::SnapshotMeta;
 use crate::id::{Index, NodeId};
 use crate::membership::Membership;
+use crate::mutants::mutant;
 
 /// Every membership that is in the log, and the one before it.
 ///
@@ -17,7 +18,11 @@ pub(crate) struct Memberships {
 
 impl Memberships {
     pub(crate) fn starting_with(snapshot: &SnapshotMeta) -> Self {
-        Self { known: vec![(snapshot.last.index, snapshot.membership.clone())] }
+        let mut membership = snapshot.membership.clone();
+        if mutant(34) {
+            membership = membership.settled();
+        }
+        Self { known: vec![(snapshot.last.index, membership)] }
     }
 
     pub(crate) fn push(&mut self, at: Index, membership: Membership) {
@@ -54,6 +59,12 @@ impl Memberships {
     /// A node that an uncommitted membership removes may still be needed to commit it: it may be the
     /// only one that has it (thesis, §4.2.2; M40).
     pub(crate) fn may_campaign(&self, id: NodeId, commit: Index) -> bool {
+        if mutant(7) {
+            return self.current().contains(id);
+        }
+        if mutant(40) {
+            return self.current().is_voter(id);
+        }
         self.known[self.position(commit)..].iter().any(|(_, membership)| membership.is_voter(id))
     }
 

@@ -1,7 +1,8 @@
 //! Known bugs that can be switched on, to see whether tests find them.
 //!
-//! Only a build with `--cfg mutants` contains them. One binary tries them one after the other: each
-//! is switched on for the thread that asks. `mutant!(13)` is `false` in any other build.
+//! Only a build with `--cfg mutants` contains them: in any other, [`mutant`] is `false`, and the
+//! compiler drops what it guards. One binary tries them one after the other: each is switched on for
+//! the thread that asks. The numbers are those of the rules (`M13`) in this crate's comments.
 
 #[cfg(mutants)]
 use std::cell::Cell;
@@ -17,23 +18,13 @@ pub fn activate(mutant: u8) {
     ACTIVE.set(mutant);
 }
 
-/// Tells whether a bug is switched on.
+/// Tells whether the bug of this number is to be had.
 #[cfg(mutants)]
-pub(crate) fn is_active(mutant: u8) -> bool {
-    ACTIVE.get() == mutant
+pub(crate) fn mutant(number: u8) -> bool {
+    ACTIVE.get() == number
 }
 
-/// Tells whether the bug of this number is to be had.
-macro_rules! mutant {
-    ($number:literal) => {{
-        #[cfg(mutants)]
-        {
-            $crate::mutants::is_active($number)
-        }
-        #[cfg(not(mutants))]
-        {
-            false
-        }
-    }};
+#[cfg(not(mutants))]
+pub(crate) const fn mutant(_number: u8) -> bool {
+    false
 }
-pub(crate) use mutant;

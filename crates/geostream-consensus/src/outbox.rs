@@ -10,6 +10,7 @@ use crate::effect::{Effect, HardState, Op, Write};
 use crate::entry::{Entry, SnapshotMeta};
 use crate::id::{Index, NodeId, Term, WriteId};
 use crate::message::{Body, Message, Promise, Word};
+use crate::mutants::mutant;
 
 /// What a node promises itself: a fact it may count on once it is durable.
 #[derive(Clone, Debug)]
@@ -89,7 +90,13 @@ impl<C> Outbox<C> {
     /// Promises something, once all writes up to this step's are durable (M1, M20).
     pub(crate) fn promise(&mut self, to: NodeId, term: Term, promise: Promise) {
         let message = Message { from: self.id, to, term, body: Body::Promise(promise) };
-        self.promised.push(Waiting::Send(message));
+        let hasty = matches!(promise, Promise::Vote) && mutant(1)
+            || matches!(promise, Promise::Appended { .. }) && mutant(20);
+        if hasty {
+            self.effects.push(Effect::Send(message));
+        } else {
+            self.promised.push(Waiting::Send(message));
+        }
     }
 
     /// Promises itself something: it learns it when it is durable (M19, M21).
@@ -131,8 +138,14 @@ impl<C> Outbox<C> {
     pub(crate) fn write_installation(&mut self, meta: &SnapshotMeta, agreed: Index) {
         let last = meta.last.index;
         self.ops.push(Op::UseStaged(meta.clone()));
-        self.ops.push(Op::Truncate { from: last + 1 });
+        if !mutant(29) {
+            self.ops.push(Op::Truncate { from: last + 1 });
+        }
         self.ops.push(Op::Purge { through: last });
+        if mutant(32) {
+            let end = self.ops.len();
+            self.ops.swap(end - 2, end - 1);
+        }
         self.forget_log_after(agreed);
         self.log_end = Some(last);
     }
@@ -143,6 +156,9 @@ impl<C> Outbox<C> {
 
     fn forget_log_after(&mut self, kept: Index) {
         self.log_end = self.log_end.map(|end| end.min(kept));
+        if mutant(22) {
+            return;
+        }
         for (_, waiting) in &mut self.waiting {
             if let Waiting::Learn(Fact::Log(end)) = waiting {
                 *end = kept.min(*end);
@@ -156,6 +172,9 @@ impl<C> Outbox<C> {
     pub(crate) fn written(&mut self, write: WriteId) -> Vec<Fact> {
         if write > self.durable && write <= self.issued {
             self.confirmed.insert(write);
+        }
+        if mutant(22) {
+            self.durable = self.durable.max(write);
         }
         while self.confirmed.remove(&WriteId(self.durable.0 + 1)) {
             self.durable.0 += 1;

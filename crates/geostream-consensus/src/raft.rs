@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Promise, Word};
+use crate::mutants::mutant;
 use crate::outbox::{Fact, Outbox};
 use crate::reads::LocalReads;
 use crate::snapshot::{OwnSnapshot, Receiving};
@@ -165,8 +166,12 @@ impl<C: Command> Raft<C> {
             }
             // A failed write is never tried again: the kernel may have dropped what it could not write
             // and call the next attempt a success (Rebello et al., ATC'20; M47).
+            Input::DiskFailed { write: Some(write) } if mutant(47) => {
+                self.handle(Input::Written(write));
+            }
             Input::DiskFailed { write: _ } => self.halt(HaltReason::Disk),
             Input::Applied { through } => {
+                let through = if mutant(23) { self.given } else { through };
                 self.applied = self.applied.max(through.min(self.given));
             }
             Input::Compact => self.own_snapshot.wanted = true,
@@ -204,7 +209,15 @@ impl<C: Command> Raft<C> {
         if to != self.config.id || from == self.config.id {
             return;
         }
-        if term < self.hard.term {
+        let uncorrected = matches!(body, Body::Promise(Promise::Vote)) && mutant(4)
+            || matches!(body, Body::Promise(Promise::Appended { .. })) && mutant(17);
+        if term > self.hard.term
+            && mutant(8)
+            && matches!(body, Body::Word(Word::PreVoteReply { .. }))
+        {
+            return;
+        }
+        if term < self.hard.term && !uncorrected {
             self.correct(from, &body);
         } else if term > self.hard.term && self.is_loyal() && asks_for_votes(&body) {
             self.refuse_vote(from, &body);

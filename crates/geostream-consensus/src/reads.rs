@@ -8,6 +8,7 @@ use crate::entry::Command;
 use crate::error::Refusal;
 use crate::id::{Index, NodeId, Ticket};
 use crate::message::Word;
+use crate::mutants::mutant;
 use crate::raft::Raft;
 use crate::time::Moment;
 
@@ -128,7 +129,7 @@ impl<C: Command> Raft<C> {
     /// new one only knows that it is before its own first entry, once that is committed (M43).
     fn read_index(&self) -> Option<Index> {
         let leading = self.leading()?;
-        (self.commit >= leading.first).then_some(self.commit)
+        (self.commit >= leading.first || mutant(43)).then_some(self.commit)
     }
 
     /// Confirms reads once a quorum has answered a question that was asked after they came: so no
@@ -141,9 +142,14 @@ impl<C: Command> Raft<C> {
         // The commit index at this moment is no less than it was when the reads came.
         let Some(index) = self.read_index() else { return };
         let own = self.leading().map_or(0, |leading| leading.round);
-        let Some(answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
+        let Some(mut answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
             return;
         };
+        if mutant(42) {
+            answered = own;
+        } else if mutant(44) {
+            answered += 1;
+        }
         while let Some(batch) = self
             .leading_mut()
             .and_then(|leading| leading.reads.asked.pop_front_if(|batch| batch.round <= answered))
@@ -176,7 +182,8 @@ impl<C: Command> Raft<C> {
         let heard = self.heard_from_quorum();
         let loyal = self.config.timing.election_least;
         let sure = loyal.saturating_sub(drift(loyal, lease.drift_ppm));
-        !urged && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
+        (!urged || mutant(45))
+            && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
     }
 
     /// Learns from where on it may read.

@@ -5,6 +5,7 @@ use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId, Ticket};
 use crate::input::Proposal;
 use crate::message::{Append, Probe, Word};
+use crate::mutants::mutant;
 use crate::progress::{Mode, Progress};
 use crate::raft::Raft;
 
@@ -30,13 +31,14 @@ impl<C: Command> Raft<C> {
         let limits = &self.config.limits;
         let (size, limit) = (command.size(), limits.command_bytes);
         let last = self.log.last().index;
-        let uncommitted = last - self.commit;
+        let committed = if mutant(25) { leading.first } else { self.commit };
+        let uncommitted = last - committed;
         let full = uncommitted >= limits.uncommitted_entries
             || self.tickets.len() as u64 >= limits.uncommitted_entries
             || uncommitted > 0
                 && self.log.weight_between(self.commit, last) + size as u64
                     > limits.uncommitted_bytes;
-        if leading.handover.is_some() {
+        if leading.handover.is_some() && !mutant(41) {
             Some(Refusal::Transferring)
         } else if size > limit {
             Some(Refusal::TooLarge { size, limit })
@@ -188,7 +190,7 @@ impl<C: Command> Raft<C> {
     /// A refusal of something that was since accepted, or is no longer asked, is late; what a follower
     /// has durably it does not lose (M18).
     pub(crate) fn handle_refusal(&mut self, from: NodeId, prev: LogId, hint: LogId, probe: Probe) {
-        let common = self.log.last_not_after(hint).index;
+        let (common, last) = (self.log.last_not_after(hint).index, self.log.last().index);
         let Some(progress) = self.progress_mut(from) else { return };
         progress.hear(probe);
         let late = match progress.mode {
@@ -196,10 +198,13 @@ impl<C: Command> Raft<C> {
             Mode::Stream => prev.index >= progress.next,
             Mode::Snapshot(_) => true,
         };
-        if late || prev.index <= progress.matched {
+        if mutant(18) {
+            progress.matched = progress.matched.min(common);
+        } else if late || prev.index <= progress.matched {
             return;
         }
-        progress.next = common.min(prev.index - 1).max(progress.matched) + 1;
+        let floor = if mutant(26) { last.saturating_sub(8) } else { progress.matched };
+        progress.next = common.min(prev.index.saturating_sub(1)).max(floor) + 1;
         progress.mode = Mode::Search { asked: false };
     }
 

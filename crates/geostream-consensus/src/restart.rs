@@ -12,6 +12,7 @@ use crate::id::{Index, LogId, NodeId};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
+use crate::mutants::mutant;
 use crate::outbox::Outbox;
 use crate::raft::{Raft, State};
 use crate::reads::LocalReads;
@@ -161,6 +162,10 @@ fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships
         if let Payload::Membership(membership) = &entry.payload {
             memberships.push(entry.id.index, membership.clone());
         }
+    }
+    let last = memberships.current_at();
+    if mutant(36) && last > snapshot.last.index + 1 {
+        memberships.truncate(last);
     }
     memberships
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::entry::Command;
 use crate::id::Index;
+use crate::mutants::mutant;
 use crate::time::micros;
 
 /// Names a client: the index of the entry that opened its session, so no two share one.
@@ -218,7 +219,7 @@ impl<R: Clone> Sessions<R> {
             let answered_below = session.answered_below;
             return Err(SessionError::Forgotten { number, answered_below });
         }
-        let answer = session.answers.get(&number).cloned();
+        let answer = session.answers.get(&number).filter(|_| !mutant(46)).cloned();
         if answer.is_none() && session.answers.len() >= limit {
             return Err(SessionError::TooManyAnswers { limit });
         }

@@ -8,6 +8,7 @@ use crate::input::Piece;
 use crate::log::Log;
 use crate::memberships::Memberships;
 use crate::message::{Chunk, Promise, Word};
+use crate::mutants::mutant;
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
 use crate::raft::Raft;
@@ -49,7 +50,8 @@ impl<C: Command> Raft<C> {
         }
         self.own_snapshot.wanted = false;
         let Some(last) = self.log.id_at(self.applied).filter(|_| grown > 0) else { return };
-        let membership = self.memberships.at(self.applied).clone();
+        let at = if mutant(33) { self.log.last().index } else { self.applied };
+        let membership = self.memberships.at(at).clone();
         let meta = SnapshotMeta { last, membership };
         self.own_snapshot.taking = Some(meta.clone());
         self.outbox.effect(Effect::TakeSnapshot(meta));
@@ -75,6 +77,9 @@ impl<C: Command> Raft<C> {
 
     /// Begins to send the latest snapshot.
     pub(crate) fn start_snapshot(&mut self, to: NodeId) {
+        if mutant(24) {
+            return;
+        }
         let meta = self.snapshot.clone();
         let retry_at = self.now();
         let sending = Sending { meta, offset: 0, retry_at, retries: 0 };
@@ -164,12 +169,13 @@ impl<C: Command> Raft<C> {
         }
         let (snapshot, probe) = (chunk.meta.last, chunk.probe);
         // What is committed here is never replaced, whatever the snapshot says (M28).
-        if snapshot.index <= self.commit || self.log.contains(snapshot) {
+        if snapshot.index <= self.commit && !mutant(28) || self.log.contains(snapshot) {
             self.commit = self.commit.max(snapshot.index);
             self.receiving = None;
             return self.promise(from, Promise::Appended { matched: self.commit, probe });
         }
-        let receiving = self.receiving.take().filter(|receiving| receiving.snapshot == snapshot);
+        let same = |receiving: &Receiving| receiving.snapshot == snapshot || mutant(31);
+        let receiving = self.receiving.take().filter(same);
         let mut next = receiving.map_or(0, |receiving| receiving.next);
         let fits = chunk.offset == next;
         if fits {
@@ -192,8 +198,15 @@ impl<C: Command> Raft<C> {
         let agreed = self.commit;
         self.outbox.write_installation(&meta, agreed);
         self.outbox.learn_later(Fact::Installed(meta.clone()));
+        let end = self.log.last().index;
+        let tail = if mutant(29) { self.log.run(last + 1, end, end, u64::MAX) } else { vec![] };
         self.log = Log::starting_after(meta.last);
-        self.memberships = Memberships::starting_with(&meta);
+        for stale in tail {
+            self.log.push(stale);
+        }
+        if !mutant(27) {
+            self.memberships = Memberships::starting_with(&meta);
+        }
         self.durable = self.durable.min(agreed);
         self.commit = last;
         self.given = last;

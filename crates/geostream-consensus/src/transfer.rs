@@ -3,6 +3,7 @@
 use crate::entry::Command;
 use crate::id::NodeId;
 use crate::message::Word;
+use crate::mutants::mutant;
 use crate::raft::{Raft, State};
 use crate::time::Moment;
 
@@ -42,7 +43,8 @@ impl<C: Command> Raft<C> {
             return;
         };
         let to = handover.to;
-        if leading.progress.get(&to).is_some_and(|progress| progress.matched == last) {
+        if leading.progress.get(&to).is_some_and(|progress| progress.matched == last || mutant(41))
+        {
             handover.urged = true;
             leading.has_urged = true;
             self.say(to, Word::TimeoutNow);
