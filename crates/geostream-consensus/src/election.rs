@@ -83,7 +83,7 @@ impl<C: Command> Raft<C> {
 
     /// Would vote for a node whose log is no worse, unless there is a leader.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, round: u64, last: LogId) {
-        let granted = !self.is_loyal() && self.is_no_worse(last);
+        let granted = !self.is_loyal() && self.would_vote(last);
         self.say(from, Word::PreVoteReply { round, granted });
     }
 
@@ -114,21 +114,23 @@ impl<C: Command> Raft<C> {
     }
 
     /// Tells whether a log that ends so has all that this one may have committed (§5.4.1; M5).
-    fn is_no_worse(&self, last: LogId) -> bool {
-        let own = self.log.last();
-        if mutant(5) { (last.index, last.term) >= (own.index, own.term) } else { last >= own }
-    }
-
-    /// Votes for the first candidate of a term whose log is no worse than its own.
     ///
     /// It votes even if it takes itself for a learner: its log may lack the membership that makes it a
     /// voter (thesis, §4.2.2; M39). Only a node that knows of no membership has no vote: it may stand
     /// where another stood that has promised something (M38).
+    fn would_vote(&self, last: LogId) -> bool {
+        let own = self.log.last();
+        let member = !self.membership().is_empty() || mutant(38);
+        let no_worse =
+            if mutant(5) { (last.index, last.term) >= (own.index, own.term) } else { last >= own };
+        member && no_worse
+    }
+
+    /// Votes for the first candidate of a term whose log is no worse than its own (§5.2, §5.4.1).
     pub(crate) fn handle_candidacy(&mut self, from: NodeId, last: LogId, forced: bool) {
         let free = self.hard.vote.is_none_or(|vote| vote == from);
         let loyal = self.is_loyal() && !forced;
-        let member = !self.membership().is_empty() || mutant(38);
-        if free && !loyal && member && self.is_no_worse(last) {
+        if free && !loyal && self.would_vote(last) {
             let hard = HardState { vote: Some(from), ..self.hard };
             if hard != self.hard {
                 self.set_hard_state(hard);

@@ -16,8 +16,8 @@ pub enum Refusal {
         /// Who does, if it is known.
         leader: Option<NodeId>,
     },
-    /// As much is under way as may be; try again.
-    #[error("too much is under way; try again")]
+    /// As much is under way as may be, or the leader did not answer; try again.
+    #[error("too much is under way, or the leader does not answer; try again")]
     Busy,
     /// The command weighs more than [`Limits::command_bytes`](crate::Limits::command_bytes).
     #[error("the command has {size} bytes; {limit} are allowed")]
