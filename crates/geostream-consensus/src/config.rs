@@ -157,3 +157,28 @@ pub struct Lease {
     /// By how many parts in a million the speeds of two nodes' clocks differ, at most.
     pub drift_ppm: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let mut config = Config::new(NodeId(1));
+        assert_eq!(config.check(), Ok(()));
+        config.limits.reads = 0;
+        assert_eq!(config.check(), Err(ConfigError::Zero("limits.reads")));
+        config.timing.election_most = config.timing.election_least;
+        assert!(matches!(config.check(), Err(ConfigError::Election { .. })));
+        config.timing.heartbeat = config.timing.election_least;
+        assert!(matches!(config.check(), Err(ConfigError::Heartbeat { .. })));
+        config.timing.heartbeat = Duration::ZERO;
+        assert_eq!(config.check(), Err(ConfigError::Zero("timing.heartbeat")));
+    }
+
+    #[test]
+    fn the_timings_for_wide_areas_are_usable() {
+        let config = Config { timing: Timing::WAN, ..Config::new(NodeId(1)) };
+        assert_eq!(config.check(), Ok(()));
+    }
+}

@@ -401,3 +401,29 @@ fn refuse_all<C>(input: Input<C>, out: &mut Vec<Effect<C>>) {
         | Input::ChunkRead { .. } => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::{HaltReason, Refusal};
+    use crate::input::Input;
+    use crate::testing::{A, Answer, Cluster};
+
+    #[test]
+    fn a_node_whose_disk_failed_does_nothing_any_more() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.stall_disk(A);
+        cluster.propose(A, b"x");
+        cluster.wire.clear();
+        cluster.step(A, Input::DiskFailed { write: None });
+        assert_eq!(cluster.view(A).halted, Some(HaltReason::Disk));
+        let tickets = [cluster.propose(A, b"y"), cluster.read(A), cluster.change(A, &[1], &[])];
+        for ticket in tickets {
+            assert_eq!(cluster.answer(ticket), Some(&Answer::Refused(Refusal::Halted)));
+        }
+        cluster.resume_disk(A);
+        assert!(cluster.wire.is_empty());
+        cluster.pass(1_000);
+        assert!(cluster.leader().is_some_and(|leader| leader != A));
+    }
+}
