@@ -111,6 +111,24 @@ fn what_redis_says_late_turns_nobody_back() {
     });
 }
 
+#[test]
+fn passwords_do_not_get_into_logs() {
+    let redis = Redis::start(&["requirepass very-secret"]);
+    let with = |password: &str| redis.url().replace("redis://", &format!("redis://:{password}@"));
+    for (password, says) in [("very-secret", None), ("also-secret", Some("WRONGPASS"))] {
+        let (home, url) = (Home::new(), prepared(Postgres::shared()));
+        let mut command = home.command();
+        command.env("GEOSTREAM_CACHE", with(password)).args(["--store", &url, "--log", "trace"]);
+        let node = Server::start(&mut command);
+        let (token, expected) = (&home.token(), revision(&node).as_u64().unwrap());
+        assert_eq!(put_region(&node, token, &password[..4], expected).status, 200);
+        node.signal("TERM");
+        let (_, log) = node.wait();
+        assert!(!log.contains(password), "{log}");
+        assert!(says.is_none_or(|says| log.contains(says)), "{log}");
+    }
+}
+
 /// Begins or ends a fault.
 type Fault = fn(&mut Redis);
 
