@@ -54,11 +54,14 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// A new voter must not be what everybody waits for (thesis, §4.2.1).
+    /// A new voter must not be what everybody waits for (thesis, §4.2.1). It must at least know that it
+    /// belongs: until then it has no vote.
     fn check_caught_up(&self, voter: NodeId) -> Result<(), MembershipError> {
         let Some(progress) = self.progress(voter) else { return Ok(()) };
         let behind = self.commit.saturating_sub(progress.matched);
-        if !self.membership().is_voter(voter) && behind > self.config.limits.promotion_lag {
+        let knows = progress.matched >= self.memberships.current_at();
+        let caught_up = knows && behind <= self.config.limits.promotion_lag;
+        if !self.membership().is_voter(voter) && !caught_up {
             return Err(MembershipError::Behind { node: voter, behind });
         }
         Ok(())
@@ -252,6 +255,16 @@ mod tests {
         assert!(matches!(cluster.answer(first), Some(Answer::Applied(_))));
         let third = cluster.change(A, &[1, 2, 3, 4], &[]);
         assert!(matches!(refusal(&cluster, third), Some(MembershipError::Behind { node: D, .. })));
+    }
+
+    #[test]
+    fn who_does_not_know_yet_that_it_belongs_cannot_become_a_voter() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        cluster.change(A, &[1, 2, 3], &[4]);
+        cluster.deliver();
+        let early = cluster.change(A, &[1, 2, 3, 4], &[]);
+        assert!(matches!(refusal(&cluster, early), Some(MembershipError::Behind { node: D, .. })));
     }
 
     #[test]
