@@ -6,6 +6,7 @@ mod coverage;
 mod geoip;
 mod run;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Task {
     Bench(bench::Bench),
     /// Bring GeoIP data (DB-IP City Lite)
     Geoip(geoip::Arguments),
+    /// Break Raft clusters in simulated time: `cargo xtask sim --help`
+    Sim(sim::Arguments),
     /// Print how much of the domain its tests reach
     Coverage,
     /// Do what the continuous integration does
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Bench(bench) => bench::run(&bench),
         Task::Geoip(arguments) => geoip::run(&arguments),
+        Task::Sim(arguments) => sim::run(&arguments),
         Task::Coverage => coverage::run(),
         Task::Ci => ci::run(),
     }

@@ -76,6 +76,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // It makes the schema that a server waits for, so it cannot ask the server to.
     ("geostream-admin", &["geostream-api", "geostream-pg"]),
+    // Breaks Raft, which needs nothing else of GeoStream.
+    ("geostream-sim", &["geostream-consensus"]),
     // Starts servers for tests, and knows nothing of what is tested.
     ("geostream-testbed", &[]),
     ("xtask", &["geostream-domain", "geostream-geoip", "geostream-testbed"]),

@@ -1,0 +1,68 @@
+//! Nothing is promised before it is durable: no vote, no acknowledgement, no entry for the state machine
+//! (Raft paper, §5; thesis, §10.2.1).
+
+use geostream_consensus::{Body, Effect, Message, Promise};
+
+use super::{Checker, Seen};
+use crate::disk::remembers_vote;
+use crate::machine::Wanted;
+
+/// Needs to remember nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Promises;
+
+impl Checker for Promises {
+    fn name(&self) -> &'static str {
+        "nothing promised before it is durable"
+    }
+
+    fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
+        let image = &seen.disks[seen.node].image;
+        for effect in seen.effects {
+            let kept = match effect {
+                Effect::Send(message) => is_kept(seen, message),
+                Effect::Apply(page) => page.iter().all(|committed| image.has(committed.entry.id)),
+                Effect::Restore(meta) => image.snapshot.last >= meta.last,
+                Effect::Write(_)
+                | Effect::TakeSnapshot(_)
+                | Effect::ReadChunk { .. }
+                | Effect::ReadReady { .. }
+                | Effect::Refused { .. }
+                | Effect::Leads { .. }
+                | Effect::Halt(_) => true,
+            };
+            if !kept {
+                let has = (image.hard, image.last());
+                return Err(format!("{} has {has:?} on disk, and wants {effect:?}", seen.id()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_kept(seen: &Seen<'_>, message: &Message<Wanted>) -> bool {
+    let Body::Promise(promise) = &message.body else { return true };
+    let image = &seen.disks[seen.node].image;
+    let (hard, term) = (image.hard, message.term);
+    // Whoever has entered a later term for good gives nothing away in this one any more.
+    if hard.term > term {
+        return true;
+    }
+    let kept = match *promise {
+        Promise::Candidacy { last, .. } => {
+            remembers_vote(hard, term, message.from) && image.last() >= last
+        }
+        Promise::Vote => remembers_vote(hard, term, message.to),
+        Promise::Appended { matched, .. } => {
+            // A snapshot may have taken the place of the log that it acknowledged.
+            let same = |id| seen.view.log.id_at(matched).is_none_or(|now| now == id);
+            matched <= image.snapshot.last.index || image.at(matched).is_some_and(same)
+        }
+        Promise::Staged { snapshot, next } => {
+            // If another one has replaced it since, the sender will be told so.
+            let replaced = image.staged_name().is_some_and(|name| name != snapshot);
+            image.staged(snapshot) >= next || image.snapshot.last >= snapshot || replaced
+        }
+    };
+    hard.term == term && kept
+}

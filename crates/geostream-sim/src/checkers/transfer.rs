@@ -1,0 +1,35 @@
+//! Leadership is handed to a node that has the leader's whole log, and nothing is added to the log meanwhile
+//! (thesis, §3.10).
+
+use geostream_consensus::{Body, Word};
+
+use super::{Cause, Checker, Seen};
+
+/// Needs to remember nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Transfer;
+
+impl Checker for Transfer {
+    fn name(&self) -> &'static str {
+        "leadership transfer"
+    }
+
+    fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
+        let (view, chronicle) = (&seen.view, seen.chronicle);
+        let proposed = matches!(seen.cause, Cause::Propose) && !chronicle.added.is_empty();
+        if let Some(to) = view.transferring_to.filter(|_| proposed) {
+            return Err(format!("{} takes commands on its way to {to}", view.id));
+        }
+        for message in seen.sent() {
+            if !matches!(message.body, Body::Word(Word::TimeoutNow)) {
+                continue;
+            }
+            let place = usize::try_from(message.to.0 - 1).unwrap_or(usize::MAX);
+            let last = chronicle.logs[seen.node].last();
+            if chronicle.logs.get(place).is_none_or(|log| !log.has(last)) {
+                return Err(format!("{} urges {}, which lacks {last}", view.id, message.to));
+            }
+        }
+        Ok(())
+    }
+}

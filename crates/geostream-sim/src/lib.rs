@@ -1,0 +1,30 @@
+//! A whole Raft cluster in one thread, under simulated time, with everything going wrong that can.
+//!
+//! A [`Plan`] is drawn from a seed: how bad network, disks and clocks are, and what happens when. [`run`]
+//! makes that run and stops at the first property that does not hold. The same plan gives the same run,
+//! to the last bit.
+
+mod agenda;
+mod chance;
+mod checkers;
+mod chronicle;
+mod clients;
+mod clock;
+mod disk;
+mod machine;
+#[cfg(mutants)]
+mod mutants;
+mod network;
+mod operator;
+mod plan;
+mod show;
+mod shrink;
+mod world;
+
+pub use crate::checkers::Violation;
+#[cfg(mutants)]
+pub use crate::mutants::{Finding, MUTANTS, hunt};
+pub use crate::plan::{Fault, Plan, Who};
+pub use crate::shrink::shrink;
+pub use crate::world::{Outcome, run};
+pub use geostream_consensus::Timing;

@@ -1,0 +1,228 @@
+//! `cargo xtask sim`: runs seeds, and shows what goes wrong in one.
+
+#![expect(clippy::print_stdout, reason = "a program says what it found")]
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::Parser;
+use geostream_sim::{Outcome, Plan, Timing, run, shrink};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Run Raft clusters in which everything goes wrong that can.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask sim")]
+struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many seconds of each go wrong
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// How many threads to use
+    #[arg(long, default_value_t = 1)]
+    jobs: u64,
+    /// Run this seed only, and shrink what goes wrong in it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print all that happens in it
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Switch known bugs on, one after the other, and look how soon each is found
+    #[arg(long)]
+    mutants: bool,
+    /// Only this bug
+    #[arg(long, requires = "mutants")]
+    mutant: Option<u8>,
+    /// Measure how long clusters are without a leader that commits, after the last one lost power
+    #[arg(long)]
+    elections: bool,
+    /// Measure how fast a cluster of five is simulated, with 100 requests a second
+    #[arg(long)]
+    speed: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // A panic is a violation like any other, and shown as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let length = Duration::from_secs(arguments.seconds);
+    if arguments.mutants {
+        return hunt(&arguments, length);
+    }
+    if arguments.elections {
+        return elections(arguments.seeds);
+    }
+    if arguments.speed {
+        return speed(length);
+    }
+    match arguments.seed {
+        Some(seed) => show(&Plan::draw(seed, length), arguments.trace),
+        None => run_all(&arguments, length),
+    }
+}
+
+/// Runs seeds one after the other, and prints a line for each in which something goes wrong.
+fn run_all(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
+    let seeds = arguments.from..arguments.from + arguments.seeds;
+    let progress = ProgressBar::new(arguments.seeds);
+    let style = "{bar:30} {pos}/{len} seeds ({elapsed}, {eta} left)";
+    progress.set_style(ProgressStyle::with_template(style)?);
+    let next = AtomicU64::new(seeds.start);
+    let started = now();
+    let totals = std::thread::scope(|scope| {
+        let worker = || work(&next, &seeds, length, &progress);
+        let workers: Vec<_> = (0..arguments.jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().ok()).fold((0, 0, 0), add)
+    });
+    progress.finish_and_clear();
+    let (broken, simulated, events) = totals;
+    let took = (now() - started).as_secs_f64();
+    let hours = simulated as f64 / 3.6e9;
+    println!(
+        "{} seeds, {hours:.1} simulated hours, {events} events in {took:.1} s; {broken} seeds with a violation",
+        arguments.seeds
+    );
+    if broken > 0 {
+        bail!("look at one with --seed");
+    }
+    Ok(())
+}
+
+type Totals = (u64, u64, u64);
+
+fn add(one: Totals, other: Totals) -> Totals {
+    (one.0 + other.0, one.1 + other.1, one.2 + other.2)
+}
+
+fn work(next: &AtomicU64, seeds: &Range<u64>, length: Duration, progress: &ProgressBar) -> Totals {
+    let mut totals = (0, 0, 0);
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if !seeds.contains(&seed) {
+            return totals;
+        }
+        let outcome = run(&Plan::draw(seed, length), false);
+        let broken = u64::from(outcome.violation.is_some());
+        totals = add(totals, (broken, outcome.simulated, outcome.events));
+        if let Some(violation) = outcome.violation {
+            progress.suspend(|| println!("seed {seed}: {violation}"));
+        }
+        progress.inc(1);
+    }
+}
+
+/// Runs one seed; if something goes wrong, looks for the least that makes it go wrong.
+fn show(plan: &Plan, with_trace: bool) -> anyhow::Result<()> {
+    let outcome = run(plan, false);
+    let (plan, outcome) = match outcome.violation {
+        Some(_) => shrink(plan),
+        None => (plan.clone(), outcome),
+    };
+    if with_trace {
+        run(&plan, true).trace.iter().for_each(|line| println!("{line}"));
+    }
+    let Outcome { violation, hash, events, .. } = outcome;
+    println!("{plan}{events} events, trace {hash:016x}");
+    match violation {
+        Some(violation) => bail!("{violation}"),
+        None => Ok(()),
+    }
+}
+
+/// Prints how long it took from the loss of a leader to the first commit of the next one's term.
+fn elections(seeds: u64) -> anyhow::Result<()> {
+    let lan = (Timing::LAN, (200, 800), "in one place");
+    let wan = (Timing::WAN, (45_000, 55_000), "100 ms round trip");
+    for (founders, (timing, delay, place)) in [(3, lan), (5, lan), (3, wan), (5, wan)] {
+        let plan = |seed| Plan::elections(seed, founders, timing, delay);
+        let mut outages = Vec::new();
+        for seed in 0..seeds {
+            let outcome = run(&plan(seed), false);
+            if let Some(violation) = outcome.violation {
+                bail!("seed {seed}: {violation}");
+            }
+            outages.extend(outcome.outages);
+        }
+        outages.sort_unstable();
+        let of = |part: usize| {
+            let at = outages.len() * part / 1_000;
+            outages
+                .get(at.min(outages.len().saturating_sub(1)))
+                .map_or(f64::NAN, |us| *us as f64 / 1e3)
+        };
+        println!(
+            "{founders} nodes, {place}: {} elections, p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms",
+            outages.len(),
+            of(500),
+            of(990),
+            of(1_000)
+        );
+    }
+    Ok(())
+}
+
+/// Prints a line for each known bug: what found it, and after how many seeds.
+#[cfg(mutants)]
+fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
+    let wanted = |number| arguments.mutant.is_none_or(|only| only == number);
+    let mut missed = Vec::new();
+    let mut needed = Vec::new();
+    println!("{:>3}  {:>6}  {:35}  bug", "bug", "seeds", "found by");
+    for (number, what, argued) in geostream_sim::MUTANTS.iter().filter(|mutant| wanted(mutant.0)) {
+        let (seeds, by) = match argued {
+            Some(why) => ("-".to_owned(), (*why).to_owned()),
+            None => match geostream_sim::hunt(*number, arguments.seeds, length) {
+                Some(found) => {
+                    needed.push(found.seed + 1);
+                    ((found.seed + 1).to_string(), found.violation.property.to_owned())
+                }
+                None => {
+                    missed.push(*number);
+                    (format!("> {}", arguments.seeds), "nothing".to_owned())
+                }
+            },
+        };
+        println!("M{number:<3} {seeds:>6}  {by:35}  {what}");
+    }
+    needed.sort_unstable();
+    let median = needed.get(needed.len() / 2).copied().unwrap_or(0);
+    println!("{} found, {median} seeds in the median; not found: {missed:?}", needed.len());
+    if missed.is_empty() { Ok(()) } else { bail!("some bugs were not found") }
+}
+
+#[cfg(not(mutants))]
+fn hunt(_arguments: &Arguments, _length: Duration) -> anyhow::Result<()> {
+    bail!("this build has no bugs in it; cargo xtask sim --mutants makes one that has")
+}
+
+fn speed(length: Duration) -> anyhow::Result<()> {
+    let before = processor_seconds();
+    let outcome = run(&Plan::steady(1, length), false);
+    let took = processor_seconds() - before;
+    let Outcome { violation, simulated, events, .. } = outcome;
+    let hours = simulated as f64 / 3.6e9 / (took / 60.0);
+    println!("{hours:.1} simulated hours in a minute of a processor");
+    println!(
+        "{} simulated s, {events} events, {:.0} ns each",
+        simulated / 1_000_000,
+        took * 1e9 / events as f64
+    );
+    violation.map_or(Ok(()), |violation| bail!("{violation}"))
+}
+
+/// Returns how many seconds of a processor this thread has had, as the machine may be busy with others.
+fn processor_seconds() -> f64 {
+    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    spent.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e9
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program measures itself")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,328 @@
+//! What goes wrong in a run, and when: all of it drawn from a seed beforehand.
+
+use std::fmt;
+use std::time::Duration;
+
+use geostream_consensus::{Lease, Limits, Timing};
+
+use crate::agenda::Micros;
+use crate::chance::Chance;
+
+const MS: Micros = 1_000;
+
+/// A run to be made.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What all chance in the run comes from.
+    pub seed: u64,
+    /// How many nodes found the cluster.
+    pub founders: u64,
+    /// How long things go wrong, in microseconds.
+    pub length: u64,
+    /// How many clients there are.
+    pub clients: u16,
+    /// How long a client rests between two requests, on average.
+    pub rest: u64,
+    pub(crate) weather: Weather,
+    pub(crate) timing: Timing,
+    pub(crate) limits: Limits,
+    pub(crate) lease: Option<Lease>,
+    /// What goes wrong, in the order of time.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+/// What goes wrong all the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    /// Of a million messages, so many are lost, ...
+    pub(crate) lost: u32,
+    /// ... come twice, ...
+    pub(crate) doubled: u32,
+    /// ... or come late.
+    pub(crate) late: u32,
+    /// How long a message takes.
+    pub(crate) delay: (Micros, Micros),
+    /// How long a late one takes.
+    pub(crate) lateness: (Micros, Micros),
+    /// How long a write takes to be durable.
+    pub(crate) sync: (Micros, Micros),
+    /// Of a million writes, so many take ten times as long: later ones overtake them.
+    pub(crate) slow_syncs: u32,
+    /// How long the state machine takes to apply a page.
+    pub(crate) apply: (Micros, Micros),
+    /// By how many parts in a million clocks go wrong, at most.
+    pub(crate) drift: u64,
+    /// Of a million requests, so many are reads.
+    pub(crate) reads: u32,
+    /// Whether removed nodes go on running.
+    pub(crate) ghosts: bool,
+}
+
+/// Something that goes wrong, or that an operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// One part of the nodes does not reach the other; which is on which side is drawn from the number.
+    Split(u64),
+    /// One node reaches nobody and is reached by nobody.
+    Isolate(Who),
+    /// One node is heard by nobody, and hears all.
+    Mute(Who),
+    /// One node hears nobody, and is heard by all.
+    Deafen(Who),
+    /// Every node reaches only its neighbours in a ring.
+    Ring,
+    /// Two halves that only one node reaches both of.
+    Bridge,
+    /// All links work again.
+    Heal,
+    /// A node loses power and comes back after so many microseconds.
+    Crash(Who, u64),
+    /// All nodes lose power.
+    Blackout(u64),
+    /// A process stands still, and then gets all at once that came meanwhile.
+    Pause(Who, u64),
+    /// A clock jumps by so many microseconds.
+    Jump(Who, i64),
+    /// A disk takes so long to answer anything.
+    Stall(Who, u64),
+    /// A disk fails a write; the node is started anew later.
+    BreakDisk(Who),
+    /// All that goes to or comes from a node takes so much longer.
+    Slow(Who, u64),
+    /// An operator has leadership handed to a node.
+    Transfer(Who),
+    /// An operator adds a node.
+    Grow,
+    /// An operator removes a node.
+    Shrink(Who),
+    /// An operator adds a node and removes another at once.
+    Replace(Who),
+    /// An operator wants a removed machine back under its old id, with a new disk.
+    Revive,
+    /// An operator wants a snapshot.
+    Compact(Who),
+    /// Messages of long ago come again.
+    Replay,
+}
+
+/// Which node something happens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The one that leads then.
+    Leader,
+    /// One of those that are there then, by a number that wraps around.
+    Nth(u64),
+}
+
+impl Plan {
+    /// Draws a plan: not everything goes wrong in every run, so that what does goes far.
+    #[must_use]
+    pub fn draw(seed: u64, length: Duration) -> Self {
+        let mut chance = Chance::of(seed, 1);
+        let length = Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX);
+        let founders = chance.pick(&[3, 3, 3, 3, 5, 5, 5, 1, 2, 4, 7]);
+        let clients = chance.pick(&[1, 3, 8, 20]);
+        let weather = Weather::draw(&mut chance);
+        let limits = draw_limits(&mut chance);
+        let lease = chance.hits(250_000).then_some(Lease { drift_ppm: 3_000 });
+        let mut plan = Self {
+            seed,
+            founders,
+            length,
+            clients,
+            rest: chance.pick(&[10, 40, 40, 100]) * MS * u64::from(clients),
+            weather,
+            timing: Timing::LAN,
+            limits,
+            lease,
+            faults: draw_faults(&mut chance, length),
+        };
+        if plan.lease.is_some() {
+            plan.weather.drift = plan.weather.drift.min(1_000);
+        }
+        plan
+    }
+
+    /// Returns the plan by which speed is measured: five nodes, 100 requests a second, nothing wrong
+    /// but a little loss.
+    #[must_use]
+    pub fn steady(seed: u64, length: Duration) -> Self {
+        let length = Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX);
+        Self {
+            seed,
+            founders: 5,
+            length,
+            clients: 10,
+            rest: 98 * MS,
+            weather: Weather { lost: 1_000, reads: 0, ..Weather::FAIR },
+            timing: Timing::LAN,
+            limits: Limits::DEFAULT,
+            lease: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Returns the plan for measuring elections: the leader loses power again and again.
+    #[must_use]
+    pub fn elections(seed: u64, founders: u64, timing: Timing, delay: (u64, u64)) -> Self {
+        let pause = 6_000 * MS;
+        let crash = |nth: u64| ((nth + 1) * pause, Fault::Crash(Who::Leader, pause / 2));
+        Self {
+            founders,
+            clients: 4,
+            rest: 20 * MS,
+            weather: Weather { delay, ..Weather::FAIR },
+            timing,
+            faults: (0..10_u64).map(crash).collect(),
+            ..Self::steady(seed, Duration::from_micros(11 * pause))
+        }
+    }
+
+    /// Returns the same without something that goes wrong all the time; all ways to do so.
+    pub(crate) fn calmer(&self) -> Vec<Self> {
+        let changes: [fn(&mut Weather); 8] = [
+            |w| w.lost = 0,
+            |w| w.doubled = 0,
+            |w| w.late = 0,
+            |w| w.slow_syncs = 0,
+            |w| w.drift = 0,
+            |w| w.reads = 0,
+            |w| w.delay.1 = w.delay.0,
+            |w| w.ghosts = false,
+        ];
+        let apply = |change: &fn(&mut Weather)| {
+            let mut plan = self.clone();
+            change(&mut plan.weather);
+            plan
+        };
+        let mut calmer: Vec<_> = changes.iter().map(apply).collect();
+        calmer.push(Self { lease: None, ..self.clone() });
+        calmer.push(Self { clients: 1, ..self.clone() });
+        calmer.push(Self { founders: 3.min(self.founders), ..self.clone() });
+        calmer
+    }
+}
+
+impl Weather {
+    /// A good day in one place.
+    const FAIR: Self = Self {
+        lost: 0,
+        doubled: 0,
+        late: 0,
+        delay: (200, 800),
+        lateness: (MS, 2 * MS),
+        sync: (300, 900),
+        slow_syncs: 0,
+        apply: (10, 50),
+        drift: 200,
+        reads: 150_000,
+        ghosts: true,
+    };
+
+    /// Returns what is left when the bad weather is over; clocks still go as they go.
+    pub(crate) fn cleared(self) -> Self {
+        Self { drift: self.drift, reads: self.reads, ..Self::FAIR }
+    }
+
+    fn draw(chance: &mut Chance) -> Self {
+        let slowest = chance.pick(&[1, 3, 10]) * MS;
+        Self {
+            lost: chance.pick(&[0, 0, 1_000, 20_000, 100_000]),
+            doubled: chance.pick(&[0, 0, 10_000, 100_000]),
+            late: chance.pick(&[0, 0, 2_000, 50_000]),
+            delay: (100, slowest),
+            lateness: (slowest, chance.pick(&[20, 100, 400]) * MS),
+            sync: (100, chance.pick(&[300, 1_000, 5_000])),
+            slow_syncs: chance.pick(&[0, 10_000, 200_000]),
+            apply: (10, chance.pick(&[20, 1_000, 20_000])),
+            drift: chance.pick(&[0, 200, 1_000, 20_000]),
+            reads: chance.pick(&[0, 150_000, 500_000]),
+            ghosts: chance.hits(500_000),
+        }
+    }
+}
+
+/// Draws limits that are reached often.
+fn draw_limits(chance: &mut Chance) -> Limits {
+    let snapshot_after_entries = chance.pick(&[2, 10, 100, 1_000, 1_000_000]);
+    // A snapshot that takes longer to send than the next one to come would never arrive.
+    let smallest_chunk = if snapshot_after_entries < 100 { 256 } else { 16 };
+    Limits {
+        uncommitted_entries: chance.pick(&[4, 64, 16_384]),
+        uncommitted_bytes: chance.pick(&[200, 1 << 20]),
+        message_entries: chance.pick(&[1, 3, 1_024]),
+        message_bytes: chance.pick(&[50, 1 << 20]),
+        inflight_entries: chance.pick(&[1, 8, 4_096]),
+        inflight_bytes: chance.pick(&[100, 4 << 20]),
+        apply_bytes: chance.pick(&[1, 200, 4 << 20]),
+        reads: chance.pick(&[2, 1_024]),
+        snapshot_after_entries,
+        keep_entries: chance.pick(&[0, 0, 5, 1_024]),
+        chunk_bytes: chance.pick(&[smallest_chunk, 4 * smallest_chunk, 4_096]),
+        promotion_lag: chance.pick(&[4, 256]),
+        ..Limits::DEFAULT
+    }
+}
+
+fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
+    let gap = chance.pick(&[150, 500, 1_500, 4_000]) * MS;
+    let kinds: Vec<u64> = (0..KINDS).filter(|_| chance.hits(400_000)).collect();
+    let mut faults = Vec::new();
+    let mut at = chance.between(200 * MS, 400 * MS);
+    while at < length && !kinds.is_empty() {
+        let kind = chance.pick(&kinds);
+        faults.push((at, draw_fault(chance, kind)));
+        if chance.hits(400_000) && (1..7).contains(&kind) {
+            faults.push((at + chance.between(10 * MS, 2 * gap), Fault::Heal));
+        }
+        at += chance.between(1, 2 * gap);
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+const KINDS: u64 = 21;
+
+fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
+    let who = if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) };
+    let short = chance.pick(&[1, 20, 150, 600]);
+    let time = chance.between(short * MS / 2, short * MS);
+    match kind {
+        0 => Fault::Heal,
+        1 => Fault::Split(chance.next_u64()),
+        2 => Fault::Isolate(who),
+        3 => Fault::Mute(who),
+        4 => Fault::Deafen(who),
+        5 => Fault::Ring,
+        6 => Fault::Bridge,
+        7 => Fault::Crash(who, time),
+        8 => Fault::Blackout(time),
+        9 => Fault::Pause(who, time),
+        10 => {
+            let by = i64::try_from(time).unwrap_or(i64::MAX);
+            Fault::Jump(who, if chance.hits(500_000) { by } else { -by })
+        }
+        11 => Fault::Stall(who, time),
+        12 => Fault::BreakDisk(who),
+        13 => Fault::Slow(who, time / 4),
+        14 => Fault::Transfer(Who::Nth(chance.below(16))),
+        15 => Fault::Grow,
+        16 => Fault::Shrink(who),
+        17 => Fault::Replace(who),
+        18 => Fault::Compact(who),
+        19 => Fault::Replay,
+        _ => Fault::Revive,
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, founders, clients, weather, limits, .. } = self;
+        writeln!(f, "seed {seed}: {founders} founders, {clients} clients, lease {:?}", self.lease)?;
+        writeln!(f, "  {weather:?}\n  {limits:?}")?;
+        for (at, fault) in &self.faults {
+            writeln!(f, "  {:>12.3} ms  {fault:?}", *at as f64 / 1_000.0)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! How messages and effects look in a trace.
+
+use std::fmt::Write as _;
+
+use geostream_consensus::{
+    Body, Call, Effect, Entry, Membership, Message, Op, Payload, Promise, Request, Word,
+};
+
+use crate::chance::fold;
+use crate::machine::{Append, Wanted};
+
+/// Writes a message in one line: `n1 -> n2 t3 append 2.5 [3.6] commit 4`.
+pub(crate) fn message(message: &Message<Wanted>) -> String {
+    let Message { from, to, term, body } = message;
+    let said = match body {
+        Body::Word(word) => self::word(word),
+        Body::Promise(promise) => self::promise(*promise),
+    };
+    format!("{from} -> {to} t{term} {said}")
+}
+
+fn word(word: &Word<Wanted>) -> String {
+    match word {
+        Word::PreVote { last, .. } => format!("pre-vote? {last}"),
+        Word::PreVoteReply { granted, .. } => format!("pre-vote {}", yes(*granted)),
+        Word::VoteRefused => "vote no".to_owned(),
+        Word::Append(append) => {
+            let entries = entries(&append.entries);
+            format!("append {} {entries} commit {}", append.prev, append.commit)
+        }
+        Word::AppendRefused { prev, hint, .. } => format!("append {prev} no, try {hint}"),
+        Word::Chunk(chunk) => {
+            let end = if chunk.is_last { " end" } else { "" };
+            let (last, from) = (chunk.meta.last, chunk.offset);
+            format!("snapshot {last} bytes {from}+{}{end}", chunk.data.len())
+        }
+        Word::TimeoutNow => "stand now".to_owned(),
+        Word::Read { .. } => "read?".to_owned(),
+        Word::ReadReply { index: Some(index), .. } => format!("read at {index}"),
+        Word::ReadReply { index: None, .. } => "read no".to_owned(),
+    }
+}
+
+fn promise(promise: Promise) -> String {
+    match promise {
+        Promise::Candidacy { last, forced: false } => format!("vote? {last}"),
+        Promise::Candidacy { last, forced: true } => format!("vote? {last} as told"),
+        Promise::Vote => "vote yes".to_owned(),
+        Promise::Appended { matched, .. } => format!("appended {matched}"),
+        Promise::Staged { snapshot, next } => format!("staged {snapshot} to {next}"),
+    }
+}
+
+fn yes(granted: bool) -> &'static str {
+    if granted { "yes" } else { "no" }
+}
+
+/// Writes what a step did in one line each; what a trace has elsewhere is left out.
+pub(crate) fn effect(effect: &Effect<Wanted>) -> Option<String> {
+    let line = match effect {
+        Effect::Write(write) => {
+            let ops: Vec<_> = write.ops.iter().map(op).collect();
+            format!("write {} {}", write.id.0, ops.join(", "))
+        }
+        Effect::Send(message) => format!("send {}", self::message(message)),
+        Effect::Apply(page) => {
+            let first = page.first().map_or(0, |committed| committed.entry.id.index);
+            format!("apply {first} to {}", first + page.len() as u64 - 1)
+        }
+        Effect::Restore(meta) => format!("restore {}", meta.last),
+        Effect::TakeSnapshot(meta) => format!("take snapshot {}", meta.last),
+        Effect::ReadChunk { .. } => return None,
+        Effect::ReadReady { index, .. } => format!("read at {index}"),
+        Effect::Refused { why, .. } => format!("refuse: {why}"),
+        Effect::Leads { term, leader: Some(leader) } => format!("{leader} leads in term {term}"),
+        Effect::Leads { term, leader: None } => format!("nobody leads in term {term}"),
+        Effect::Halt(reason) => format!("halt: {reason}"),
+    };
+    Some(line)
+}
+
+fn op(op: &Op<Wanted>) -> String {
+    match op {
+        Op::SetHardState(hard) => match hard.vote {
+            Some(vote) => format!("term {} vote {vote}", hard.term),
+            None => format!("term {}", hard.term),
+        },
+        Op::Truncate { from } => format!("truncate from {from}"),
+        Op::Append(entries) => self::entries(entries),
+        Op::Stage { snapshot, offset, .. } => format!("stage {snapshot} at {offset}"),
+        Op::UseTaken(meta) => format!("use snapshot {}", meta.last),
+        Op::UseStaged(meta) => format!("use received snapshot {}", meta.last),
+        Op::Purge { through } => format!("purge to {through}"),
+    }
+}
+
+fn entries(entries: &[Entry<Wanted>]) -> String {
+    let mut shown = String::from("[");
+    for entry in entries {
+        let space = if shown.len() > 1 { " " } else { "" };
+        let id = entry.id;
+        // Writing to a string does not fail.
+        let _ok = match &entry.payload {
+            Payload::Blank => write!(shown, "{space}{id}"),
+            Payload::Command(Request { call, .. }) => match call {
+                Call::Open => write!(shown, "{space}{id}:open"),
+                Call::Close { .. } => write!(shown, "{space}{id}:close"),
+                Call::Once { command: Append { client, request, attempt }, .. } => {
+                    write!(shown, "{space}{id}:c{client}/{request}/{attempt}")
+                }
+            },
+            Payload::Membership(membership) => {
+                write!(shown, "{space}{id}:{}", self::membership(membership))
+            }
+        };
+    }
+    shown + "]"
+}
+
+fn membership(membership: &Membership) -> String {
+    let list = |ids: &std::collections::BTreeSet<geostream_consensus::NodeId>| {
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    let mut shown = format!("voters {}", list(membership.voters()));
+    if membership.is_joint() {
+        shown = format!("{shown} from {}", list(membership.outgoing()));
+    }
+    if !membership.learners().is_empty() {
+        shown = format!("{shown} learners {}", list(membership.learners()));
+    }
+    shown
+}
+
+/// Adds to a digest what a message says.
+pub(crate) fn digest(digest: u64, message: &Message<Wanted>) -> u64 {
+    let digest = [message.from.0, message.to.0, message.term].into_iter().fold(digest, fold);
+    let said: [u64; 4] = match &message.body {
+        Body::Word(word) => match word {
+            Word::PreVote { round, last } => [1, *round, last.term, last.index],
+            Word::PreVoteReply { round, granted } => [2, *round, u64::from(*granted), 0],
+            Word::VoteRefused => [3, 0, 0, 0],
+            Word::Append(append) => {
+                [4, append.prev.index, append.entries.len() as u64, append.commit]
+            }
+            Word::AppendRefused { prev, hint, .. } => [5, prev.index, hint.term, hint.index],
+            Word::Chunk(chunk) => [6, chunk.meta.last.index, chunk.offset, chunk.data.len() as u64],
+            Word::TimeoutNow => [7, 0, 0, 0],
+            Word::Read { id } => [8, *id, 0, 0],
+            Word::ReadReply { id, index } => [9, *id, index.unwrap_or(0), 0],
+        },
+        Body::Promise(promise) => match promise {
+            Promise::Candidacy { last, forced } => [10, last.term, last.index, u64::from(*forced)],
+            Promise::Vote => [11, 0, 0, 0],
+            Promise::Appended { matched, probe } => [12, *matched, probe.round, 0],
+            Promise::Staged { snapshot, next } => [13, snapshot.term, snapshot.index, *next],
+        },
+    };
+    said.into_iter().fold(digest, fold)
+}

@@ -1,0 +1,241 @@
+//! What goes wrong, and what an operator does.
+
+use geostream_consensus::{Input, NodeId, Role, Stored, Ticket};
+
+use super::{Event, LOOK, World};
+use crate::agenda::Micros;
+use crate::checkers::Violation;
+use crate::machine::Wanted;
+use crate::operator::{Errand, Next};
+use crate::plan::{Fault, Who};
+
+/// The ticket of an operator: no client has it.
+const OPERATOR: Ticket = Ticket(u64::MAX);
+
+/// How many machines there are at most, running or not.
+const MACHINES: usize = 24;
+
+impl World {
+    pub(super) fn strike(&mut self, number: usize) -> Result<(), Violation> {
+        let (_, fault) = self.plan.faults[number];
+        if self.is_healed {
+            return Ok(());
+        }
+        self.say(|| format!("fault: {fault:?}"));
+        match fault {
+            Fault::Split(sides) => {
+                self.network.cut(|from, to| side(sides, from) != side(sides, to));
+            }
+            Fault::Ring => {
+                let near = |from: usize, to: usize, count: usize| (from + 1) % count == to;
+                let count = self.nodes.len();
+                self.network.cut(|from, to| !near(from, to, count) && !near(to, from, count));
+            }
+            Fault::Bridge => {
+                let middle = self.nodes.len() / 2;
+                self.network.cut(|from, to| from.min(to) < middle && from.max(to) > middle);
+            }
+            Fault::Heal => self.network.cut(|_, _| false),
+            Fault::Blackout(down) => return self.black_out(down),
+            Fault::Replay => self.replay(),
+            Fault::Grow => self.send_operator(true, None),
+            Fault::Revive => return self.revive(),
+            Fault::Isolate(who)
+            | Fault::Mute(who)
+            | Fault::Deafen(who)
+            | Fault::Crash(who, _)
+            | Fault::Pause(who, _)
+            | Fault::Jump(who, _)
+            | Fault::Stall(who, _)
+            | Fault::BreakDisk(who)
+            | Fault::Slow(who, _)
+            | Fault::Transfer(who)
+            | Fault::Shrink(who)
+            | Fault::Replace(who)
+            | Fault::Compact(who) => {
+                if let Some(node) = self.who(who) {
+                    return self.strike_node(fault, node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn strike_node(&mut self, fault: Fault, node: usize) -> Result<(), Violation> {
+        match fault {
+            Fault::Isolate(_) => self.network.cut(|from, to| from == node || to == node),
+            Fault::Mute(_) => self.network.cut(|from, _| from == node),
+            Fault::Deafen(_) => self.network.cut(|_, to| to == node),
+            Fault::Crash(_, down) => {
+                self.note_outage(node);
+                self.crash(node)?;
+                self.agenda.push(self.now + down, Event::Starts { node });
+            }
+            Fault::Pause(_, time) => {
+                self.nodes[node].stands_until = self.now + time;
+                self.nodes[node].is_odd = true;
+            }
+            // A lease trusts in clocks that do not do that.
+            Fault::Jump(_, by) if self.plan.lease.is_none() || by < 0 => {
+                self.nodes[node].clock.jump(self.now, by);
+                self.nodes[node].is_odd = true;
+                self.nodes[node].ticks_at = Micros::MAX;
+                self.arm(node);
+            }
+            Fault::Stall(_, time) => self.nodes[node].disk_stalls_until = self.now + time,
+            Fault::BreakDisk(_) => self.disks[node].breaks = true,
+            Fault::Slow(_, time) => self.network.slow(node, time),
+            Fault::Transfer(_) => return self.transfer(NodeId(node as u64 + 1)),
+            Fault::Shrink(_) => self.send_operator(false, Some(node)),
+            Fault::Replace(_) => self.send_operator(true, Some(node)),
+            Fault::Compact(_) => return self.command(node, Input::Compact),
+            Fault::Jump(..)
+            | Fault::Split(_)
+            | Fault::Ring
+            | Fault::Bridge
+            | Fault::Heal
+            | Fault::Blackout(_)
+            | Fault::Replay
+            | Fault::Grow
+            | Fault::Revive => {}
+        }
+        Ok(())
+    }
+
+    /// Finds out whom something happens to.
+    fn who(&self, who: Who) -> Option<usize> {
+        match who {
+            Who::Leader => self.leader(),
+            Who::Nth(number) => {
+                let up = (0..self.nodes.len()).filter(|node| self.nodes[*node].raft.is_some());
+                let up: Vec<_> = up.collect();
+                let at = number.checked_rem(up.len() as u64)?;
+                up.get(usize::try_from(at).ok()?).copied()
+            }
+        }
+    }
+
+    /// Returns who leads in the latest term.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leaders = self.chronicle.seen.iter().enumerate().filter_map(|(node, brief)| {
+            let brief = brief.filter(|brief| brief.role == Role::Leader)?;
+            Some((brief.term, node))
+        });
+        leaders.max().map(|(_, node)| node)
+    }
+
+    fn note_outage(&mut self, node: usize) {
+        if self.leader() == Some(node)
+            && let Some(brief) = self.chronicle.seen[node]
+        {
+            self.outage = Some((self.now, brief.term));
+        }
+    }
+
+    fn black_out(&mut self, down: Micros) -> Result<(), Violation> {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].raft.is_some() {
+                self.crash(node)?;
+                let at = self.now + self.chance.between(down / 2, down);
+                self.agenda.push(at, Event::Starts { node });
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self) {
+        for message in self.network.remembered() {
+            let at = self.now + self.chance.below(20_000);
+            self.agenda.push(at, Event::Arrives(message));
+        }
+    }
+
+    fn transfer(&mut self, to: NodeId) -> Result<(), Violation> {
+        match self.leader() {
+            Some(leader) => self.command(leader, Input::Transfer { to }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a node an operator's command, if it listens now.
+    fn command(&mut self, node: usize, input: Input<Wanted>) -> Result<(), Violation> {
+        let stands = self.nodes[node].stands_until > self.now;
+        if stands { Ok(()) } else { self.step(node, input) }
+    }
+
+    /// Gives the operator something to do, unless there is something already.
+    fn send_operator(&mut self, grows: bool, leaves: Option<usize>) {
+        let count = self.chronicle.seen.iter().flatten().count();
+        let few = count < 4 && !grows;
+        if self.errand.is_some() || few || grows && self.nodes.len() >= MACHINES {
+            return;
+        }
+        let joins = grows.then(|| NodeId(self.build(Stored::joining()) as u64 + 1));
+        let leaves = leaves.map(|node| self.nodes[node].id);
+        self.errand = Some(Errand { joins, leaves, patience: 40 });
+    }
+
+    /// Gives a machine that was removed a new disk, and asks for it under its old id.
+    fn revive(&mut self) -> Result<(), Violation> {
+        let gone = self.nodes.iter().position(|node| node.is_retired);
+        let (Some(gone), Some(leader)) = (gone, self.leader()) else { return Ok(()) };
+        let Some(raft) = &self.nodes[leader].raft else { return Ok(()) };
+        let (voters, mut learners) = {
+            let membership = raft.view().membership;
+            (membership.voters().clone(), membership.learners().clone())
+        };
+        learners.insert(self.nodes[gone].id);
+        self.command(leader, Input::ChangeMembership { ticket: OPERATOR, voters, learners })
+    }
+
+    pub(super) fn operate(&mut self) -> Result<(), Violation> {
+        self.agenda.push(self.now + LOOK, Event::Operator);
+        self.retire();
+        let (Some(errand), Some(leader)) = (self.errand, self.leader()) else { return Ok(()) };
+        let Some(raft) = &self.nodes[leader].raft else { return Ok(()) };
+        let next = errand.next(&raft.view(), |id| self.is_up(id));
+        let patience = errand.patience.saturating_sub(1);
+        self.errand = Some(Errand { patience, ..errand }).filter(|_| patience > 0);
+        match next {
+            Next::Wait => {}
+            Next::Done => self.errand = None,
+            Next::Start(id) => {
+                if let Some(node) = self.place(id) {
+                    self.agenda.push(self.now, Event::Starts { node });
+                }
+            }
+            Next::Ask(voters, learners) => {
+                let ticket = OPERATOR;
+                self.command(leader, Input::ChangeMembership { ticket, voters, learners })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Switches off who was removed, unless this operator is forgetful.
+    fn retire(&mut self) {
+        if self.plan.weather.ghosts && !self.is_healed {
+            return;
+        }
+        let Some(leader) = self.leader() else { return };
+        let Some(raft) = &self.nodes[leader].raft else { return };
+        let view = raft.view();
+        if view.membership_at > view.commit {
+            return;
+        }
+        let newest = view.membership.newest();
+        let gone = |id: NodeId| !view.membership.contains(id) && Some(id) <= newest;
+        let gone: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].starts > 0 && gone(self.nodes[*node].id))
+            .collect();
+        for node in gone {
+            self.nodes[node].is_retired = true;
+            self.nodes[node].raft = None;
+            self.chronicle.seen[node] = None;
+        }
+    }
+}
+
+fn side(sides: u64, node: usize) -> bool {
+    sides >> (node % 64) & 1 == 1
+}
