@@ -50,7 +50,17 @@ impl Postgres {
         server.on_a_free_port()
     }
 
-    /// Starts a server whose data is on a small disk of its own, in memory.
+    /// Tells whether this machine permits a server to have a disk of its own: some let nobody but
+    /// root make namespaces.
+    #[must_use]
+    pub fn may_have_room() -> bool {
+        let server = Self::new(Vec::new(), READY);
+        let tried = server.alone().args(["-c", "mount -t tmpfs none /tmp"]).output();
+        tried.is_ok_and(|output| output.status.success())
+    }
+
+    /// Starts a server whose data is on a small disk of its own, in memory, where
+    /// [that is permitted](Self::may_have_room).
     ///
     /// It is gone when the server stops, and nobody else sees it: neither [`Self::keep`] nor
     /// [`Self::freeze`] reach there.

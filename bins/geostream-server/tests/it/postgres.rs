@@ -201,6 +201,10 @@ fn decisions_go_on_without_writes_connections_or_a_schema_that_is_known() {
 
 #[test]
 fn decisions_go_on_while_the_databases_disk_is_full() {
+    if !Postgres::may_have_room() {
+        println!("not tested: this machine lets nobody mount a disk of their own");
+        return;
+    }
     let server = Postgres::with_room(100);
     let url = prepared(&server);
     let home = Home::new();
