@@ -15,7 +15,7 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
 pub(crate) fn run() -> anyhow::Result<()> {
     test::run()?;
-    say("\n=== coverage of the domain");
+    say("\n=== coverage of the pure crates");
     coverage::run()?;
     say("\n=== what the README tells a newcomer");
     newcomer()?;

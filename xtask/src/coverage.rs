@@ -1,10 +1,23 @@
-//! `cargo xtask coverage`: how much of the domain its tests reach.
+//! `cargo xtask coverage`: how much of the pure crates their own tests reach.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 
 use crate::shell::{cargo, command, has, output, root, run as run_command, say};
+
+/// The tests of the crates that do no I/O.
+const TESTS: &[&str] = &[
+    "test",
+    "--quiet",
+    "--locked",
+    "--lib",
+    "--tests",
+    "-p",
+    "geostream-domain",
+    "-p",
+    "geostream-consensus",
+];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let Some((profdata, cov)) = tools() else {
@@ -18,21 +31,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
         std::fs::remove_dir_all(&profiles).context("removing old profiles")?;
     }
     let mut test = cargo();
-    test.args(["test", "--quiet", "--locked", "-p", "geostream-domain", "--lib", "--tests"])
+    test.args(TESTS)
         .arg("--target-dir")
         .arg(&directory)
         .env("RUSTFLAGS", "-C instrument-coverage")
         .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
     run_command(&mut test)?;
 
-    let merged = directory.join("domain.profdata");
+    let merged = directory.join("tests.profdata");
     let raw = files(&profiles, ".profraw")?;
     run_command(command(&profdata).args(["merge", "--sparse", "--output"]).arg(&merged).args(raw))?;
     let mut report = command(&cov);
     report.args([
         "report",
         "--ignore-filename-regex",
-        "(registry|rustc|tests)/",
+        r"(registry|rustc|tests)/|/(testing|storm)\.rs$",
         "--instr-profile",
     ]);
     report.arg(&merged);
@@ -62,8 +75,8 @@ fn files(directory: &std::path::Path, ending: &str) -> anyhow::Result<Vec<PathBu
 fn test_binaries() -> anyhow::Result<Vec<String>> {
     let mut build = cargo();
     build
-        .args(["test", "--no-run", "--locked", "-p", "geostream-domain", "--lib", "--tests"])
-        .args(["--message-format", "json", "--quiet", "--target-dir"])
+        .args(TESTS)
+        .args(["--no-run", "--message-format", "json", "--target-dir"])
         .arg(root().join("target/coverage"))
         .env("RUSTFLAGS", "-C instrument-coverage");
     let messages = output(&mut build)?;

@@ -35,7 +35,7 @@ enum Task {
     Geoip(geoip::Arguments),
     /// Break Raft clusters in simulated time: `cargo xtask sim --help`
     Sim(sim::Arguments),
-    /// Print how much of the domain its tests reach
+    /// Print how much of the pure crates their tests reach
     Coverage,
     /// Do what the continuous integration does
     Ci,
