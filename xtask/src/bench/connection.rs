@@ -26,6 +26,13 @@ impl Connection {
 
     /// Receives a whole answer and returns its body; a status but 200 is an error.
     pub(crate) fn receive(&mut self) -> anyhow::Result<Vec<u8>> {
+        let (status, body) = self.receive_any()?;
+        ensure!(status == 200, "the server answers {status}: {}", String::from_utf8_lossy(&body));
+        Ok(body)
+    }
+
+    /// Receives a whole answer and returns its status and its body.
+    pub(crate) fn receive_any(&mut self) -> anyhow::Result<(u16, Vec<u8>)> {
         let mut received = Vec::new();
         let mut part = [0; 16 << 10];
         loop {
@@ -34,11 +41,11 @@ impl Connection {
             received.extend_from_slice(&part[..read]);
             let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
             let head = std::str::from_utf8(&received[..end])?.to_ascii_lowercase();
-            ensure!(head.starts_with("http/1.1 200"), "the server answers {head}");
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.context("no length")?.parse()?;
             if received.len() == end + 4 + length {
-                return Ok(received.split_off(end + 4));
+                let status = head.split(' ').nth(1).context("no status")?.parse()?;
+                return Ok((status, received.split_off(end + 4)));
             }
         }
     }

@@ -1,15 +1,18 @@
 //! `bench stores`: several nodes over one store, what they cost it, and what its faults cost them.
 //!
-//! Everything is the real thing: the built server as several processes, and database servers that
-//! are stopped, frozen, filled up and killed.
+//! Everything is the real thing: the built server as several processes, and servers of
+//! PostgreSQL and Redis that are stopped, frozen, filled up and killed.
 
+mod cache;
 mod chaos;
 mod commits;
 mod faults;
+mod limits;
 mod load;
 mod nodes;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -40,6 +43,10 @@ enum Scenario {
     Commits,
     /// 10,000 regions and 1,000 services, from PostgreSQL to a published table
     Load,
+    /// What 20 nodes read from PostgreSQL beside a Redis
+    Cache,
+    /// How much three nodes let through together
+    Limits,
     /// Decisions while PostgreSQL is away, in every way
     Faults,
     /// Nodes and PostgreSQL are killed at random
@@ -60,6 +67,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
         figures.extend(match scenario {
             Scenario::Commits => commits::run(if *quick { 100 } else { 500 })?,
             Scenario::Load => load::run(if *quick { 3 } else { 10 })?,
+            Scenario::Cache => cache::run(if *quick { 20 } else { 100 })?,
+            Scenario::Limits => limits::run(Duration::from_secs(if *quick { 5 } else { 20 }))?,
             Scenario::Faults => faults::run(if *quick { 3 } else { 15 })?,
             Scenario::Chaos => chaos::run(minutes, seed)?,
         });

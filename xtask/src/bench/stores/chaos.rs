@@ -49,7 +49,8 @@ pub(crate) fn run(minutes: f64, seed: u64) -> anyhow::Result<Vec<Figure>> {
     say(&format!("{NODES} nodes and PostgreSQL, killed at random for {minutes} minutes"));
     let mut server = Postgres::start(&["fsync=on"]);
     let store = database(&server)?;
-    let mut nodes: Vec<Node> = (0..NODES).map(|_| Node::start(&store)).collect::<Result<_, _>>()?;
+    let mut nodes: Vec<Node> =
+        (0..NODES).map(|_| Node::start(&store, &[])).collect::<Result<_, _>>()?;
     let token = nodes[0].token()?;
     let declared = declaration(usize::try_from(REGIONS)?, 1);
     nodes[0].connect()?.write("/api/v1/config", &token, 0, &declared)?;

@@ -1,41 +1,32 @@
 //! From a commit until every node decides by it.
 
-use std::time::Duration;
-
 use geostream_testbed::Postgres;
 
-use crate::bench::process::{now, pause};
-use crate::bench::stores::nodes::{Node, database, declaration, question};
+use crate::bench::process::now;
+use crate::bench::stores::nodes::{Node, database, declaration, wait_until_all_decide_by};
 use crate::bench::{Figure, Spread};
 use crate::shell::say;
 
 const NODES: usize = 5;
 const REGIONS: usize = 10;
 
-/// How often a node is asked what it decides by.
-const LOOK: Duration = Duration::from_micros(500);
-
 pub(crate) fn run(changes: usize) -> anyhow::Result<Vec<Figure>> {
     say(&format!("{changes} commits, each until {NODES} nodes decide by it"));
     let server = Postgres::start(&["fsync=on"]);
     let store = database(&server)?;
-    let nodes: Vec<Node> = (0..NODES).map(|_| Node::start(&store)).collect::<Result<_, _>>()?;
+    let nodes = (0..NODES).map(|_| Node::start(&store, &[])).collect::<anyhow::Result<Vec<_>>>()?;
     let token = nodes[0].token()?;
     let mut connections = nodes.iter().map(Node::connect).collect::<anyhow::Result<Vec<_>>>()?;
     let declared = declaration(REGIONS, 1);
     let mut revision = connections[0].write("/api/v1/config", &token, 0, &declared)?;
-    let (question, mut took) = (question(), Vec::new());
+    let mut took = Vec::new();
     for change in 0..changes {
         let region = format!("r{}", change % REGIONS);
         let sent = now();
         let writer = &mut connections[change % NODES];
         // It hears of the commit before as late as the others.
         revision = writer.send_all_to(&region, &token, revision)?;
-        for connection in &mut connections {
-            while connection.ask_where(&question)?.revision < revision {
-                pause(LOOK);
-            }
-        }
+        wait_until_all_decide_by(revision, &mut connections)?;
         took.push((now() - sent).as_secs_f64() * 1e3);
     }
     let took = Spread::new(took.into_iter());

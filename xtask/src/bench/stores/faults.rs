@@ -51,7 +51,7 @@ pub(crate) fn run(rounds: usize) -> anyhow::Result<Vec<Figure>> {
 fn measure(server: &mut Postgres, faults: &[Fault], rounds: usize) -> anyhow::Result<Vec<Figure>> {
     let store = database(server)?;
     let admin = store.replace("node@", "geostream@");
-    let node = Node::start(&store)?;
+    let node = Node::start(&store, &[])?;
     let mut writer = node.connect()?;
     writer.write("/api/v1/config", &node.token()?, 0, &declaration(100, 1))?;
     let mut connection = node.connect()?;

@@ -3,7 +3,7 @@
 use geostream_testbed::Postgres;
 
 use crate::bench::process::now;
-use crate::bench::stores::nodes::{Node, database, declaration, question};
+use crate::bench::stores::nodes::{Node, declared, question};
 use crate::bench::{Figure, Spread};
 use crate::shell::say;
 
@@ -13,16 +13,12 @@ const SERVICES: usize = 1_000;
 pub(crate) fn run(runs: usize) -> anyhow::Result<Vec<Figure>> {
     say(&format!("{REGIONS} regions and {SERVICES} services, loaded {runs} times"));
     let server = Postgres::start(&[]);
-    let store = database(&server)?;
-    let node = Node::start(&store)?;
-    let declared = declaration(REGIONS, SERVICES);
-    node.connect()?.write("/api/v1/config", &node.token()?, 0, &declared)?;
-    drop(node);
+    let (store, _) = declared(&server, REGIONS, SERVICES)?;
     let mut took = Vec::new();
     for _ in 0..runs {
         let started = now();
         // It answers once the table is published.
-        let node = Node::start(&store)?;
+        let node = Node::start(&store, &[])?;
         node.connect()?.ask_where(&question())?;
         took.push((now() - started).as_secs_f64() * 1e3);
     }

@@ -1,8 +1,8 @@
-//! Nodes over one PostgreSQL, as processes.
+//! Nodes over one PostgreSQL, and one Redis where they are told to, as processes.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,28 +17,54 @@ use crate::shell::{output, root};
 /// Longer than a node needs to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a node is asked what it decides by.
+const LOOK: Duration = Duration::from_micros(500);
+
 /// A built server over a store.
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Process,
     pub(crate) address: SocketAddr,
     home: PathBuf,
-    store: String,
+    arguments: Vec<String>,
 }
 
 impl Node {
-    /// Starts a node without a past, and waits until it answers.
-    pub(crate) fn start(store: &str) -> anyhow::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// Starts a node without a past, with further arguments, and waits until it answers.
+    pub(crate) fn start(store: &str, further: &[&str]) -> anyhow::Result<Self> {
+        let mut node =
+            Self::spawn(TcpListener::bind("127.0.0.1:0")?.local_addr()?, store, further)?;
+        node.wait()?;
+        Ok(node)
+    }
+
+    /// Starts so many of them at once.
+    pub(crate) fn start_all(
+        count: usize,
+        store: &str,
+        further: &[&str],
+    ) -> anyhow::Result<Vec<Self>> {
+        // A port is given to nobody else while it is held.
+        let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        let addresses = held.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        drop(held);
+        let nodes = addresses.into_iter().map(|address| Self::spawn(address, store, further));
+        let mut nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
+        nodes.iter_mut().try_for_each(Self::wait)?;
+        Ok(nodes)
+    }
+
+    fn spawn(address: SocketAddr, store: &str, further: &[&str]) -> anyhow::Result<Self> {
         let home = root().join(format!("target/bench-stores/{}", address.port()));
         if home.exists() {
             fs::remove_dir_all(&home).context("removing the data of an earlier run")?;
         }
         fs::create_dir_all(&home)?;
-        let process = Process(command(address, &home, store)?.spawn().context("starting a node")?);
-        let mut node = Self { process, address, home, store: store.to_owned() };
-        node.wait()?;
-        Ok(node)
+        let arguments = [&["--store", store], further].concat();
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let process = command(address, &home, &arguments)?.spawn().context("starting a node")?;
+        Ok(Self { process: Process(process), address, home, arguments })
     }
 
     /// Kills it at once, as if the machine had lost its power.
@@ -48,7 +74,7 @@ impl Node {
 
     /// Starts it again with its past; it does not answer yet.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        let mut command = command(self.address, &self.home, &self.store)?;
+        let mut command = command(self.address, &self.home, &self.arguments)?;
         self.process = Process(command.spawn().context("starting a node again")?);
         Ok(())
     }
@@ -81,11 +107,11 @@ impl Node {
     }
 }
 
-fn command(address: SocketAddr, home: &PathBuf, store: &str) -> anyhow::Result<Command> {
+fn command(address: SocketAddr, home: &Path, arguments: &[String]) -> anyhow::Result<Command> {
     let log = File::options().append(true).create(true).open(home.join("log"))?;
     let mut command = Command::new(root().join("target/release/geostream-server"));
     command.args(["--workers", "1", "--log", "warn", "--listen", &address.to_string()]);
-    command.args(["--store", store, "--data-dir"]).arg(home);
+    command.args(arguments).arg("--data-dir").arg(home);
     command.stdin(Stdio::null()).stderr(log);
     Ok(command)
 }
@@ -102,6 +128,35 @@ pub(crate) fn database(server: &Postgres) -> anyhow::Result<String> {
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node",
     );
     Ok(url.replace("geostream@", "node@"))
+}
+
+/// Returns the URL of a new database in which regions and services are declared, and the token of
+/// its administrator.
+pub(crate) fn declared(
+    server: &Postgres,
+    regions: usize,
+    services: usize,
+) -> anyhow::Result<(String, String)> {
+    let store = database(server)?;
+    let node = Node::start(&store, &[])?;
+    let token = node.token()?;
+    node.connect()?.write("/api/v1/config", &token, 0, &declaration(regions, services))?;
+    Ok((store, token))
+}
+
+/// Waits until every node decides by this revision.
+pub(crate) fn wait_until_all_decide_by(
+    revision: u64,
+    connections: &mut [Connection],
+) -> anyhow::Result<()> {
+    let (question, deadline) = (question(), now() + PATIENCE);
+    for connection in connections {
+        while connection.ask_where(&question)?.revision < revision {
+            ensure!(now() < deadline, "a node does not come to decide by revision {revision}");
+            pause(LOOK);
+        }
+    }
+    Ok(())
 }
 
 /// What a decision says.
@@ -161,6 +216,15 @@ impl Connection {
         let region = answer["region"].as_str().context("no region")?.to_owned();
         let revision = answer["revision"].as_u64().context("no revision")?;
         Ok(Decided { revision, region })
+    }
+
+    /// Reads the metrics, and returns the sum of those whose lines begin so.
+    pub(crate) fn metric(&mut self, beginning: &str) -> anyhow::Result<f64> {
+        let metrics = self.exchange(&request("GET", "/metrics", "", None, ""))?;
+        let lines = std::str::from_utf8(&metrics)?.lines();
+        let values = lines.filter(|line| line.starts_with(beginning));
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(values.sum())
     }
 
     /// Writes, and returns the revision that it led to.
