@@ -47,7 +47,7 @@ enum Scenario {
     Cache,
     /// How much three nodes let through together
     Limits,
-    /// Decisions while PostgreSQL is away, in every way
+    /// Decisions while PostgreSQL or Redis is away, in every way
     Faults,
     /// Nodes and PostgreSQL are killed at random
     Chaos,

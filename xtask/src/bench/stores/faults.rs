@@ -1,9 +1,9 @@
-//! Decisions while PostgreSQL is away, in every way.
+//! Decisions while PostgreSQL or Redis is away, in every way.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use geostream_testbed::Postgres;
+use geostream_testbed::{Postgres, Redis};
 
 use crate::bench::connection::Connection;
 use crate::bench::process::{now, pause};
@@ -11,7 +11,7 @@ use crate::bench::stores::nodes::{Node, database, declaration, question};
 use crate::bench::{Figure, Spread};
 use crate::shell::say;
 
-/// What can befall a database.
+/// What can befall a database, or the Redis beside it.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Stopped,
@@ -21,6 +21,9 @@ enum Fault {
     OutOfConnections,
     SchemaAhead,
     DiskFull,
+    RedisStopped,
+    RedisFrozen,
+    RedisFull,
 }
 
 const FAULTS: &[Fault] = &[
@@ -30,7 +33,19 @@ const FAULTS: &[Fault] = &[
     Fault::ReadOnly,
     Fault::OutOfConnections,
     Fault::SchemaAhead,
+    Fault::RedisStopped,
+    Fault::RedisFrozen,
+    Fault::RedisFull,
 ];
+
+/// What a node is over.
+#[derive(Debug)]
+struct Stores {
+    postgres: Postgres,
+    /// Its URL for a role that may do anything.
+    admin: String,
+    redis: Redis,
+}
 
 /// How long decisions are measured with the fault and without.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -43,15 +58,16 @@ const ROOM: u32 = 100;
 
 pub(crate) fn run(rounds: usize) -> anyhow::Result<Vec<Figure>> {
     say(&format!("decisions, a thousand a second, in {rounds} rounds with each fault and without"));
-    let mut figures = measure(&mut Postgres::start(&[]), FAULTS, rounds)?;
-    figures.extend(measure(&mut Postgres::with_room(ROOM), &[Fault::DiskFull], rounds)?);
+    let mut figures = measure(Postgres::start(&[]), FAULTS, rounds)?;
+    figures.extend(measure(Postgres::with_room(ROOM), &[Fault::DiskFull], rounds)?);
     Ok(figures)
 }
 
-fn measure(server: &mut Postgres, faults: &[Fault], rounds: usize) -> anyhow::Result<Vec<Figure>> {
-    let store = database(server)?;
+fn measure(postgres: Postgres, faults: &[Fault], rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let store = database(&postgres)?;
     let admin = store.replace("node@", "geostream@");
-    let node = Node::start(&store, &[])?;
+    let stores = &mut Stores { postgres, admin, redis: Redis::start(&[]) };
+    let node = Node::start(&store, &["--cache", &stores.redis.url()])?;
     let mut writer = node.connect()?;
     writer.write("/api/v1/config", &node.token()?, 0, &declaration(100, 1))?;
     let mut connection = node.connect()?;
@@ -62,15 +78,15 @@ fn measure(server: &mut Postgres, faults: &[Fault], rounds: usize) -> anyhow::Re
         let mut with = Vec::new();
         for _ in 0..rounds {
             let before = decide_for(&mut connection, WINDOW)?.p99();
-            fault.begin(server, &admin);
+            fault.begin(stores);
             let during = decide_for(&mut connection, WINDOW);
-            fault.end(server, &admin);
-            let during = during.with_context(|| format!("deciding while it is {fault:?}"))?.p99();
+            fault.end(stores);
+            let during = during.with_context(|| format!("deciding while {}", fault.name()))?.p99();
             ratios.push(during / before);
             with.push(during);
         }
         let (ratio, with) = (Spread::new(ratios.into_iter()), Spread::new(with.into_iter()));
-        let what = |of: &str| format!("PostgreSQL {}: {of}", fault.name());
+        let what = |of: &str| format!("{}: {of}", fault.name());
         figures.push(Figure::shown(what("p99 of a decision"), with.median(), "us"));
         let ratio = Figure::shown(what("against that before"), ratio.median(), "times");
         figures.push(ratio.at_most(1.2));
@@ -97,54 +113,63 @@ fn decide_for(connection: &mut Connection, duration: Duration) -> anyhow::Result
 impl Fault {
     fn name(self) -> &'static str {
         match self {
-            Self::Stopped => "stopped",
-            Self::Killed => "killed",
-            Self::Frozen => "hanging",
-            Self::ReadOnly => "read-only",
-            Self::OutOfConnections => "out of connections",
-            Self::SchemaAhead => "with a later schema",
-            Self::DiskFull => "with a full disk",
+            Self::Stopped => "PostgreSQL stopped",
+            Self::Killed => "PostgreSQL killed",
+            Self::Frozen => "PostgreSQL hanging",
+            Self::ReadOnly => "PostgreSQL read-only",
+            Self::OutOfConnections => "PostgreSQL out of connections",
+            Self::SchemaAhead => "PostgreSQL with a later schema",
+            Self::DiskFull => "PostgreSQL with a full disk",
+            Self::RedisStopped => "Redis stopped",
+            Self::RedisFrozen => "Redis hanging",
+            Self::RedisFull => "Redis out of memory",
         }
     }
 
-    fn begin(self, server: &mut Postgres, url: &str) {
+    fn begin(self, stores: &mut Stores) {
         match self {
-            Self::Stopped => server.stop(),
-            Self::Killed => server.kill(),
-            Self::Frozen => server.freeze(),
+            Self::Stopped => stores.postgres.stop(),
+            Self::Killed => stores.postgres.kill(),
+            Self::Frozen => stores.postgres.freeze(),
             Self::ReadOnly => {
-                renew(server, url, "ALTER ROLE node SET default_transaction_read_only = on");
+                stores.renew("ALTER ROLE node SET default_transaction_read_only = on");
             }
-            Self::OutOfConnections => renew(server, url, "ALTER ROLE node CONNECTION LIMIT 0"),
-            Self::SchemaAhead => renew(
-                server,
-                url,
+            Self::OutOfConnections => stores.renew("ALTER ROLE node CONNECTION LIMIT 0"),
+            Self::SchemaAhead => stores.renew(
                 "INSERT INTO geostream_migrations (number, name, checksum, oldest)
                  VALUES (99, 'later', 'x', 99)",
             ),
-            Self::DiskFull => server.fill_disk(),
+            Self::DiskFull => stores.postgres.fill_disk(),
+            Self::RedisStopped => stores.redis.stop(),
+            Self::RedisFrozen => stores.redis.freeze(),
+            Self::RedisFull => drop(stores.redis.ask("config set maxmemory 1")),
         }
     }
 
-    fn end(self, server: &mut Postgres, url: &str) {
+    fn end(self, stores: &mut Stores) {
         match self {
-            Self::Stopped | Self::Killed => server.start_again(),
-            Self::Frozen => server.thaw(),
+            Self::Stopped | Self::Killed => stores.postgres.start_again(),
+            Self::Frozen => stores.postgres.thaw(),
             Self::ReadOnly => {
-                renew(server, url, "ALTER ROLE node RESET default_transaction_read_only");
+                stores.renew("ALTER ROLE node RESET default_transaction_read_only");
             }
-            Self::OutOfConnections => renew(server, url, "ALTER ROLE node CONNECTION LIMIT -1"),
+            Self::OutOfConnections => stores.renew("ALTER ROLE node CONNECTION LIMIT -1"),
             Self::SchemaAhead => {
-                renew(server, url, "DELETE FROM geostream_migrations WHERE number = 99");
+                stores.renew("DELETE FROM geostream_migrations WHERE number = 99");
             }
-            Self::DiskFull => server.clear_disk(),
+            Self::DiskFull => stores.postgres.clear_disk(),
+            Self::RedisStopped => stores.redis.start_again(),
+            Self::RedisFrozen => stores.redis.thaw(),
+            Self::RedisFull => drop(stores.redis.ask("config set maxmemory 0")),
         }
     }
 }
 
-/// Does something, and ends the connections that do not know of it.
-fn renew(server: &Postgres, url: &str, statement: &str) {
-    let begin_anew =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node'";
-    server.sql(url, &format!("{statement}; {begin_anew}"));
+impl Stores {
+    /// Does something, and ends the connections that do not know of it.
+    fn renew(&self, statement: &str) {
+        let begin_anew =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node'";
+        self.postgres.sql(&self.admin, &format!("{statement}; {begin_anew}"));
+    }
 }
