@@ -49,7 +49,7 @@ enum Scenario {
     Limits,
     /// Decisions while PostgreSQL or Redis is away, in every way
     Faults,
-    /// Nodes and PostgreSQL are killed at random
+    /// Nodes, PostgreSQL and Redis are killed at random
     Chaos,
 }
 

@@ -1,4 +1,4 @@
-//! Nodes and PostgreSQL are killed at random, while clients are answered and changes are made.
+//! Nodes, PostgreSQL and Redis are killed at random, while clients are answered and changes are made.
 //!
 //! Each change sends all clients to another region, so a decision is right if it names the region of
 //! the revision that it says it was made by. What every revision says, the log tells at the end.
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use geostream_domain::Chance;
-use geostream_testbed::Postgres;
+use geostream_testbed::{Postgres, Redis};
 use serde_json::Value;
 
 use crate::bench::Figure;
@@ -33,6 +33,14 @@ const CALM: Duration = Duration::from_secs(2);
 /// How long everything may take to be well again at the end.
 const RECOVERY: Duration = Duration::from_secs(60);
 
+/// All that may be killed.
+#[derive(Debug)]
+struct Victims {
+    nodes: Vec<Node>,
+    postgres: Postgres,
+    redis: Redis,
+}
+
 /// What everybody notes.
 #[derive(Debug, Default)]
 struct Notes {
@@ -46,50 +54,50 @@ struct Notes {
 }
 
 pub(crate) fn run(minutes: f64, seed: u64) -> anyhow::Result<Vec<Figure>> {
-    say(&format!("{NODES} nodes and PostgreSQL, killed at random for {minutes} minutes"));
-    let mut server = Postgres::start(&["fsync=on"]);
-    let store = database(&server)?;
-    let mut nodes: Vec<Node> =
-        (0..NODES).map(|_| Node::start(&store, &[])).collect::<Result<_, _>>()?;
+    say(&format!("{NODES} nodes, PostgreSQL and Redis, killed at random for {minutes} minutes"));
+    let (postgres, redis) = (Postgres::start(&["fsync=on"]), Redis::start(&[]));
+    let (store, cache) = (database(&postgres)?, redis.url());
+    let start = |_| Node::start(&store, &["--cache", &cache]);
+    let nodes = (0..NODES).map(start).collect::<anyhow::Result<Vec<_>>>()?;
     let token = nodes[0].token()?;
     let declared = declaration(usize::try_from(REGIONS)?, 1);
     nodes[0].connect()?.write("/api/v1/config", &token, 0, &declared)?;
     let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
-    let notes = &Notes::default();
+    let (notes, mut victims) = (&Notes::default(), Victims { nodes, postgres, redis });
     let kills = thread::scope(|scope| {
         let _end = End(notes);
         for &address in &addresses {
             scope.spawn(move || decide(address, notes));
         }
         scope.spawn(|| change(&addresses, &token, notes));
-        let kills = kill_at_random(&mut nodes, &mut server, minutes, seed)?;
+        let kills = kill_at_random(&mut victims, minutes, seed)?;
         wait_until_well(&addresses, notes).map(|()| kills)
     })?;
     judge(notes, &read_log(addresses[0], &token)?, kills)
 }
 
-/// Kills a node or the database, again and again, and starts it again after a while.
-fn kill_at_random(
-    nodes: &mut [Node],
-    server: &mut Postgres,
-    minutes: f64,
-    seed: u64,
-) -> anyhow::Result<u32> {
+/// Kills one of them, again and again, and starts it again after a while.
+fn kill_at_random(victims: &mut Victims, minutes: f64, seed: u64) -> anyhow::Result<u32> {
+    let Victims { nodes, postgres, redis } = victims;
     let mut chance = Chance::new(seed);
     let end = now() + Duration::from_secs_f64(minutes * 60.0);
     let mut kills = 0;
     while now() < end {
         pause(CALM.mul_f64(chance.fraction()));
         let away = CALM.mul_f64(chance.fraction());
-        let victim = usize::try_from(chance.next_u64() % 4)?;
+        let victim = usize::try_from(chance.next_u64())? % (NODES + 2);
         if let Some(node) = nodes.get_mut(victim) {
             node.kill();
             pause(away);
             node.restart()?;
-        } else {
-            server.kill_dead();
+        } else if victim == NODES {
+            postgres.kill_dead();
             pause(away);
-            server.start_again();
+            postgres.start_again();
+        } else {
+            redis.kill();
+            pause(away);
+            redis.start_again();
         }
         kills += 1;
     }
@@ -192,7 +200,7 @@ fn judge(notes: &Notes, log: &BTreeMap<u64, String>, kills: u32) -> anyhow::Resu
     let counted = |value: &AtomicU64| usize::try_from(value.load(Ordering::Relaxed)).map(count);
     ensure!(!acknowledged.is_empty(), "no change was acknowledged");
     Ok(vec![
-        Figure::shown("times that a node or PostgreSQL was killed", f64::from(kills), ""),
+        Figure::shown("times that a node, PostgreSQL or Redis was killed", f64::from(kills), ""),
         Figure::shown("decisions", counted(&notes.decisions)?, ""),
         Figure::shown("wrong decisions, of those that differ", count(wrong), "").at_most(0.0),
         Figure::shown(
