@@ -59,7 +59,7 @@ pub enum Word<C> {
         prev: LogId,
         /// The last entry that both may have, by the follower's terms.
         hint: LogId,
-        /// The probe that came with the entries.
+        /// The probe that came with the entries; that of no question, if they were of a past term.
         probe: Probe,
     },
     /// A piece of a snapshot (§7).

@@ -14,7 +14,7 @@ use crate::leading::Leading;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
-use crate::message::{Body, Message, Promise, Word};
+use crate::message::{Body, Message, Probe, Promise, Word};
 use crate::mutants::mutant;
 use crate::outbox::{Fact, Outbox};
 use crate::reads::LocalReads;
@@ -263,13 +263,16 @@ impl<C: Command> Raft<C> {
 
     /// Answers somebody whose term is over, so that it learns the present one. An answer to what this
     /// node asked in a past term says nothing any more (M4, M17).
+    ///
+    /// A refusal carries no probe back: it leaves in the present term, in which the asker may lead again
+    /// and would take a round of its past term for one that it has just begun.
     fn correct(&mut self, from: NodeId, body: &Body<C>) {
         let word = match body {
             Body::Word(Word::PreVote { round, .. }) => {
                 Word::PreVoteReply { round: *round, granted: false }
             }
-            Body::Word(Word::Append(append)) => self.refusal_of(append.prev, append.probe),
-            Body::Word(Word::Chunk(chunk)) => self.refusal_of(chunk.meta.last, chunk.probe),
+            Body::Word(Word::Append(append)) => self.refusal_of(append.prev, Probe::default()),
+            Body::Word(Word::Chunk(chunk)) => self.refusal_of(chunk.meta.last, Probe::default()),
             Body::Word(Word::Read { id }) => Word::ReadReply { id: *id, index: None },
             Body::Promise(Promise::Candidacy { .. }) => Word::VoteRefused,
             Body::Word(

@@ -249,10 +249,10 @@ fn drift(time: Duration, ppm: u32) -> Duration {
 mod tests {
     use crate::config::Lease;
     use crate::error::Refusal;
-    use crate::id::Ticket;
+    use crate::id::{NodeId, Ticket};
     use crate::input::Input;
-    use crate::message::{Body, Probe, Promise};
-    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::message::{Body, Chunk, Message, Probe, Promise, Word};
+    use crate::testing::{A, Answer, B, Bytes, C, Cluster};
     use crate::view::Role;
 
     #[test]
@@ -291,11 +291,30 @@ mod tests {
         let late = Probe { round: before, sent: cluster.now };
         let body = Body::Promise(Promise::Appended { matched, probe: late });
         let term = cluster.view(A).term;
-        let message = crate::message::Message { from: B, to: A, term, body };
+        let message = Message { from: B, to: A, term, body };
         cluster.step(A, Input::Message(message));
         assert_eq!(cluster.answer(ticket), None);
         cluster.deliver();
         assert!(matches!(cluster.answer(ticket), Some(Answer::Read(_))));
+    }
+
+    #[test]
+    fn a_question_of_a_past_leadership_confirms_nothing_in_the_present_one() {
+        for snapshot in [false, true] {
+            let mut cluster = Cluster::of(3);
+            cluster.make_leader(A);
+            cluster.pass(2_000);
+            let late = question_of(&mut cluster, A, snapshot);
+            cluster.make_leader(B);
+            cluster.make_leader(A);
+            assert!(cluster.view(A).term > late.term);
+            cluster.step(B, Input::Message(late));
+            cluster.deliver();
+            cluster.isolate(A);
+            let ticket = cluster.read(A);
+            cluster.deliver();
+            assert_eq!(cluster.answer(ticket), None, "nobody has heard of it");
+        }
     }
 
     #[test]
@@ -384,6 +403,24 @@ mod tests {
         cluster.now = crate::time::Moment::START;
         let ticket = cluster.read(A);
         assert_eq!(cluster.answer(ticket), None);
+    }
+
+    /// What a leader asks of B at this moment, with entries or with a piece of a snapshot.
+    fn question_of(cluster: &mut Cluster, leader: NodeId, snapshot: bool) -> Message<Bytes> {
+        cluster.wire.clear();
+        cluster.read(leader);
+        let mut question = cluster.wire.pop_front().unwrap();
+        let Body::Word(Word::Append(append)) = &question.body else {
+            panic!("it asks by appending")
+        };
+        let (probe, view) = (append.probe, cluster.view(leader));
+        if snapshot {
+            let meta = view.snapshot.clone();
+            let chunk = Chunk { meta, offset: 0, data: [].into(), is_last: true, probe };
+            question.body = Body::Word(Word::Chunk(chunk));
+        }
+        question.to = B;
+        question
     }
 
     fn leased() -> Cluster {
