@@ -103,6 +103,9 @@ pub enum Promise {
         probe: Probe,
     },
     /// "I have all of this snapshot up to here."
+    ///
+    /// A node that restarts begins it again and says so. It waits for the disk so that the leader does
+    /// not send more than the disk takes.
     Staged {
         /// The last entry that the snapshot contains.
         snapshot: LogId,

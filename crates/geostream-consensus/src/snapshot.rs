@@ -3,7 +3,7 @@
 use crate::effect::{Effect, Op};
 use crate::entry::{Command, SnapshotMeta};
 use crate::error::Refusal;
-use crate::id::{LogId, NodeId};
+use crate::id::{LogId, NodeId, Term};
 use crate::input::Piece;
 use crate::log::Log;
 use crate::memberships::Memberships;
@@ -27,13 +27,17 @@ pub(crate) struct OwnSnapshot {
 /// A snapshot that is being received: one at a time, and the last one that was begun (M31).
 #[derive(Clone, Debug)]
 pub(crate) struct Receiving {
-    snapshot: LogId,
+    /// The term of the leader that sends it, and the last entry that it contains.
+    ///
+    /// In its term a leader begins only newer ones, so a piece of an older one is late. What another
+    /// leader sends is begun anew: its bytes need not be the same.
+    of: (Term, LogId),
     next: u64,
 }
 
 impl Receiving {
     pub(crate) fn state(&self) -> (LogId, u64) {
-        (self.snapshot, self.next)
+        (self.of.1, self.next)
     }
 }
 
@@ -174,9 +178,12 @@ impl<C: Command> Raft<C> {
             self.receiving = None;
             return self.promise(from, Promise::Appended { matched: self.commit, probe });
         }
-        let same = |receiving: &Receiving| receiving.snapshot == snapshot || mutant(31);
-        let receiving = self.receiving.take().filter(same);
-        let mut next = receiving.map_or(0, |receiving| receiving.next);
+        let of = (self.hard.term, snapshot);
+        if self.receiving.as_ref().is_some_and(|receiving| of < receiving.of) {
+            return;
+        }
+        let same = |receiving: &Receiving| receiving.of == of || mutant(31);
+        let mut next = self.receiving.take().filter(same).map_or(0, |receiving| receiving.next);
         let fits = chunk.offset == next;
         if fits {
             next += chunk.data.len() as u64;
@@ -186,7 +193,7 @@ impl<C: Command> Raft<C> {
             self.install(chunk.meta);
             self.promise(from, Promise::Appended { matched: snapshot.index, probe });
         } else {
-            self.receiving = Some(Receiving { snapshot, next });
+            self.receiving = Some(Receiving { of, next });
             self.promise(from, Promise::Staged { snapshot, next });
         }
     }
@@ -221,7 +228,7 @@ impl<C: Command> Raft<C> {
 mod tests {
     use crate::entry::SnapshotMeta;
     use crate::error::Refusal;
-    use crate::id::{LogId, NodeId};
+    use crate::id::{Index, LogId, NodeId, Term};
     use crate::input::Input;
     use crate::membership::Membership;
     use crate::message::{Body, Chunk, Message, Probe, Word};
@@ -293,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn a_late_piece_does_not_undo_what_was_received_since() {
+        let mut cluster = Cluster::of(3);
+        let [older, snapshot, newer] = [40, 50, 60].map(snapshot_to);
+        send(&mut cluster, 91, &snapshot, 0, false);
+        send(&mut cluster, 91, &older, 0, false);
+        assert_eq!(cluster.view(B).receiving, Some((snapshot.last, 5)));
+        send(&mut cluster, 91, &newer, 0, false);
+        assert_eq!(cluster.view(B).receiving, Some((newer.last, 5)));
+    }
+
+    #[test]
+    fn pieces_of_two_leaders_are_not_put_together() {
+        let mut cluster = Cluster::of(3);
+        let snapshot = snapshot_to(50);
+        send(&mut cluster, 91, &snapshot, 0, false);
+        send(&mut cluster, 92, &snapshot, 5, true);
+        assert_eq!(cluster.view(B).receiving, Some((snapshot.last, 0)));
+        send(&mut cluster, 92, &snapshot, 0, true);
+        assert_eq!(cluster.state(B), b"state");
+    }
+
+    #[test]
     fn a_transfer_without_an_answer_ends() {
         let mut cluster = one_is_far_behind();
         cluster.heal();
@@ -316,7 +345,7 @@ mod tests {
         let ticket = cluster.propose(B, b"lost");
         let membership = Membership::of([A, B, C, NodeId(4)]);
         let meta = SnapshotMeta { last: LogId::new(90, 50), membership: membership.clone() };
-        send(&mut cluster, 91, &meta);
+        send(&mut cluster, 91, &meta, 0, true);
         let view = cluster.view(B);
         assert_eq!((view.log.last(), view.commit), (meta.last, 50));
         assert_eq!((view.membership, view.membership_at), (&membership, 50));
@@ -333,7 +362,7 @@ mod tests {
         let before = cluster.view(B).log.clone();
         let at = before.last().index;
         let meta = SnapshotMeta { last: LogId::new(90, at), membership: Membership::of([C]) };
-        send(&mut cluster, 91, &meta);
+        send(&mut cluster, 91, &meta, 0, true);
         assert_eq!(cluster.view(B).log, &before);
     }
 
@@ -364,14 +393,14 @@ mod tests {
         assert!(cluster.view(joined).membership.learners().contains(&joined));
     }
 
-    fn send(cluster: &mut Cluster, term: u64, meta: &SnapshotMeta) {
-        let chunk = Chunk {
-            meta: meta.clone(),
-            offset: 0,
-            data: b"state"[..].into(),
-            is_last: true,
-            probe: Probe::default(),
-        };
+    fn snapshot_to(index: Index) -> SnapshotMeta {
+        SnapshotMeta { last: LogId::new(90, index), membership: Membership::of([A, B, C]) }
+    }
+
+    /// Lets C lead in this term, and send a piece to B.
+    fn send(cluster: &mut Cluster, term: Term, meta: &SnapshotMeta, offset: u64, is_last: bool) {
+        let (meta, data) = (meta.clone(), b"state"[..].into());
+        let chunk = Chunk { meta, offset, data, is_last, probe: Probe::default() };
         let body = Body::Word(Word::Chunk(chunk));
         cluster.step(B, Input::Message(Message { from: C, to: B, term, body }));
     }
