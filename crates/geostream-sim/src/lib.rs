@@ -17,14 +17,16 @@ mod mutants;
 mod network;
 mod operator;
 mod plan;
+mod scenario;
 mod show;
 mod shrink;
 mod world;
 
 pub use crate::checkers::Violation;
 #[cfg(mutants)]
-pub use crate::mutants::{Finding, MUTANTS, hunt};
+pub use crate::mutants::{Finding, MUTANTS, Mutant, contradicted, hunt};
 pub use crate::plan::{Fault, Plan, Who};
+pub use crate::scenario::{play, scenarios};
 pub use crate::shrink::shrink;
 pub use crate::world::{Outcome, run};
 pub use geostream_consensus::Timing;

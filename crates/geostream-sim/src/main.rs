@@ -167,32 +167,39 @@ fn elections(seeds: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a line for each known bug: what found it, and after how many seeds.
+/// Prints a line for each known bug: what found it after how many seeds, and how many scripts do.
 #[cfg(mutants)]
 fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
     let wanted = |number| arguments.mutant.is_none_or(|only| only == number);
-    let mut missed = Vec::new();
-    let mut needed = Vec::new();
-    println!("{:>3}  {:>6}  {:35}  bug", "bug", "seeds", "found by");
+    let (mut missed, mut needed, mut found) = (Vec::new(), Vec::new(), 0);
+    println!("bug    seeds  scripts  {:37}  what it is", "found by");
     for (number, what, argued) in geostream_sim::MUTANTS.iter().filter(|mutant| wanted(mutant.0)) {
-        let (seeds, by) = match argued {
-            Some(why) => ("-".to_owned(), (*why).to_owned()),
-            None => match geostream_sim::hunt(*number, arguments.seeds, length) {
-                Some(found) => {
-                    needed.push(found.seed + 1);
-                    ((found.seed + 1).to_string(), found.violation.property.to_owned())
-                }
-                None => {
-                    missed.push(*number);
-                    (format!("> {}", arguments.seeds), "nothing".to_owned())
-                }
-            },
-        };
-        println!("M{number:<3} {seeds:>6}  {by:35}  {what}");
+        if let Some(why) = argued {
+            println!("M{number:<3} {:>7}  {:>7}  {why:37}  {what}", "-", "-");
+            continue;
+        }
+        let scripts = geostream_sim::contradicted(*number)?;
+        let hit = geostream_sim::hunt(*number, arguments.seeds, length);
+        let seeds = hit.as_ref().map_or_else(
+            || format!("> {}", arguments.seeds),
+            |finding| (finding.seed + 1).to_string(),
+        );
+        needed.extend(hit.as_ref().map(|finding| finding.seed + 1));
+        let by = hit.map(|finding| finding.violation.property.to_owned());
+        let by = by.or_else(|| scripts.first().map(|name| format!("{name}.txt")));
+        match &by {
+            Some(_) => found += 1,
+            None => missed.push(*number),
+        }
+        let by = by.as_deref().unwrap_or("nothing");
+        println!("M{number:<3} {seeds:>7}  {:>7}  {by:37}  {what}", scripts.len());
     }
     needed.sort_unstable();
     let median = needed.get(needed.len() / 2).copied().unwrap_or(0);
-    println!("{} found, {median} seeds in the median; not found: {missed:?}", needed.len());
+    println!(
+        "{found} found, {} of them by seeds, {median} seeds in the median; not found: {missed:?}",
+        needed.len()
+    );
     if missed.is_empty() { Ok(()) } else { bail!("some bugs were not found") }
 }
 

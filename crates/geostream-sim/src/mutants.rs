@@ -6,6 +6,7 @@ use geostream_consensus::mutants::activate;
 
 use crate::checkers::Violation;
 use crate::plan::Plan;
+use crate::scenario::{play, scenarios};
 use crate::world::run;
 
 /// What is known of a bug: its number, what it is, and why it cannot be had here, if so.
@@ -33,6 +34,26 @@ pub fn hunt(mutant: u8, seeds: u64, length: Duration) -> Option<Finding> {
     });
     activate(0);
     found
+}
+
+/// Switches a bug on, and returns the names of the scripts that come otherwise than they say; first those
+/// that are about it.
+///
+/// # Errors
+///
+/// A script cannot be read.
+pub fn contradicted(mutant: u8) -> anyhow::Result<Vec<String>> {
+    let mut scripts = scenarios()?;
+    let number = format!("M{mutant}");
+    let is_about =
+        |script: &str| script.split([' ', ',', ':', ')', '(']).any(|word| word == number);
+    scripts.sort_by_key(|(_, script)| !is_about(script));
+    activate(mutant);
+    let otherwise = scripts.iter().filter(|(_, script)| play(script) != *script);
+    let names = otherwise.filter_map(|(path, _)| path.file_stem());
+    let names = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    activate(0);
+    Ok(names)
 }
 
 /// The bugs that other implementations had.

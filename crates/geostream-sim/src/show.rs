@@ -3,14 +3,33 @@
 use std::fmt::Write as _;
 
 use geostream_consensus::{
-    Body, Call, Effect, Entry, Membership, Message, Op, Payload, Promise, Request, Word,
+    Body, Call, Command, Effect, Entry, Membership, Message, Op, Payload, Promise, Word,
 };
 
 use crate::chance::fold;
 use crate::machine::{Append, Wanted};
 
+/// A command that can be written in a trace.
+pub(crate) trait Shown: Command {
+    /// Writes it in a word.
+    fn shown(&self) -> String;
+}
+
+impl Shown for Wanted {
+    fn shown(&self) -> String {
+        let Self { call, .. } = self;
+        match call {
+            Call::Open => "open".to_owned(),
+            Call::Close { .. } => "close".to_owned(),
+            Call::Once { command: Append { client, request, attempt }, .. } => {
+                format!("c{client}/{request}/{attempt}")
+            }
+        }
+    }
+}
+
 /// Writes a message in one line: `n1 -> n2 t3 append 2.5 [3.6] commit 4`.
-pub(crate) fn message(message: &Message<Wanted>) -> String {
+pub(crate) fn message<C: Shown>(message: &Message<C>) -> String {
     let Message { from, to, term, body } = message;
     let said = match body {
         Body::Word(word) => self::word(word),
@@ -19,7 +38,7 @@ pub(crate) fn message(message: &Message<Wanted>) -> String {
     format!("{from} -> {to} t{term} {said}")
 }
 
-fn word(word: &Word<Wanted>) -> String {
+fn word<C: Shown>(word: &Word<C>) -> String {
     match word {
         Word::PreVote { last, .. } => format!("pre-vote? {last}"),
         Word::PreVoteReply { granted, .. } => format!("pre-vote {}", yes(*granted)),
@@ -56,7 +75,7 @@ fn yes(granted: bool) -> &'static str {
 }
 
 /// Writes what a step did in one line each; what a trace has elsewhere is left out.
-pub(crate) fn effect(effect: &Effect<Wanted>) -> Option<String> {
+pub(crate) fn effect<C: Shown>(effect: &Effect<C>) -> Option<String> {
     let line = match effect {
         Effect::Write(write) => {
             let ops: Vec<_> = write.ops.iter().map(op).collect();
@@ -79,7 +98,7 @@ pub(crate) fn effect(effect: &Effect<Wanted>) -> Option<String> {
     Some(line)
 }
 
-fn op(op: &Op<Wanted>) -> String {
+pub(crate) fn op<C: Shown>(op: &Op<C>) -> String {
     match op {
         Op::SetHardState(hard) => match hard.vote {
             Some(vote) => format!("term {} vote {vote}", hard.term),
@@ -94,7 +113,9 @@ fn op(op: &Op<Wanted>) -> String {
     }
 }
 
-fn entries(entries: &[Entry<Wanted>]) -> String {
+pub(crate) fn entries<'a, C: Shown + 'a>(
+    entries: impl IntoIterator<Item = &'a Entry<C>>,
+) -> String {
     let mut shown = String::from("[");
     for entry in entries {
         let space = if shown.len() > 1 { " " } else { "" };
@@ -102,13 +123,7 @@ fn entries(entries: &[Entry<Wanted>]) -> String {
         // Writing to a string does not fail.
         let _ok = match &entry.payload {
             Payload::Blank => write!(shown, "{space}{id}"),
-            Payload::Command(Request { call, .. }) => match call {
-                Call::Open => write!(shown, "{space}{id}:open"),
-                Call::Close { .. } => write!(shown, "{space}{id}:close"),
-                Call::Once { command: Append { client, request, attempt }, .. } => {
-                    write!(shown, "{space}{id}:c{client}/{request}/{attempt}")
-                }
-            },
+            Payload::Command(command) => write!(shown, "{space}{id}:{}", command.shown()),
             Payload::Membership(membership) => {
                 write!(shown, "{space}{id}:{}", self::membership(membership))
             }
@@ -117,7 +132,7 @@ fn entries(entries: &[Entry<Wanted>]) -> String {
     shown + "]"
 }
 
-fn membership(membership: &Membership) -> String {
+pub(crate) fn membership(membership: &Membership) -> String {
     let list = |ids: &std::collections::BTreeSet<geostream_consensus::NodeId>| {
         ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     };

@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, with_trace: bool) -> Outcome {
 }
 
 /// Returns what a panic says.
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic").to_owned()
 }

@@ -1,4 +1,6 @@
-//! Seeds, and the simulator itself.
+//! Seeds, scenarios, and the simulator itself.
+
+mod scenarios;
 
 use std::ops::Range;
 use std::time::Duration;
