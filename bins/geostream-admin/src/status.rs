@@ -1,6 +1,6 @@
 //! `status`
 
-use geostream_api::{Company, GeoDatabase, Status};
+use geostream_api::{GeoDatabase, Peers, Status};
 
 use crate::End;
 use crate::client::Client;
@@ -10,16 +10,16 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
     let status: Status = client.get("/api/v1/status")?;
     output.show(&status, || {
         let store = status.store_error.clone().unwrap_or_else(|| "well".to_owned());
-        let company = match &status.company {
+        let peers = match &status.peers {
             None => "alone".to_owned(),
-            Some(Company { error: Some(error), .. }) => format!("not heard: {error}"),
-            Some(Company { nodes, .. }) if nodes.is_empty() => "nobody".to_owned(),
-            Some(Company { nodes, .. }) => nodes.join(", "),
+            Some(Peers { error: Some(error), .. }) => format!("not heard: {error}"),
+            Some(Peers { nodes, .. }) if nodes.is_empty() => "nobody".to_owned(),
+            Some(Peers { nodes, .. }) => nodes.join(", "),
         };
         facts(&[
             ("version", status.version.clone()),
             ("node", status.node.clone()),
-            ("other nodes", company),
+            ("other nodes", peers),
             ("started", status.started.to_string()),
             ("revision", status.revision.to_string()),
             ("table made", status.table_compiled.to_string()),

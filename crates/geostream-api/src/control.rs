@@ -234,7 +234,7 @@ pub struct Status {
     #[serde(default)]
     pub node: String,
     /// The other nodes; null if it shares what it sees with nobody.
-    pub company: Option<Company>,
+    pub peers: Option<Peers>,
     /// When it was started.
     pub started: Time,
     /// The revision that it decides by.
@@ -255,7 +255,7 @@ pub struct Status {
 
 /// The nodes that a node shares what it sees with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Company {
+pub struct Peers {
     /// Those that it hears.
     pub nodes: Vec<String>,
     /// Why it cannot hear them: it then acts on its own view.

@@ -24,8 +24,8 @@ pub use config::{
     OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 pub use control::{
-    Company, Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
-    OverrideRequest, Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
+    Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
+    OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{

@@ -122,7 +122,7 @@ pub struct RegionStatus {
 
 /// Whom this node hears, and what it has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Company {
+pub struct Peers {
     /// The other nodes that are heard.
     pub nodes: Vec<NodeId>,
     /// Why they cannot be heard.
@@ -213,7 +213,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
 
     /// Returns whom this node hears; `None` if it shares with nobody.
     #[must_use]
-    pub fn company(&self) -> Option<Company> {
+    pub fn peers(&self) -> Option<Peers> {
         let seen = self.seen();
         let error = match &seen.sharing {
             Sharing::Off => return None,
@@ -221,7 +221,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
             Sharing::Failing(error) => Some(error.clone()),
         };
         let nodes = seen.watch.nodes().cloned().collect();
-        Some(Company { nodes, error, is_blind: seen.watch.is_blind() })
+        Some(Peers { nodes, error, is_blind: seen.watch.is_blind() })
     }
 
     /// Returns what this node has to say to others, after it has said this.

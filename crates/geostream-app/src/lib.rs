@@ -13,21 +13,21 @@
 
 mod access;
 mod cached;
-mod company;
 mod configuration;
 mod follow;
 mod health;
 mod load;
+mod peers;
 mod publisher;
 mod rate;
 mod router;
 
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use cached::{CacheTally, Cached};
-pub use company::{KnownNodes, ViewExchange};
 pub use configuration::{Configuration, WriteError, Written};
 pub use follow::Follower;
-pub use health::{Company, HealthDriver, HealthEvent, Outcome, RegionHealth, RegionStatus};
+pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
+pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::{LeaseKeeper, RateLimit};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};

@@ -11,7 +11,7 @@ use geostream_ports::{Chain, Clock, CounterKey, MOST_LEASES, SharedCounters};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::company::KnownNodes;
+use crate::peers::KnownNodes;
 
 /// Lets each of many ask so often: clients, by the key of their network, or tokens, by their id.
 ///

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use geostream_app::{CacheTally, Company, RegionStatus};
+use geostream_app::{CacheTally, Peers, RegionStatus};
 use geostream_domain::{BreakerState, Health, RoutingTable, Timestamp};
 use geostream_ports::GeoDatabase;
 use metrics::gauge;
@@ -40,8 +40,8 @@ pub(crate) fn show_region(RegionStatus { region, watched, .. }: &RegionStatus) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nodes are few")]
-pub(crate) fn show_company(company: Option<&Company>) {
-    let Some(Company { nodes, error, .. }) = company else { return };
+pub(crate) fn show_peers(peers: Option<&Peers>) {
+    let Some(Peers { nodes, error, .. }) = peers else { return };
     gauge!("shared_views_available").set(if error.is_none() { 1.0 } else { 0.0 });
     gauge!("shared_views_nodes").set((nodes.len() + 1) as f64);
 }

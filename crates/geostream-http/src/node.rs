@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use geostream_api::{Company, GeoData, GeoDatabase, Override, Status, Time};
+use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time};
 use geostream_app::{LocationSource, StoreState};
 use geostream_domain::Revision;
 use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
@@ -71,7 +71,7 @@ where
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
-        gauges::show_company(self.parts.health.company().as_ref());
+        gauges::show_peers(self.parts.health.peers().as_ref());
         gauges::show_geo(&self.router.geo().databases(), now);
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         body::answer((self.parts.metrics)(), content_type)
@@ -102,7 +102,7 @@ where
         body::json(&Status {
             version: self.parts.version.to_owned(),
             node: self.parts.node.to_string(),
-            company: self.parts.health.company().map(describe_company),
+            peers: self.parts.health.peers().map(describe_peers),
             started: Time(self.parts.started),
             revision: table.revision().get(),
             table_compiled: Time(table.compiled_at()),
@@ -125,10 +125,10 @@ where
     }
 }
 
-fn describe_company(company: geostream_app::Company) -> Company {
-    let geostream_app::Company { nodes, error, is_blind } = company;
+fn describe_peers(peers: geostream_app::Peers) -> Peers {
+    let geostream_app::Peers { nodes, error, is_blind } = peers;
     let nodes = nodes.iter().map(ToString::to_string).collect();
-    Company { nodes, error, abstains: is_blind }
+    Peers { nodes, error, abstains: is_blind }
 }
 
 fn describe(file: geostream_ports::GeoDatabase) -> GeoDatabase {

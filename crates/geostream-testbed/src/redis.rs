@@ -252,7 +252,7 @@ impl Redis {
     }
 }
 
-/// Nothing is kept on disk, and nothing waits for company.
+/// Nothing is kept on disk, and nothing waits for other replicas.
 const ALWAYS: &str = "save \"\"\nrepl-diskless-sync-delay 0";
 
 const PROGRAM: &str = "/usr/bin/redis-server";

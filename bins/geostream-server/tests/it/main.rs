@@ -5,11 +5,11 @@
 mod bad_input;
 mod cache;
 mod cached_nodes;
-mod company;
 mod control;
 mod decisions;
 mod health;
 mod limits;
+mod peers;
 mod postgres;
 mod server;
 mod survival;

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod access;
-mod company;
 mod configuration;
 mod follow;
 mod health;
+mod peers;
 mod route;
 mod world;

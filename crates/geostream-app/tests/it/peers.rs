@@ -203,14 +203,14 @@ async fn without_the_others_each_goes_on_alone_and_says_so() {
     hub.set_away(true);
     sleep(VIEW_HOLDS + Duration::from_millis(100)).await;
     assert_eq!(healths(&nodes, "eu"), [Unhealthy, Healthy, Healthy]);
-    let company = nodes[0].health.company().unwrap();
-    assert_eq!((company.nodes.len(), company.is_blind), (0, false));
-    assert_eq!(company.error.as_deref(), Some("the hub is unavailable: it is away"));
+    let peers = nodes[0].health.peers().unwrap();
+    assert_eq!((peers.nodes.len(), peers.is_blind), (0, false));
+    assert_eq!(peers.error.as_deref(), Some("the hub is unavailable: it is away"));
     assert_eq!(nodes[0].nodes.count(), 3, "it remembers how many there were");
     hub.set_away(false);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
-    assert_eq!(nodes[0].health.company().unwrap().error, None);
+    assert_eq!(nodes[0].health.peers().unwrap().error, None);
     // Whoever stops says so, and is not waited for.
     nodes[1].stop.cancel();
     sleep(Duration::from_millis(100)).await;

@@ -11,7 +11,7 @@ use crate::postgres::{get, prepared, wait_for};
 use crate::server::{Home, Request, Server};
 
 /// Three nodes, of which the first is not permitted to probe the first of three regions.
-struct Company {
+struct Peers {
     nodes: Vec<Server>,
     token: String,
     regions: Vec<Region>,
@@ -19,7 +19,7 @@ struct Company {
     _homes: Vec<Home>,
 }
 
-impl Company {
+impl Peers {
     fn new() -> Self {
         let (url, redis) = (prepared(Postgres::shared()), Redis::start(&[]));
         let homes: Vec<_> = (0..3).map(|_| Home::new()).collect();
@@ -33,9 +33,9 @@ impl Company {
         };
         let nodes: Vec<_> = homes.iter().enumerate().map(start).collect();
         let token = homes[0].token();
-        let company = Self { nodes, token, regions, redis, _homes: homes };
-        company.declare();
-        company
+        let peers = Self { nodes, token, regions, redis, _homes: homes };
+        peers.declare();
+        peers
     }
 
     fn declare(&self) {
@@ -93,53 +93,53 @@ const ALL_WELL: [&str; 3] = ["healthy"; 3];
 
 #[test]
 fn a_region_that_one_node_cannot_reach_stays_and_one_that_dies_is_removed_by_all() {
-    let company = Company::new();
+    let peers = Peers::new();
     let one_of_three = json!({ "down": 1, "nodes": 3 });
-    company.wait_until("r0", ALL_WELL, &one_of_three);
-    company.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
-    assert_eq!(company.of(&company.nodes[0], "r0")["seen_here"], "unhealthy");
-    for node in &company.nodes {
+    peers.wait_until("r0", ALL_WELL, &one_of_three);
+    peers.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
+    assert_eq!(peers.of(&peers.nodes[0], "r0")["seen_here"], "unhealthy");
+    for node in &peers.nodes {
         assert_eq!(decision(node, 0)["region"], "r0");
-        assert_eq!(company.status(node)["company"]["nodes"].as_array().unwrap().len(), 2);
+        assert_eq!(peers.status(node)["peers"]["nodes"].as_array().unwrap().len(), 2);
     }
     let died = now();
-    company.regions[1].set(BROKEN);
-    for node in &company.nodes {
+    peers.regions[1].set(BROKEN);
+    for node in &peers.nodes {
         wait_for(|| decision(node, 1)["reason"] == "failover");
     }
     println!("removed by all after {:?}", now() - died);
-    let explained = decision(&company.nodes[0], 1);
+    let explained = decision(&peers.nodes[0], 1);
     let regions = explained["explanation"]["regions"].as_array().unwrap();
     let votes = &regions.iter().find(|seen| seen["region"] == "r1").unwrap()["observed"]["votes"];
     assert!(votes["down"].as_u64() >= Some(2) && votes["nodes"] == 3, "{explained}");
-    let evidence = company.of(&company.nodes[0], "r1")["evidence"].to_string();
+    let evidence = peers.of(&peers.nodes[0], "r1")["evidence"].to_string();
     assert!(evidence.contains("seen down by 2 of 3 nodes"), "{evidence}");
-    company.regions[1].set(WELL);
-    company.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
-    company.wait_until("r0", ALL_WELL, &one_of_three);
+    peers.regions[1].set(WELL);
+    peers.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
+    peers.wait_until("r0", ALL_WELL, &one_of_three);
 }
 
 #[test]
 fn without_redis_each_node_goes_on_by_what_it_sees_itself() {
-    let mut company = Company::new();
+    let mut peers = Peers::new();
     let one_of_three = json!({ "down": 1, "nodes": 3 });
     let faults: [(Fault, Fault); 2] =
         [(|redis| redis.freeze(), |redis| redis.thaw()), (Redis::kill, Redis::start_again)];
     for (begin, end) in faults {
-        company.wait_until("r0", ALL_WELL, &one_of_three);
-        begin(&mut company.redis);
-        company.wait_until("r0", ["unhealthy", "healthy", "healthy"], &Value::Null);
-        let status = company.status(&company.nodes[0]);
-        assert!(status["company"]["error"].to_string().contains("Redis"), "{status}");
-        let metrics = company.nodes[0].get("/metrics").body;
+        peers.wait_until("r0", ALL_WELL, &one_of_three);
+        begin(&mut peers.redis);
+        peers.wait_until("r0", ["unhealthy", "healthy", "healthy"], &Value::Null);
+        let status = peers.status(&peers.nodes[0]);
+        assert!(status["peers"]["error"].to_string().contains("Redis"), "{status}");
+        let metrics = peers.nodes[0].get("/metrics").body;
         assert!(metrics.contains("shared_views_available 0"), "{metrics}");
-        end(&mut company.redis);
+        end(&mut peers.redis);
     }
-    company.wait_until("r0", ALL_WELL, &one_of_three);
-    wait_for(|| company.status(&company.nodes[0])["company"]["error"] == Value::Null);
+    peers.wait_until("r0", ALL_WELL, &one_of_three);
+    wait_for(|| peers.status(&peers.nodes[0])["peers"]["error"] == Value::Null);
     // Whoever is killed is forgotten.
-    company.nodes.pop().unwrap().kill();
-    wait_for(|| company.of(&company.nodes[0], "r1")["votes"] == json!({ "down": 0, "nodes": 2 }));
+    peers.nodes.pop().unwrap().kill();
+    wait_for(|| peers.of(&peers.nodes[0], "r1")["votes"] == json!({ "down": 0, "nodes": 2 }));
 }
 
 /// Begins or ends a fault.
