@@ -511,7 +511,7 @@ impl Seen {
 
     /// Returns what this node has to say; loads that differ little are as they were.
     fn view(&self, before: &NodeView, now: Instant) -> NodeView {
-        let sights = self.watch.votes().map(|(region, vote)| {
+        let sights = self.watch.votes(now).map(|(region, vote)| {
             let new = self.loads.of(region, now).unwrap_or_default();
             let old = before.regions.get(region).map(|sight| sight.load).unwrap_or_default();
             let keep = |old, new| steady(Some(old), Some(new)).unwrap_or_default();

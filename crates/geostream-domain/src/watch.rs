@@ -330,8 +330,10 @@ impl HealthWatch {
     }
 
     /// Returns what this node says of each region to others; `None` if it abstains.
-    pub fn votes(&self) -> impl Iterator<Item = (&RegionId, Option<Vote>)> {
-        self.watched.iter().map(|(id, watched)| (id, watched.vote))
+    pub fn votes(&self, now: Instant) -> impl Iterator<Item = (&RegionId, Option<Vote>)> {
+        // Whoever drives this may have stopped, and then says nothing any more.
+        let holds = move |watched: &Watched| watched.vote_ends().is_some_and(|ends| now < ends);
+        self.watched.iter().map(move |(id, watched)| (id, watched.vote.filter(|_| holds(watched))))
     }
 
     /// Returns what the other nodes know of a region's load.
@@ -424,7 +426,8 @@ impl HealthWatch {
     /// Sets a region's timer anew, listens to what it says, and judges it.
     fn follow_up(&mut self, region: &RegionId, now: Instant) {
         let Some(watched) = self.watched.get_mut(region) else { return };
-        let due = watched.monitor.poll_timeout();
+        let vote_ends = watched.vote_ends().filter(|ends| now < *ends);
+        let due = [watched.monitor.poll_timeout(), vote_ends].into_iter().flatten().min();
         if due != watched.timer {
             if let Some(old) = watched.timer {
                 self.timers.remove(&(old, region.clone()));
@@ -507,9 +510,7 @@ impl Watched {
 
     /// Returns what this node says of it to others: only what it has seen itself, and lately.
     fn vote(&self, now: Instant) -> Option<Vote> {
-        let timing = self.check.as_ref().map(|check| check.timing);
-        let holds = timing.map_or(REPORTS_HOLD, |timing| timing.interval() * 3 + timing.timeout());
-        if self.seen.is_none_or(|seen| now >= seen + holds) || self.monitor.abstains() {
+        if self.vote_ends().is_none_or(|ends| now >= ends) || self.monitor.abstains() {
             return None;
         }
         match self.monitor.health() {
@@ -517,6 +518,13 @@ impl Watched {
             Health::Healthy => Some(Vote::Well),
             Health::Unhealthy => Some(Vote::Down),
         }
+    }
+
+    /// Returns when what this node has seen is too long ago to vote by; `None` if it has seen nothing.
+    fn vote_ends(&self) -> Option<Instant> {
+        let timing = self.check.as_ref().map(|check| check.timing);
+        let holds = timing.map_or(REPORTS_HOLD, |timing| timing.interval() * 3 + timing.timeout());
+        self.seen.map(|seen| seen + holds)
     }
 
     fn verdict(&self) -> Health {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Health, HeardView, NodeView, Report, Share, Sight, VIEW_HOLDS, VIEW_REPEATS, WatchedHealth,
+    Change, Config, GeoPoint, Health, HealthWatch, HeardView, NodeView, Region, RegionId, Report,
+    Share, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, WatchedHealth,
 };
 
 use crate::simulation::{Fault, Simulation, begin};
@@ -98,7 +99,7 @@ impl Node {
         let Simulation { watch, now, .. } = &mut self.simulation;
         let is_due = self.said.as_ref().is_none_or(|(_, at)| *now >= *at + VIEW_REPEATS);
         if watch.poll_news() || is_due {
-            let sights = watch.votes().map(|(id, vote)| {
+            let sights = watch.votes(*now).map(|(id, vote)| {
                 let sight = Sight { vote, ..Sight::default() };
                 (id.clone(), sight)
             });
@@ -202,6 +203,29 @@ fn a_node_that_is_too_busy_to_ask_does_not_vote() {
     cluster.run(Duration::from_secs(6));
     cluster.break_region(&[1], "r1", Fault::Silent);
     assert!(cluster.until_all_say(Health::Unhealthy, "r1") < BOUND, "one of one");
+}
+
+#[test]
+fn what_was_seen_too_long_ago_is_no_vote() {
+    let (mut watch, start) = (HealthWatch::new(7), begin());
+    let id: RegionId = "r0".parse().unwrap();
+    let region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
+    let config = Config::default().after([Change::PutRegion(Arc::new(region))]).unwrap();
+    watch.handle_config(&config, |_| Health::Unknown, start);
+    watch.handle_report(&id, Report { is_well: true, client: None }, start);
+    let down = Sight { vote: Some(Vote::Down), ..Sight::default() };
+    let view = Arc::new(NodeView { regions: [(id.clone(), down)].into() });
+    let until = start + Duration::from_secs(60);
+    watch.handle_views(vec![HeardView { node: "n1".parse().unwrap(), view, until }], start);
+    let health = |watch: &HealthWatch, now| watch.regions(now).next().unwrap().1.health;
+    assert_eq!(health(&watch, start), Health::Healthy, "a tie");
+    let ends = start + Duration::from_secs(30);
+    assert_eq!(watch.votes(start).next(), Some((&id, Some(Vote::Well))));
+    assert_eq!(watch.votes(ends).next(), Some((&id, None)), "though nobody drives it");
+    while let Some(due) = watch.poll_timeout().filter(|due| *due <= ends) {
+        watch.handle_timeout(due);
+    }
+    assert_eq!(health(&watch, ends), Health::Unhealthy, "one of one");
 }
 
 #[test]
