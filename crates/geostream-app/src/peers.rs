@@ -75,7 +75,7 @@ impl<V: SharedViews, L: HealthLog, C: Clock> ViewExchange<V, L, C> {
             }
             sleep_until((asked + GAP).into()).await;
         }
-        if let Err(error) = self.views.leave().await {
+        if let Err(error) = self.views.exchange(&Arc::default()).await {
             tracing::debug!(error = %Chain(&error), "the other nodes will miss this one");
         }
     }
@@ -84,9 +84,12 @@ impl<V: SharedViews, L: HealthLog, C: Clock> ViewExchange<V, L, C> {
         let exchanged = self.views.exchange(said).await.map(|Exchanged { heard, refused }| {
             metrics::counter!("shared_views_refused_total")
                 .increment(u64::try_from(refused).unwrap_or_default());
-            self.nodes.note(heard.len());
             heard
         });
+        let is_answered = exchanged.is_ok();
         self.health.hear(exchanged, asked);
+        if is_answered {
+            self.nodes.note(self.health.peers().map_or(0, |peers| peers.nodes.len()));
+        }
     }
 }

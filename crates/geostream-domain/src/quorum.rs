@@ -158,14 +158,14 @@ pub(crate) struct Quorum {
 }
 
 impl Quorum {
-    /// Takes in what others say by now, whoever is missing says nothing any more; tells whether it
-    /// is anything new.
+    /// Takes in what others say by now; tells whether it is anything new.
+    ///
+    /// What a node has said holds for its time, even if that node is missing now: whoever keeps the
+    /// views may have lost them, and nobody is to act alone for that.
     pub(crate) fn handle_views(&mut self, views: Vec<HeardView>, now: Instant) -> bool {
-        let mut others: BTreeMap<_, _> = views
-            .into_iter()
-            .filter(|heard| now < heard.until)
-            .map(|heard| (heard.node, (heard.view, heard.until)))
-            .collect();
+        let mut others = self.others.clone();
+        others.extend(views.into_iter().map(|heard| (heard.node, (heard.view, heard.until))));
+        others.retain(|_, (_, until)| now < *until);
         while others.len() >= MOST_NODES {
             others.pop_last();
         }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_holds_until_its_time_and_whoever_is_missing_is_gone() {
+    fn a_view_holds_until_its_time_even_where_it_is_lost() {
         let (mut quorum, now) = (Quorum::default(), start());
         let until = now + VIEW_HOLDS;
         let views = vec![heard("a", Some(Vote::Down), until), heard("b", None, now)];
@@ -285,7 +285,9 @@ mod tests {
         assert!(quorum.handle_timeout(until));
         assert_eq!(quorum.votes(&region(), own), None, "it is alone");
         assert!(quorum.handle_views(vec![heard("a", None, until)], now));
-        assert!(quorum.handle_views(Vec::new(), now));
+        assert!(!quorum.handle_views(Vec::new(), now));
+        assert_eq!(quorum.nodes().count(), 1);
+        assert!(quorum.handle_views(Vec::new(), until));
         assert_eq!(quorum.nodes().count(), 0);
     }
 

@@ -203,7 +203,7 @@ impl HealthWatch {
         self.look_around(now);
     }
 
-    /// Takes in what the other nodes say by now; whoever is missing says nothing any more.
+    /// Takes in what the other nodes say by now; what they have said before holds for its time.
     pub fn handle_views(&mut self, views: Vec<HeardView>, now: Instant) {
         if self.quorum.handle_views(views, now) {
             self.judge_all(now);

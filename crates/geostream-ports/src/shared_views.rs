@@ -16,7 +16,8 @@ use crate::Unavailable;
 pub trait SharedViews: Send + Sync + 'static {
     /// Says what this node sees, in place of what it has said before, and returns what others have
     /// said within [`VIEW_HOLDS`](geostream_domain::VIEW_HOLDS): at most
-    /// [`MOST_NODES`](geostream_domain::MOST_NODES) of them.
+    /// [`MOST_NODES`](geostream_domain::MOST_NODES) of them. Whoever has said something may be missing,
+    /// since it was lost; a node that goes says so by a view of nothing.
     ///
     /// A view that is the same as before is returned as the same `Arc`. A node whose words cannot be
     /// understood is left out, and counted.
@@ -24,9 +25,6 @@ pub trait SharedViews: Send + Sync + 'static {
         &self,
         said: &Arc<NodeView>,
     ) -> impl Future<Output = Result<Exchanged, Unavailable>> + Send;
-
-    /// Takes back what this node has said, since it goes.
-    fn leave(&self) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Returns when somebody votes otherwise from now on, or may do so. It is no promise: whoever
     /// waits has to look by himself now and then.

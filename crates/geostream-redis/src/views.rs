@@ -50,7 +50,6 @@ const MOST_REGIONS: usize = 20_000;
 
 static EXCHANGE: LazyLock<Script> =
     LazyLock::new(|| Script::from_lua(include_str!("lua/exchange.lua")));
-static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::from_lua(include_str!("lua/leave.lua")));
 
 impl RedisViews {
     /// Speaks as this node, and listens from now on.
@@ -140,12 +139,6 @@ impl SharedViews for RedisViews {
         }
         self.known().said = Some(Arc::clone(said));
         Ok(self.hear(answer.unwrap_or_default()))
-    }
-
-    async fn leave(&self) -> Result<(), Unavailable> {
-        let arguments = vec![self.node.as_str().into(), self.channel.clone().into()];
-        self.redis.run(&LEAVE, self.keys.to_vec(), arguments).await?;
-        Ok(())
     }
 
     async fn news(&self) {

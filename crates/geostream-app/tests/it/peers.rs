@@ -43,6 +43,10 @@ impl Hub {
         ["n0", "n1", "n2"].map(|node| Seat { hub: self.clone(), node: node.parse().unwrap() })
     }
 
+    fn lose_all(&self) {
+        self.said.lock().unwrap().clear();
+    }
+
     fn set_away(&self, is_away: bool) {
         *self.is_away.lock().unwrap() = is_away;
     }
@@ -67,11 +71,6 @@ impl SharedViews for Seat {
             age: now - *at,
         });
         Ok(Exchanged { heard: heard.collect(), refused: 0 })
-    }
-
-    async fn leave(&self) -> Result<(), Unavailable> {
-        self.hub.said.lock().unwrap().remove(&self.node);
-        Ok(())
     }
 
     async fn news(&self) {
@@ -211,6 +210,12 @@ async fn without_the_others_each_goes_on_alone_and_says_so() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
     assert_eq!(nodes[0].health.peers().unwrap().error, None);
+    hub.lose_all();
+    for _ in 0..100 {
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(healths(&nodes, "eu"), [Healthy; 3], "nobody acts alone");
+        assert_eq!(nodes[0].nodes.count(), 3, "nor takes the whole of a limit");
+    }
     // Whoever stops says so, and is not waited for.
     nodes[1].stop.cancel();
     sleep(Duration::from_millis(100)).await;

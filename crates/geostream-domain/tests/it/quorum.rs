@@ -206,6 +206,19 @@ fn a_node_that_is_too_busy_to_ask_does_not_vote() {
 }
 
 #[test]
+fn views_that_are_lost_where_they_are_kept_drop_no_region() {
+    let mut cluster = Cluster::new(3, 7);
+    cluster.break_region(&[0], "r1", Fault::Silent);
+    cluster.run(Duration::from_secs(10));
+    for node in &mut cluster.nodes {
+        node.simulation.watch.handle_views(Vec::new(), node.simulation.now);
+    }
+    assert!(cluster.all_say(Health::Healthy, "r1"));
+    cluster.run(VIEW_HOLDS * 2);
+    assert!(cluster.nodes.iter().all(|node| node.simulation.removals().is_empty()));
+}
+
+#[test]
 fn what_was_seen_too_long_ago_is_no_vote() {
     let (mut watch, start) = (HealthWatch::new(7), begin());
     let id: RegionId = "r0".parse().unwrap();

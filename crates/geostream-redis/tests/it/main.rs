@@ -10,7 +10,7 @@ mod views;
 use std::time::Duration;
 
 use geostream_domain::{Change, Config, GeoPoint, LeaseRequest, Rate, Region, Revision, Snapshot};
-use geostream_ports::{CounterKey, Head, Marked, SharedCounters as _, SharedViews as _};
+use geostream_ports::{CounterKey, Head, Marked, SharedCounters as _};
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews, Target};
 use geostream_testbed as testbed;
 use tokio::time::timeout;
@@ -28,12 +28,12 @@ fn cache(url: &str, prefix: &str) -> RedisCache {
 
 /// Three nodes that tell each other what they see, as soon as they are connected.
 async fn views(redis: impl Fn() -> Redis) -> [RedisViews; 3] {
-    let node = |name: &str| RedisViews::new(redis(), name.parse().unwrap()).unwrap();
-    let nodes = ["n0", "n1", "n2"].map(node);
-    for node in &nodes {
-        until_well(async || node.leave().await.is_ok()).await;
+    let connections = [redis(), redis(), redis()];
+    for connection in &connections {
+        counters(connection.clone()).await;
     }
-    nodes
+    let mut names = ["n0", "n1", "n2"].into_iter();
+    connections.map(|redis| RedisViews::new(redis, names.next().unwrap().parse().unwrap()).unwrap())
 }
 
 /// Buckets of tokens, as soon as there is a connection.
