@@ -10,6 +10,14 @@ local holds, most, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(A
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- What another program has put there would be in the way for ever.
+for i, kind in ipairs({'zset', 'hash', 'hash'}) do
+    local found = redis.call('TYPE', KEYS[i]).ok
+    if found ~= 'none' and found ~= kind then
+        redis.call('DEL', KEYS[i])
+    end
+end
+
 local function forget(nodes)
     for _, gone in ipairs(nodes) do
         redis.call('ZREM', said, gone)

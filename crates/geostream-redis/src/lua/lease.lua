@@ -11,7 +11,12 @@ local room = interval * burst
 local answer = {}
 for i, key in ipairs(KEYS) do
     local spent, wanted = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
-    local full = math.max(tonumber(redis.call('GET', key) or '') or 0, now)
+    -- What is no number counts for nothing, of whatever kind it is, and is written over.
+    local kept = redis.pcall('GET', key)
+    local full = type(kept) == 'string' and tonumber(kept)
+    if not full or not (full > now) then
+        full = now
+    end
     full = math.min(full + spent * interval, now + 2 * room)
     local there = math.floor((now + room - full) / interval) - reserved
     local tokens = math.max(0, math.min(wanted, there))

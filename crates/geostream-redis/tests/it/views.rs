@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use geostream_ports::SharedViews as _;
+use geostream_domain::{LeaseRequest, Rate};
+use geostream_ports::{CounterKey, SharedCounters as _, SharedViews as _};
 use geostream_redis::RedisViews;
 use geostream_testbed as testbed;
 
-use crate::{redis, until_well};
+use crate::{counters, redis, until_well};
 
 /// A server, two nodes over it, and what their keys begin with.
 fn pair(server: &testbed::Redis) -> (RedisViews, RedisViews, String) {
@@ -45,6 +46,37 @@ async fn nonsense_is_left_out_and_counted() {
     server.ask(&format!("zadd {keys}:said {}000 future", second() + 10));
     heard(&peer).await;
     assert_eq!(heard(&node).await, (1, 0), "nobody has spoken in a time to come");
+}
+
+#[tokio::test]
+async fn keys_of_another_kind_are_replaced() {
+    let server = testbed::Redis::start(&[]);
+    let (node, peer, keys) = pair(&server);
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    for name in ["said", "numbers", "bodies"] {
+        server.ask(&format!("set {keys}:{name} nonsense"));
+        heard(&node).await;
+        heard(&peer).await;
+        assert_eq!(heard(&node).await, (1, 0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_that_make_no_sense_let_through_what_a_full_one_does() {
+    let server = testbed::Redis::start(&[]);
+    let counters = counters(redis(&server.url(), "b")).await;
+    let (rate, key) = (Rate::per_second(10).unwrap(), CounterKey { purpose: "test", number: 1 });
+    let name = "b:{rate1}:test:0000000000000001";
+    for nonsense in ["set NAME nonsense", "set NAME nan", "set NAME -inf", "lpush NAME a b"] {
+        server.ask(&format!("del {name}"));
+        server.ask(&nonsense.replace("NAME", name));
+        let lease = async || {
+            let request = (key, LeaseRequest { spent: 0, wanted: 100 });
+            counters.lease(rate, 0, vec![request]).await.unwrap()[0]
+        };
+        assert_eq!(lease().await, 10, "{nonsense}");
+        assert!(lease().await < 10, "{nonsense} is written over");
+    }
 }
 
 #[tokio::test]
