@@ -54,13 +54,16 @@ fn is_kept(seen: &Seen<'_>, message: &Message<Wanted>) -> bool {
         }
         Promise::Vote => remembers_vote(hard, term, message.to),
         Promise::Appended { matched, .. } => {
-            // A snapshot may have taken the place of the log that it acknowledged.
-            let same = |id| seen.view.log.id_at(matched).is_none_or(|now| now == id);
+            // A snapshot may have taken the place of the log that it acknowledged. And a node that has
+            // entered a later term, not yet for good, may have another entry there by now; on disk
+            // there is still the one that it acknowledged.
+            let past = seen.view.term > term;
+            let same = |id| past || seen.view.log.id_at(matched).is_none_or(|now| now == id);
             matched <= image.snapshot.last.index || image.at(matched).is_some_and(same)
         }
         Promise::Staged { snapshot, next } => {
-            // If another one has replaced it since, the sender will be told so.
-            let replaced = image.staged_name().is_some_and(|name| name != snapshot);
+            // If a newer one has replaced it since, the sender has begun that one itself.
+            let replaced = image.staged_name().is_some_and(|name| name > snapshot);
             image.staged(snapshot) >= next || image.snapshot.last >= snapshot || replaced
         }
     };
