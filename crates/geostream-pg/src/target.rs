@@ -48,9 +48,12 @@ pub enum TargetError {
     /// A needed part is missing.
     #[error("the URL names no {0}; postgres://USER@HOST:5432/DATABASE is expected")]
     Missing(&'static str),
-    /// A parameter is not known.
-    #[error("the URL's parameter {0} is not known; known are {known}", known = PARAMETERS.join(", "))]
-    Parameter(String),
+    /// A parameter is not known. It is not named: it may be the rest of a password with a `?` in it.
+    #[error(
+        "the URL has a parameter that is not known; known are {}; in a password, ? is written %3F",
+        PARAMETERS.join(", ")
+    )]
+    Parameter,
     /// The word on TLS is not known, or promises too little.
     #[error(
         "sslmode {0:?} is not offered: verify-full checks the certificate, disable uses no TLS"
@@ -125,7 +128,7 @@ impl Target {
                     authorities = Some(PathBuf::from(path));
                 }
                 _ if PARAMETERS.contains(&name) => passed_on.push(pair),
-                _ => return Err(TargetError::Parameter(name.to_owned())),
+                _ => return Err(TargetError::Parameter),
             }
         }
         let whole: Config =
@@ -312,7 +315,7 @@ mod tests {
             ("postgres://me@db1", "names no database"),
             ("postgres:///geostream?user=me", "names no host"),
             ("postgres://me@db1/geostream?sslmode=prefer", "verify-full"),
-            ("postgres://me@db1/geostream?sslcrl=x", "parameter sslcrl is not known"),
+            ("postgres://me@db1/geostream?sslcrl=x", "a parameter that is not known"),
             ("postgres://me@db1/geostream?sslrootcert=/no/where.pem", "/no/where.pem"),
         ] {
             assert!(error_of(url).contains(expected), "{url}: {}", error_of(url));
@@ -347,5 +350,6 @@ mod tests {
         assert_eq!(inside.configs[0].get_password(), Some(&b"inside"[..]));
         assert!(!format!("{inside:?} {inside} {given:?}").contains("inside"));
         assert!(!error_of("postgres://me:secret@db1:port/geostream").contains("secret"));
+        assert!(!error_of("postgres://me:a?secret@db1/geostream").contains("secret"));
     }
 }

@@ -43,9 +43,15 @@ pub enum TargetError {
     /// Sentinels may watch over several servers.
     #[error("the URL does not say which server is meant: add ?sentinelServiceName=NAME")]
     Service,
-    /// A parameter is not known.
-    #[error("the URL's parameter {0} is not known; known are {known}", known = PARAMETERS.join(", "))]
-    Parameter(String),
+    /// A parameter is not known. It is not named: it may be the rest of a password with a `?` in it.
+    #[error(
+        "the URL has a parameter that is not known; known are {}; in a password, ? is written %3F",
+        PARAMETERS.join(", ")
+    )]
+    Parameter,
+    /// There are authorities, and nobody to check by them.
+    #[error("sslrootcert is for rediss://..: redis:// uses no TLS, and checks no certificate")]
+    Plain,
     /// The authorities cannot be read.
     #[error("{} cannot be read", .path.display())]
     File {
@@ -97,6 +103,9 @@ impl Target {
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (username, inside) = user.split_once(':').unwrap_or((user, ""));
         let parameters = Parameters::read(query)?;
+        if parameters.authorities.is_some() && !uses_tls {
+            return Err(TargetError::Plain);
+        }
         let hosts =
             hosts.split(',').map(|host| server(host, kind)).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
@@ -136,7 +145,7 @@ impl Parameters {
                 "sentinelUsername" => parameters.sentinel_username = given(value),
                 "sentinelPassword" => parameters.sentinel_password = given(value),
                 "sslrootcert" => parameters.authorities = given(value).map(PathBuf::from),
-                _ => return Err(TargetError::Parameter(name.to_owned())),
+                _ => return Err(TargetError::Parameter),
             }
         }
         Ok(parameters)
@@ -275,8 +284,9 @@ mod tests {
             ("redis://a/main", "the database is a number"),
             ("redis-cluster://a/1", "a cluster has none but 0"),
             ("redis-sentinel://a", "add ?sentinelServiceName=NAME"),
-            ("redis://a?ssl=on", "parameter ssl is not known; known are prefix"),
+            ("redis://a?ssl=on", "a parameter that is not known; known are prefix"),
             ("rediss://a?sslrootcert=/no/where.pem", "/no/where.pem"),
+            ("redis://a?sslrootcert=/some.pem", "redis:// uses no TLS"),
         ] {
             let error = Target::parse(url, None).unwrap_err().to_string();
             assert!(error.contains(expected), "{url}: {error}");
@@ -292,7 +302,9 @@ mod tests {
         assert_eq!(inside.config.password.as_deref(), Some("in side"));
         assert!(!format!("{inside:?} {inside} {outside:?}").contains("side@"));
         assert!(!format!("{inside:?} {outside:?} {outside}").contains("secret"));
-        let error = Target::parse("redis://me:secret@cache1:port", None).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("secret"));
+        for url in ["redis://me:secret@cache1:port", "redis://me:a?secret@cache1"] {
+            let error = Target::parse(url, None).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"));
+        }
     }
 }
