@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
 /// Builds the simulator, with known bugs in it if those are to be found, and runs it.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut sim = cargo();
-    sim.args(["run", "--quiet", "--locked", "--package", "geostream-sim"]);
+    sim.args(["run", "--quiet", "--locked", "--profile", "sim", "--package", "geostream-sim"]);
     if arguments.arguments.iter().any(|argument| argument == "--mutants") {
         sim.env("RUSTFLAGS", "--cfg mutants").args(["--target-dir", "target/mutants"]);
     }
