@@ -332,7 +332,8 @@ pub enum Change {
     },
     /// Sets the default service, or none.
     SetDefaultService {
-        /// The service.
+        /// The service; left out for none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<String>,
     },
     /// Sets how many alternatives an answer carries.
