@@ -3,9 +3,8 @@
 use geostream_domain::RegionId;
 use geostream_ports::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthRecord};
 use redb::{
-    Database, MultimapTable, MultimapTableDefinition, ReadTransaction, ReadableMultimapTable as _,
-    ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, TableError,
-    WriteTransaction,
+    MultimapTable, MultimapTableDefinition, ReadableMultimapTable as _, ReadableTable as _,
+    ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
 };
 
 use crate::documents::HealthDocument;
@@ -14,7 +13,8 @@ use crate::log::{Log, LogError, begin_read, damaged, parse};
 /// The last change of each region.
 const LATEST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("health");
 /// The changes that are kept, by their number and region.
-const CHANGES: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("health_changes");
+pub(crate) const CHANGES: TableDefinition<'_, (u64, &str), &[u8]> =
+    TableDefinition::new("health_changes");
 /// The numbers of each region's changes.
 const NUMBERS: MultimapTableDefinition<'_, &str, u64> =
     MultimapTableDefinition::new("health_numbers");
@@ -25,19 +25,6 @@ pub(crate) fn prepare(write: &WriteTransaction) -> Result<(), LogError> {
     write.open_table(CHANGES)?;
     write.open_multimap_table(NUMBERS)?;
     Ok(())
-}
-
-/// Adds the tables that earlier versions did not have; they, in turn, leave them alone.
-pub(crate) fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
-    match read.open_table(CHANGES) {
-        Ok(_) => Ok(()),
-        Err(TableError::TableDoesNotExist(_)) => {
-            let write = database.begin_write()?;
-            prepare(&write)?;
-            Ok(write.commit()?)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl Log {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use geostream_api::WholeConfig;
 use geostream_domain::{Commit, ReplayError, Revision, Snapshot};
 use geostream_ports::{Import, ImportError, ImportId, ImportPart};
-use redb::{
-    Database, ReadTransaction, ReadableTable as _, TableDefinition, TableError, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::documents::CommitDocument;
 use crate::log::{
@@ -19,24 +17,12 @@ use crate::log::{
 };
 
 /// The import that is under way, if there is one.
-const IMPORT: TableDefinition<'_, (), u128> = TableDefinition::new("import");
+pub(crate) const IMPORT: TableDefinition<'_, (), u128> = TableDefinition::new("import");
 
+/// Makes the table if it is not there.
 pub(crate) fn prepare(write: &WriteTransaction) -> Result<(), LogError> {
     write.open_table(IMPORT)?;
     Ok(())
-}
-
-/// Adds the table that earlier versions did not have.
-pub(crate) fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
-    match read.open_table(IMPORT) {
-        Ok(_) => Ok(()),
-        Err(TableError::TableDoesNotExist(_)) => {
-            let write = database.begin_write()?;
-            prepare(&write)?;
-            Ok(write.commit()?)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Returns the import that is under way.

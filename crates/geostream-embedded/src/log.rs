@@ -12,7 +12,7 @@ use geostream_ports::{Proposal, ProposeError, TokenId, TokenRecord, Unavailable}
 use redb::backends::InMemoryBackend;
 use redb::{
     AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition,
+    TableDefinition, TableHandle as _,
 };
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -125,8 +125,7 @@ impl Log {
     fn of(database: Database) -> Result<Self, LogError> {
         let read = begin_read(&database)?;
         check_format(&read)?;
-        health::add_missing(&database, &read)?;
-        import::add_missing(&database, &read)?;
+        add_missing(&database, &read)?;
         let latest = read_latest(&begin_read(&database)?)?;
         Ok(Self { database, latest })
     }
@@ -265,6 +264,19 @@ fn prepare(database: &Database) -> Result<(), LogError> {
         import::prepare(&write)?;
         write.open_table(FORMAT)?.insert((), THIS_FORMAT)?;
     }
+    Ok(write.commit()?)
+}
+
+/// Adds the tables that earlier versions did not have; they, in turn, leave them alone.
+fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
+    let there: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let later = [health::CHANGES.name(), import::IMPORT.name()];
+    if later.iter().all(|name| there.iter().any(|table| table == name)) {
+        return Ok(());
+    }
+    let write = database.begin_write()?;
+    health::prepare(&write)?;
+    import::prepare(&write)?;
     Ok(write.commit()?)
 }
 
