@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::account::Account;
 use crate::keeper::Keeper;
 use crate::postgres::Postgres;
-use crate::process::free_port;
+use crate::process::{directory, free_port};
 
 /// A pooler before a server: it hands each transaction to any of two connections.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Pooler {
     /// Starts a pooler in transaction mode.
     #[must_use]
     pub fn start(server: &Postgres) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = directory();
         let file = directory.path().join("pgbouncer.ini");
         let port = free_port();
         let text = format!(
@@ -43,7 +43,6 @@ impl Pooler {
         fs::write(&file, text).expect("the directory is new");
         let mut shell = Command::new("/bin/sh");
         if let Some(account) = Account::unprivileged() {
-            account.own(directory.path());
             account.own(&file);
             account.run(&mut shell);
         }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::keeper::Keeper;
-use crate::process::{ATTEMPTS, free_port, said};
+use crate::process::{directory, said, start_on_a_free_port};
 
 /// A PostgreSQL server of one's own; dropping it stops it and removes its data.
 #[derive(Debug)]
@@ -105,24 +105,17 @@ impl Postgres {
     }
 
     fn new(settings: Vec<String>, ready: &'static str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        if let Some(account) = Account::unprivileged() {
-            account.own(directory.path());
-        }
+        let directory = directory();
         let (keeper, databases) = (None, AtomicU32::new(0));
         Self { keeper, directory, port: 0, settings, room: None, ready, databases }
     }
 
     fn on_a_free_port(mut self) -> Self {
-        for _ in 0..ATTEMPTS {
-            self.port = free_port();
-            match self.run() {
-                Ok(()) => return self,
-                Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("PostgreSQL does not start:\n{log}"),
-            }
-        }
-        panic!("somebody else is faster at every port");
+        start_on_a_free_port("PostgreSQL", |port| {
+            self.port = port;
+            self.run()
+        });
+        self
     }
 
     /// Has every commit wait until the replica has it, from now on.
@@ -131,7 +124,9 @@ impl Postgres {
         self.sql(&url, "ALTER SYSTEM SET synchronous_standby_names = '*'");
         self.sql(&url, "SELECT pg_reload_conf()");
         let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-        while self.sql(&url, synchronous) != "1" {}
+        // Asking takes a process each time, which is the pause.
+        let is_synchronous = (0..1_000).any(|_| self.sql(&url, synchronous) == "1");
+        assert!(is_synchronous, "no replica comes to be a synchronous one");
     }
 
     /// Makes a replica a server of its own, which takes writes.

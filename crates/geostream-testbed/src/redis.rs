@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::account::Account;
 use crate::keeper::Keeper;
-use crate::process::{ATTEMPTS, free_port, said};
+use crate::process::{directory, free_port, said, start_on_a_free_port};
 
 /// A Redis server of one's own, which keeps nothing on disk; dropping it stops it.
 #[derive(Debug)]
@@ -170,24 +170,17 @@ impl Redis {
 
     fn new(kind: Kind, settings: &[&str]) -> Self {
         assert!(Path::new(PROGRAM).exists(), "this test needs Redis: apt-get install redis-server");
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        if let Some(account) = Account::unprivileged() {
-            account.own(directory.path());
-        }
+        let directory = directory();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
         Self { keeper: None, directory, port: 0, kind, settings }
     }
 
     fn on_a_free_port(mut self) -> Self {
-        for _ in 0..ATTEMPTS {
-            self.port = free_port();
-            match self.run() {
-                Ok(()) => return self,
-                Err(log) if log.contains("Address already in use") => {}
-                Err(log) => panic!("Redis does not start:\n{log}"),
-            }
-        }
-        panic!("somebody else is faster at every port");
+        start_on_a_free_port("Redis", |port| {
+            self.port = port;
+            self.run()
+        });
+        self
     }
 
     fn run(&mut self) -> Result<(), String> {
