@@ -55,8 +55,8 @@ impl Progress {
         Self { matched: 0, next, mode, told: 0, answered: 0, heard: now }
     }
 
-    /// Notes that the follower answered, to what was asked then: a late answer counts for then, not
-    /// for now (M44).
+    /// Notes that the follower answered. A late answer counts for the time of its question, not of its
+    /// arrival (M44).
     pub(crate) fn hear(&mut self, probe: Probe) {
         self.answered = self.answered.max(probe.round);
         self.heard = self.heard.max(probe.sent);

@@ -135,17 +135,9 @@ impl Seen<'_> {
 
     /// Returns what was sent.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Message<Wanted>> {
-        self.effects.iter().filter_map(|effect| match effect {
-            Effect::Send(message) => Some(message),
-            Effect::Write(_)
-            | Effect::Apply(_)
-            | Effect::Restore(_)
-            | Effect::TakeSnapshot(_)
-            | Effect::ReadChunk { .. }
-            | Effect::ReadReady { .. }
-            | Effect::Refused { .. }
-            | Effect::Leads { .. }
-            | Effect::Halt(_) => None,
+        self.effects.iter().filter_map(|effect| {
+            let Effect::Send(message) = effect else { return None };
+            Some(message)
         })
     }
 }

@@ -102,20 +102,9 @@ impl Chronicle {
     pub(crate) fn absorb(&mut self, node: usize, effects: &[Effect<Wanted>]) {
         self.removed.clear();
         self.added.clear();
-        let writes = effects.iter().filter_map(|effect| match effect {
-            Effect::Write(write) => Some(write),
-            Effect::Send(_)
-            | Effect::Apply(_)
-            | Effect::Restore(_)
-            | Effect::TakeSnapshot(_)
-            | Effect::ReadChunk { .. }
-            | Effect::ReadReady { .. }
-            | Effect::Refused { .. }
-            | Effect::Leads { .. }
-            | Effect::Halt(_) => None,
-        });
-        for op in writes.flat_map(|write| &write.ops) {
-            self.absorb_op(node, op);
+        for effect in effects {
+            let Effect::Write(write) = effect else { continue };
+            write.ops.iter().for_each(|op| self.absorb_op(node, op));
         }
     }
 
