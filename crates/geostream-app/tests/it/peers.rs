@@ -1,7 +1,6 @@
 //! Nodes that tell each other what they see.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,15 +10,14 @@ use geostream_app::{
 };
 use geostream_domain::{
     Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeView, ProbeFailure,
-    ProbeOutcome, ProbeTarget, Region, RegionId, Revision, Snapshot, VIEW_HOLDS, Votes,
+    ProbeOutcome, ProbeTarget, Region, Revision, Snapshot, VIEW_HOLDS, Votes,
 };
-use geostream_ports::{
-    Exchanged, HealthLog, HealthRecord, Heard, Probed, Prober, SharedViews, Unavailable, contract,
-};
+use geostream_ports::{Exchanged, Heard, Probed, Prober, SharedViews, Unavailable, contract};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Log;
 use crate::world::SetClock;
 
 /// Where nodes of one process tell each other what they see; an exchange takes a millisecond.
@@ -100,29 +98,8 @@ impl Prober for Routes {
     }
 }
 
-/// Keeps nothing.
-struct NoLog;
-
-impl HealthLog for NoLog {
-    async fn append(&self, _: Vec<HealthRecord>) -> Result<(), Unavailable> {
-        Ok(())
-    }
-
-    async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
-        Ok(Vec::new())
-    }
-
-    async fn changes(
-        &self,
-        _: Option<RegionId>,
-        _: usize,
-    ) -> Result<Vec<HealthRecord>, Unavailable> {
-        pending().await
-    }
-}
-
 struct Node {
-    health: Arc<RegionHealth<NoLog, SetClock>>,
+    health: Arc<RegionHealth<Log, SetClock>>,
     routes: Routes,
     nodes: Arc<KnownNodes>,
     stop: CancellationToken,
@@ -140,7 +117,8 @@ impl Node {
         };
         let config = Arc::new(Config::default().after(["eu", "us"].map(put)).unwrap());
         publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
-        let health = Arc::new(RegionHealth::new(publisher, NoLog, clock, &[], seed));
+        let health =
+            Arc::new(RegionHealth::new(publisher, Log(Some(Vec::new())), clock, &[], seed));
         let (routes, nodes, stop) = (Routes::default(), Arc::default(), CancellationToken::new());
         let driver = HealthDriver::new(Arc::clone(&health), routes.clone());
         let exchange = ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes));
