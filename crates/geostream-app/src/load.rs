@@ -46,6 +46,9 @@ struct Known {
 /// The seconds over which rates are averaged.
 const AVERAGED: f64 = 5.0;
 
+/// So few clients a second are none: a rate that only shrinks would be news for an hour.
+const LEAST: f64 = 0.01;
+
 /// How long a report is believed.
 const REPORT_HOLDS: Duration = Duration::from_secs(30);
 
@@ -101,6 +104,9 @@ impl Known {
                 // A tally that begins anew is of a region that was away.
                 let counted = tallied[place].saturating_sub(self.tallied[place]);
                 *rate += (counted as f64 / seconds - *rate) * weight;
+                if *rate < LEAST {
+                    *rate = 0.0;
+                }
             }
         }
         self.tallied = tallied;
@@ -137,6 +143,26 @@ mod tests {
         assert!((own - 400.0).abs() < 1.0, "by the same share: {load:?}");
         let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
         assert!(later.all().units() < 51.0, "a report does not hold for ever: {later:?}");
+    }
+
+    #[test]
+    fn a_rate_comes_to_be_nothing_when_nobody_is_sent_there() {
+        let region: RegionId = "eu".parse().unwrap();
+        let tally = Arc::new(Tally::default());
+        let mut loads = Loads::default();
+        let now = start();
+        let mut measure = |seconds| {
+            let now = now + Duration::from_secs(seconds);
+            loads.measure([(&region, &tally)].into_iter(), now);
+            loads.of(&region, now).unwrap()
+        };
+        measure(0);
+        (0..1_000).for_each(|_| tally.count(true));
+        assert!(measure(1).all().units() > 100.0);
+        for seconds in 2..=60 {
+            measure(seconds);
+        }
+        assert_eq!(measure(61), LoadShare::default());
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
