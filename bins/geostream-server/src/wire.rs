@@ -239,10 +239,10 @@ async fn assemble<S: Store + Clone>(
     let geo = Arc::new(open_geoip(config).await?);
     let limits = RateLimits::of(config);
     if let Some(target) = &config.cache {
-        // A connection of its own: nobody waits for a large configuration.
-        let redis = Redis::new(target.clone()).context("cache")?;
-        let nodes = limits.share(&redis, keeping);
-        let views = RedisViews::new(redis, node.clone()).context("cache")?;
+        // Connections of their own: views wait neither for a large configuration nor for leases.
+        let connect = || Redis::new(target.clone()).context("cache");
+        let nodes = limits.share(&connect()?, keeping);
+        let views = RedisViews::new(connect()?, node.clone()).context("cache")?;
         let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
         keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
     }

@@ -134,7 +134,7 @@ impl Redis {
                 tracing::warn!(error = %Chain(error), %target, "nothing is shared over Redis");
             }
             None if was_away => {
-                tracing::info!(target = %self.shared.target, "Redis is there again");
+                tracing::info!(target = %self.shared.target, "Redis answers again");
             }
             Some(_) | None => {}
         }
