@@ -56,7 +56,7 @@ const WRITES: &[&str] = &[
          members = excluded.members, policy = excluded.policy, geofence = excluded.geofence,
          all_down = excluded.all_down, removal_budget_percent = excluded.removal_budget_percent",
     "INSERT INTO settings (name, value)
-     SELECT 'default_service', c->'set_default_service'->'service'
+     SELECT 'default_service', coalesce(c->'set_default_service'->'service', 'null')
      FROM jsonb_array_elements($1::jsonb) AS c WHERE c ? 'set_default_service'
      UNION ALL
      SELECT 'alternatives', c->'set_alternatives'->'count'
