@@ -12,8 +12,8 @@ use crate::machine::Wanted;
 /// What an observer knows.
 #[derive(Debug, Default)]
 pub(crate) struct Chronicle {
-    /// The term of each committed entry; the one at index 1 comes first.
-    committed: Vec<Term>,
+    /// What is committed; the entry at index 1 comes first.
+    committed: Vec<Commitment>,
     pub(crate) logs: Vec<Logged>,
     /// What each node was when it was last seen; `None` while it is down.
     pub(crate) seen: Vec<Option<Brief>>,
@@ -21,6 +21,15 @@ pub(crate) struct Chronicle {
     pub(crate) removed: Vec<LogId>,
     /// What the last step added to its node's log.
     pub(crate) added: Vec<Added>,
+}
+
+/// That an entry is committed.
+#[derive(Clone, Copy, Debug)]
+struct Commitment {
+    /// The entry's term.
+    term: Term,
+    /// The term of the leader that committed it, which may be later.
+    by: Term,
 }
 
 /// A node's log, as it is on disk once all writes are done.
@@ -77,8 +86,17 @@ impl Chronicle {
 
     /// Returns what is committed at an index.
     pub(crate) fn committed(&self, index: Index) -> Option<LogId> {
+        self.commitment(index).map(|commitment| LogId::new(commitment.term, index))
+    }
+
+    /// Returns the term in which an index was committed.
+    pub(crate) fn committed_by(&self, index: Index) -> Option<Term> {
+        self.commitment(index).map(|commitment| commitment.by)
+    }
+
+    fn commitment(&self, index: Index) -> Option<Commitment> {
         let at = usize::try_from(index.checked_sub(1)?).ok()?;
-        self.committed.get(at).map(|term| LogId::new(*term, index))
+        self.committed.get(at).copied()
     }
 
     /// Begins with what a node makes of its disk.
@@ -136,7 +154,7 @@ impl Chronicle {
     pub(crate) fn note(&mut self, node: usize, view: &View<'_, Wanted>) {
         for index in self.last_committed() + 1..=view.commit {
             let Some(id) = view.log.id_at(index) else { break };
-            self.committed.push(id.term);
+            self.committed.push(Commitment { term: id.term, by: view.term });
         }
         self.seen[node] = Some(Brief::of(view));
     }

@@ -1,4 +1,8 @@
 //! What is committed is in no log replaced or removed, except by a snapshot that contains it.
+//!
+//! A node that is still in an earlier term than the leader that committed an entry has not helped to,
+//! and may lose the entry for a while to an earlier leader: those who did acknowledged it in that
+//! leader's term (thesis, §3.6.2).
 
 use super::{Checker, Seen};
 
@@ -16,7 +20,9 @@ impl Checker for CommittedImmutable {
         let log = &chronicle.logs[seen.node];
         for removed in &chronicle.removed {
             let committed = chronicle.committed(removed.index) == Some(*removed);
-            if committed && !log.has(*removed) {
+            let by = chronicle.committed_by(removed.index);
+            let concerned = by <= Some(seen.view.term) || removed.index <= seen.view.commit;
+            if committed && concerned && !log.has(*removed) {
                 return Err(format!("{} removes {removed}, which is committed", seen.id()));
             }
         }
