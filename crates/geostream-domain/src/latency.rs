@@ -51,6 +51,12 @@ impl Rtt {
         Self::rounded(FLOOR_MS + f64::from(radians) * MS_PER_RADIAN)
     }
 
+    /// Returns the time in microseconds.
+    #[must_use]
+    pub fn as_micros(self) -> u32 {
+        self.micros
+    }
+
     /// Returns the time in milliseconds.
     #[must_use]
     pub fn as_millis(self) -> f64 {

@@ -102,9 +102,15 @@ fn smaller(a: f64, b: f64) -> f64 {
     if a < b { a } else { b }
 }
 
-/// Returns which terms are not worse than these, one bit each; without a branch for each.
-pub(crate) fn up_to(enough: f64, terms: &Column) -> u32 {
-    terms.iter().rev().fold(0, |bits, &terms| bits << 1 | u32::from(terms <= enough))
+/// Returns which candidates' terms are not worse than these, one bit each; without a branch for each.
+pub(crate) fn up_to(enough: f64, terms: &Column, held: usize) -> u32 {
+    let mut bits = 0;
+    for block in blocks(held) {
+        let first = block.start;
+        let terms = terms[block].iter().rev();
+        bits |= terms.fold(0, |bits, &terms| bits << 1 | u32::from(terms <= enough)) << first;
+    }
+    bits & (u32::MAX >> (LEAF - held))
 }
 
 /// Returns the greatest of the `N` least numbers.

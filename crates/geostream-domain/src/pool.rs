@@ -207,7 +207,7 @@ impl Pool {
                 });
                 leaf::enough(&admitted, best.wanted())
             };
-        let mut interesting = leaf::up_to(enough, &terms) & (u32::MAX >> (LEAF - held));
+        let mut interesting = leaf::up_to(enough, &terms, held);
         while interesting != 0 {
             let at = interesting.trailing_zeros();
             interesting &= interesting - 1;

@@ -1,6 +1,6 @@
 //! The routing table: configuration, observations and overrides, compiled for deciding.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::best::{Best, SLOTS};
@@ -12,7 +12,7 @@ use crate::geo::Direction;
 use crate::hash::stable_hash;
 use crate::latency::Rtt;
 use crate::location::Origin;
-use crate::name::{RegionId, ServiceId};
+use crate::name::RegionId;
 use crate::observation::{Health, Load, Observation, Observations, Share};
 use crate::operator::{Override, OverrideAction};
 use crate::pool::{Candidate, Contender, Pool, Seeker, Standing};
@@ -51,7 +51,7 @@ pub struct RoutingTable {
     compiled_at: Timestamp,
     expires: Option<Timestamp>,
     regions: Box<[RegionEntry]>,
-    services: HashMap<ServiceId, ServiceTable>,
+    services: Box<[ServiceTable]>,
 }
 
 /// A region with all that is known of it.
@@ -78,8 +78,6 @@ pub struct ServiceTable {
     fallback: Option<Fallback>,
     /// Members that would have been removed, if the budget permitted it.
     retained: BTreeSet<RegionIndex>,
-    /// Whether any member comes back slowly.
-    has_recovering: bool,
     spill: Spill,
 }
 
@@ -89,6 +87,8 @@ struct FencedPool {
     pool: Pool,
     /// Whether any candidate is able to serve.
     is_able: bool,
+    /// Whether every candidate is able to serve, and all its clients, as is nearly always so.
+    are_all_able: bool,
     /// The candidates that were able last.
     last_good: BTreeSet<RegionIndex>,
     /// Whether any candidate is not drained.
@@ -131,8 +131,7 @@ impl RoutingTable {
                     let before = previous.map(|table| table.last_good(service, origin, &regions));
                     before.unwrap_or_default()
                 };
-                let table = ServiceTable::compile(service, index, config, &regions, before);
-                (service.id.clone(), table)
+                ServiceTable::compile(service, index, config, &regions, before)
             })
             .collect();
         Self { snapshot, compiled_at: now, expires, regions, services }
@@ -193,12 +192,14 @@ impl RoutingTable {
     /// Returns a service by its id.
     #[must_use]
     pub fn service(&self, id: &str) -> Option<&ServiceTable> {
-        self.services.get(id)
+        let found = self.services.binary_search_by(|service| service.service.id.as_str().cmp(id));
+        found.ok().map(|index| &self.services[index])
     }
 
-    /// Returns the services, in no order.
-    pub fn services(&self) -> impl Iterator<Item = &ServiceTable> {
-        self.services.values()
+    /// Returns the services, in the order of their ids.
+    #[must_use]
+    pub fn services(&self) -> &[ServiceTable] {
+        &self.services
     }
 
     /// Returns the service that requests without one mean.
@@ -276,7 +277,7 @@ impl RoutingTable {
         origin: Origin,
         regions: &[RegionEntry],
     ) -> BTreeSet<RegionIndex> {
-        let Some(before) = self.services.get(&service.id) else { return BTreeSet::new() };
+        let Some(before) = self.service(service.id.as_str()) else { return BTreeSet::new() };
         let last_good = before.pool_of(origin).last_good.iter();
         last_good.filter_map(|&index| index_among(regions, &self.region(index).id)).collect()
     }
@@ -331,7 +332,6 @@ impl ServiceTable {
                 direction: regions[region.get()].region.point.into(),
             }),
             retained,
-            has_recovering: members.iter().any(|m| m.candidate.contender.share != Share::ALL),
             spill: Spill::new(members.iter().map(CompiledMember::room), regions.len()),
         }
     }
@@ -366,7 +366,13 @@ impl ServiceTable {
         let fenced = self.pool(client);
         let pool = &fenced.pool;
         if fenced.is_able {
-            return self.route_among_able(pool, client).ok_or(NoRegion::Drained);
+            let decided = if fenced.are_all_able {
+                let best = self.search(pool, client, |_| true);
+                decision(&best, 0, self.answers, self.reason(client))
+            } else {
+                self.route_among_able(pool, client)
+            };
+            return decided.ok_or(NoRegion::Drained);
         }
         if !fenced.has_undrained && !fenced.permits_fallback {
             return Err(if pool.candidates().is_empty() {
@@ -393,12 +399,7 @@ impl ServiceTable {
     }
 
     fn route_among_able(&self, pool: &Pool, client: &Client) -> Option<Decision> {
-        // Nearly always nobody is coming back, and nobody needs to draw lots.
-        let mut best = if self.has_recovering {
-            self.search(pool, client, |c| c.is_able_for(client.key))
-        } else {
-            self.search(pool, client, |c| c.standing == Standing::Able)
-        };
+        let mut best = self.search(pool, client, |c| c.is_able_for(client.key));
         let Some(passed_over) = best.passed_over() else {
             return decision(&best, 0, self.answers, self.reason(client));
         };
@@ -533,8 +534,10 @@ impl FencedPool {
         let contenders = candidates.iter().map(|candidate| candidate.contender);
         let able = contenders.clone().filter(|contender| contender.standing == Standing::Able);
         let able: BTreeSet<_> = able.map(|contender| contender.region).collect();
+        let has_recovering = contenders.clone().any(|contender| contender.share != Share::ALL);
         Self {
             is_able: !able.is_empty(),
+            are_all_able: !able.is_empty() && able.len() == candidates.len() && !has_recovering,
             last_good: if able.is_empty() { last_good(origin) } else { able },
             has_undrained: contenders.clone().any(|c| c.standing != Standing::Drained),
             pool: Pool::new(candidates),

@@ -10,7 +10,7 @@ use geostream_api::FieldErrors;
 use geostream_domain::Revision;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment};
@@ -33,28 +33,32 @@ pub(crate) async fn collect(
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let mut limited = Limited::new(&mut *body, limit);
-    // Most bodies come whole with their heads, and need no clock.
-    let first = poll_fn(|context| Poll::Ready(Pin::new(&mut limited).poll_frame(context))).await;
-    let collected = match first {
-        Poll::Ready(Some(Ok(frame))) if limited.is_end_stream() => {
-            return Ok(frame.into_data().unwrap_or_default());
+    let mut begun = Bytes::new();
+    if body.size_hint().upper().is_some_and(|most| most <= limit as u64) {
+        // Most bodies come whole with their heads, and need no clock.
+        let first = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await;
+        if let Poll::Ready(Some(frame)) = first {
+            begun = frame.map_err(broken)?.into_data().unwrap_or_default();
         }
-        Poll::Ready(None) => return Ok(Bytes::new()),
-        Poll::Ready(Some(Err(error))) => Err(error),
-        Poll::Ready(Some(Ok(frame))) => {
-            let rest = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;
-            rest.map(|rest| {
-                [frame.into_data().unwrap_or_default(), rest.to_bytes()].concat().into()
-            })
+        if body.is_end_stream() {
+            return Ok(begun);
         }
-        Poll::Pending => {
-            let whole = timeout(patience, limited.collect()).await.map_err(|_| late(patience))?;
-            whole.map(Collected::to_bytes)
-        }
-    };
-    match collected {
-        Ok(collected) => Ok(collected),
+    }
+    // Every request's future has room for this one: on the heap, it takes no more than a pointer.
+    Box::pin(collect_rest(begun, body, limit, patience)).await
+}
+
+/// Takes in what comes of a body after its beginning.
+async fn collect_rest(
+    begun: Bytes,
+    body: &mut Incoming,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Failure> {
+    let rest = timeout(patience, Limited::new(&mut *body, limit - begun.len()).collect());
+    match rest.await.map_err(|_| late(patience))? {
+        Ok(rest) if begun.is_empty() => Ok(rest.to_bytes()),
+        Ok(rest) => Ok([begun, rest.to_bytes()].concat().into()),
         Err(error) if error.is::<LengthLimitError>() => {
             // Whatever comes of it, the body is too large.
             let _rest = timeout(patience, Limited::new(body, OVERRUN).collect()).await;
@@ -64,10 +68,12 @@ pub(crate) async fn collect(
             };
             Err(Failure::new(Kind::PayloadTooLarge, detail))
         }
-        Err(error) => {
-            Err(Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}")))
-        }
+        Err(error) => Err(broken(error)),
     }
+}
+
+fn broken(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}"))
 }
 
 fn late(patience: Duration) -> Failure {

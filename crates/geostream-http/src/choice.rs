@@ -1,14 +1,18 @@
 //! Regions as an answer names them.
 //!
 //! All that changes of a region from one answer to the next is its latency. What is around it is
-//! written once for each thread and region, and then copied.
+//! written once for each region and thread, and then copied.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use geostream_domain::{Endpoint, Region, RegionIndex, RoutingTable, Rtt};
 
-use crate::json::{Object, key, write_decimal_or_null};
+use crate::json::{Object, key, write_scaled};
+
+/// What is written of regions, each by its index: no more than a configuration may have regions.
+pub(crate) struct Choices {
+    written: Vec<Option<Written>>,
+}
 
 /// What is written of a region before its latency and behind it.
 struct Written {
@@ -39,30 +43,41 @@ impl Written {
     }
 }
 
-thread_local! {
-    /// By the regions' index, of which there are no more than a configuration may have regions.
-    static WRITTEN: RefCell<Vec<Option<Written>>> = const { RefCell::new(Vec::new()) };
+impl Choices {
+    pub(crate) const fn new() -> Self {
+        Self { written: Vec::new() }
+    }
+
+    /// Writes a region's id, latency and endpoint.
+    pub(crate) fn write(
+        &mut self,
+        object: &mut Object<'_>,
+        table: &RoutingTable,
+        index: RegionIndex,
+        rtt: Option<Rtt>,
+    ) {
+        let region = &table.regions()[index.get()].region;
+        let written = match self.written.get(index.get()) {
+            Some(Some(written)) if Arc::ptr_eq(&written.region, region) => written,
+            Some(_) | None => self.keep(index, region),
+        };
+        let out = object.written(&written.before);
+        match rtt {
+            Some(rtt) => write_scaled::<1>(out, tenths_of_ms(rtt)),
+            None => out.extend_from_slice(b"null"),
+        }
+        object.written(&written.after);
+    }
+
+    #[cold]
+    fn keep(&mut self, index: RegionIndex, region: &Arc<Region>) -> &Written {
+        if self.written.len() <= index.get() {
+            self.written.resize_with(index.get() + 1, || None);
+        }
+        self.written[index.get()].insert(Written::of(region))
+    }
 }
 
-/// Writes a region's id, latency and endpoint.
-pub(crate) fn write_choice(
-    object: &mut Object<'_>,
-    table: &RoutingTable,
-    index: RegionIndex,
-    rtt: Option<Rtt>,
-) {
-    let region = &table.regions()[index.get()].region;
-    WRITTEN.with_borrow_mut(|kept| {
-        if kept.len() <= index.get() {
-            kept.resize_with(index.get() + 1, || None);
-        }
-        let slot = &mut kept[index.get()];
-        let written = match slot {
-            Some(written) if Arc::ptr_eq(&written.region, region) => written,
-            Some(_) | None => slot.insert(Written::of(region)),
-        };
-        let latency_ms = object.written(&written.before);
-        write_decimal_or_null::<1>(latency_ms, rtt.map(Rtt::as_millis));
-        object.written(&written.after);
-    });
+fn tenths_of_ms(rtt: Rtt) -> u64 {
+    (u64::from(rtt.as_micros()) + 50) / 100
 }

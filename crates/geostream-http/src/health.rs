@@ -33,7 +33,11 @@ where
         let regions = self.parts.health.regions();
         body::json(&HealthReport {
             regions: regions.into_iter().map(|status| describe(table, status)).collect(),
-            budget_spent: table.services().filter_map(|service| spent(table, service)).collect(),
+            budget_spent: table
+                .services()
+                .iter()
+                .filter_map(|service| spent(table, service))
+                .collect(),
         })
     }
 

@@ -97,7 +97,10 @@ impl<'a> Object<'a> {
 
     /// Writes a number with at most `D` decimals, or `null`.
     pub(crate) fn decimal_or_null<const D: u32>(&mut self, key: Key, number: Option<f64>) {
-        write_decimal_or_null::<D>(self.key(key), number);
+        match number {
+            Some(number) => write_decimal::<D>(self.key(key), number),
+            None => self.null(key),
+        }
     }
 
     /// Writes what serde knows to write.
@@ -110,7 +113,7 @@ impl<'a> Object<'a> {
         &mut self,
         key: Key,
         items: impl IntoIterator<Item = T>,
-        write: impl Fn(&mut Vec<u8>, T),
+        mut write: impl FnMut(&mut Vec<u8>, T),
     ) {
         let out = self.key(key);
         out.push(b'[');
@@ -156,12 +159,14 @@ fn is_plain(text: &str) -> bool {
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            write_octet(out, first);
-            for octet in rest {
-                out.push(b'.');
-                write_octet(out, octet);
+            let mut text = [0; 16];
+            let mut length = 0;
+            for octet in address.octets() {
+                let (written, bytes) = OCTETS[usize::from(octet)];
+                text[length..length + 4].copy_from_slice(&written);
+                length += bytes;
             }
+            out.extend_from_slice(&text[..length - 1]);
         }
         IpAddr::V6(address) => {
             // Writing to memory cannot fail.
@@ -170,66 +175,60 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-fn write_octet(out: &mut Vec<u8>, octet: u8) {
-    if octet >= 100 {
-        out.push(b'0' + octet / 100);
+/// Each octet as it is written with a dot behind it, and how many bytes that takes.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut octet = 0_u8;
+    loop {
+        let (hundreds, tens, ones) =
+            (b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10);
+        octets[octet as usize] = match octet {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+        };
+        if octet == u8::MAX {
+            break octets;
+        }
+        octet += 1;
     }
-    if octet >= 10 {
-        out.push(b'0' + octet / 10 % 10);
-    }
-    out.push(b'0' + octet % 10);
-}
+};
 
 fn write_whole(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Writes a number with at most `D` decimals, or `null`.
-pub(crate) fn write_decimal_or_null<const D: u32>(out: &mut Vec<u8>, number: Option<f64>) {
-    match number {
-        Some(number) => write_decimal::<D>(out, number),
-        None => out.extend_from_slice(b"null"),
-    }
-}
-
-/// Writes a number that is rounded to `D` decimals, without zeros at its end but for one.
+/// Writes a number that is rounded to `D` decimals.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "what is written here is at most an hour in milliseconds"
+    reason = "what is written here is at most 180 degrees"
 )]
 fn write_decimal<const D: u32>(out: &mut Vec<u8>, number: f64) {
-    let mut rest = (number.abs() * const { 10_u64.pow(D) } as f64 + 0.5) as u64;
-    let is_negative = number < 0.0 && rest > 0;
-    // From the last digit on, into room for the longest number.
-    let mut text = [0; u64::MAX.ilog10() as usize + 4];
-    let mut first = text.len();
-    let mut put = |byte| {
-        first -= 1;
-        text[first] = byte;
-    };
-    let mut is_shown = false;
-    for place in (0..D).rev() {
-        let digit = (rest % 10) as u8;
-        rest /= 10;
-        is_shown |= digit != 0 || place == 0;
-        if is_shown {
-            put(b'0' + digit);
-        }
+    let scaled = (number.abs() * const { 10_u64.pow(D) } as f64 + 0.5) as u64;
+    if number < 0.0 && scaled > 0 {
+        out.push(b'-');
     }
-    put(b'.');
-    loop {
-        put(b'0' + (rest % 10) as u8);
-        rest /= 10;
-        if rest == 0 {
+    write_scaled::<D>(out, scaled);
+}
+
+/// Writes a number that is given in units of its last decimal, of which there are `D`; zeros at the
+/// end are left out but for one.
+#[expect(clippy::cast_possible_truncation, reason = "a digit is less than 10")]
+pub(crate) fn write_scaled<const D: u32>(out: &mut Vec<u8>, scaled: u64) {
+    let mut scale = const { 10_u64.pow(D) };
+    write_whole(out, scaled / scale);
+    out.push(b'.');
+    let mut rest = scaled % scale;
+    for place in 0..D {
+        if place > 0 && rest == 0 {
             break;
         }
+        scale /= 10;
+        out.push(b'0' + (rest / scale) as u8);
+        rest %= scale;
     }
-    if is_negative {
-        put(b'-');
-    }
-    out.extend_from_slice(&text[first..]);
 }
 
 #[cfg(test)]
@@ -267,11 +266,12 @@ mod tests {
         object.object(key!("d")).end();
         let network = "203.0.113.0".parse().map(|address| Network { address, prefix: 24 });
         object.address_or_null(key!("e"), "2001:db8::1".parse().ok());
+        object.address_or_null(key!("h"), "255.10.9.100".parse().ok());
         object.network_or_null(key!("g"), network.ok());
         object.end();
         let expected = concat!(
             r#"{"a":"x","b":null,"c":[1,2],"f":["\n"],"d":{},"#,
-            r#""e":"2001:db8::1","g":"203.0.113.0/24"}"#
+            r#""e":"2001:db8::1","h":"255.10.9.100","g":"203.0.113.0/24"}"#
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

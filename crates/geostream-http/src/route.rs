@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use crate::api::Api;
 use crate::body;
-use crate::choice::write_choice;
+use crate::choice::Choices;
 use crate::client::read_address;
 use crate::health::votes;
 use crate::json::{self, Object, key};
@@ -155,7 +155,9 @@ where
             let view = self.router.view();
             let query = asked.query(peer);
             let routed = view.route(&query)?;
-            return Ok(write(take(headers), |out| write_answer(out, &routed, query.address, None)));
+            return Ok(write(take(headers), |out, choices| {
+                write_answer(out, choices, &routed, query.address, None);
+            }));
         }
         self.authorize_explanation(headers)?;
         let asked = asked.into_owned();
@@ -172,8 +174,8 @@ where
                 Ok(routed) => routed,
                 Err(error) => return Err(Failure::from(error).explained(explanation)),
             };
-            Ok(write(HeaderMap::new(), |out| {
-                write_answer(out, &routed, query.address, Some(&explanation));
+            Ok(write(HeaderMap::new(), |out, choices| {
+                write_answer(out, choices, &routed, query.address, Some(&explanation));
             }))
         })
         .await
@@ -193,10 +195,10 @@ where
         }
         let peer = self.client_address(headers, peer);
         let view = self.router.view();
-        Ok(write(HeaderMap::new(), |out| {
+        Ok(write(HeaderMap::new(), |out, choices| {
             let mut object = Object::begin(out);
             object.array(key!("answers"), &requests, |out, request| {
-                if let Err(failure) = answer_one(out, &view, request, peer) {
+                if let Err(failure) = answer_one(out, choices, &view, request, peer) {
                     json::write_document(out, &failure.to_problem());
                 }
             });
@@ -208,6 +210,7 @@ where
 /// Writes the answer to one of many questions.
 fn answer_one<G: GeoLocator>(
     out: &mut Vec<u8>,
+    choices: &mut Choices,
     view: &View<'_, G>,
     request: &RawValue,
     peer: IpAddr,
@@ -218,22 +221,29 @@ fn answer_one<G: GeoLocator>(
     }
     let query = asked.query(peer);
     let routed = view.route(&query)?;
-    write_answer(out, &routed, query.address, None);
+    write_answer(out, choices, &routed, query.address, None);
     Ok(())
+}
+
+/// What a thread writes answers with.
+struct Desk {
+    out: Vec<u8>,
+    choices: Choices,
 }
 
 /// Makes a response of what is written, and uses the room that these headers take.
 ///
 /// It is written where the last one was, so that but one piece of memory, of the right size, is asked
 /// for.
-fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
+fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>, &mut Choices)) -> Answer {
     thread_local! {
-        static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        static DESK: RefCell<Desk> =
+            const { RefCell::new(Desk { out: Vec::new(), choices: Choices::new() }) };
     }
-    let written = OUT.with_borrow_mut(|out| {
+    let written = DESK.with_borrow_mut(|Desk { out, choices }| {
         out.clear();
         out.shrink_to(LARGEST_KEPT);
-        fill(out);
+        fill(out, choices);
         Bytes::copy_from_slice(out)
     });
     body::answer_in(headers, written, HeaderValue::from_static("application/json"))
@@ -242,17 +252,18 @@ fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>)) -> Answer {
 /// Writes a decision, as [`geostream_api::RouteAnswer`] reads it.
 fn write_answer(
     out: &mut Vec<u8>,
+    choices: &mut Choices,
     routed: &Routed<'_>,
     address: Option<IpAddr>,
     explanation: Option<&Explanation>,
 ) {
     let Routed { table, service, decision, client, .. } = routed;
     let mut answer = Object::begin(out);
-    write_choice(&mut answer, table, decision.region, decision.rtt);
+    choices.write(&mut answer, table, decision.region, decision.rtt);
     answer.plain(key!("reason"), decision.reason.as_str());
     answer.array(key!("alternatives"), &*decision.alternatives, |out, alternative| {
         let mut object = Object::begin(out);
-        write_choice(&mut object, table, alternative.region, alternative.rtt);
+        choices.write(&mut object, table, alternative.region, alternative.rtt);
         object.end();
     });
     answer.plain(key!("service"), service.service().id.as_str());
