@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
+use crate::connection::hushed;
 use crate::content::Content;
 use crate::problem::{Answer, Failure, Kind};
 use crate::strict::Strict;
@@ -36,8 +37,14 @@ pub(crate) async fn collect(
     let mut begun = Bytes::new();
     if body.size_hint().upper().is_some_and(|most| most <= limit as u64) {
         // Most bodies come whole with their heads, and need no clock.
-        let first = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await;
-        if let Poll::Ready(Some(frame)) = first {
+        let first = poll_fn(|context| {
+            let first = hushed(|| Pin::new(&mut *body).poll_frame(context));
+            if !body.is_end_stream() {
+                context.waker().wake_by_ref();
+            }
+            Poll::Ready(first)
+        });
+        if let Poll::Ready(Some(frame)) = first.await {
             begun = frame.map_err(broken)?.into_data().unwrap_or_default();
         }
         if body.is_end_stream() {

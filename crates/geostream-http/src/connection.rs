@@ -4,12 +4,13 @@
 //! for every request. Here a task beside each connection looks at it now and then, which costs a
 //! request nothing.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -101,12 +102,14 @@ impl Drop for OpenRequest {
     }
 }
 
-/// Serves a connection until it ends, nothing happens on it for too long, or the server stops.
+/// Serves a connection until it ends, nothing happens on it for too long, or the server stops; what
+/// wakes it is made of its task's waker.
 pub(crate) async fn until_over<C: GracefulConnection>(
     connection: C,
     activity: Arc<Activity>,
     patience: Patience,
     mut stop: watch::Receiver<bool>,
+    waker_of: fn(&Waker) -> Waker,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let verdict = Arc::new(Verdict::default());
@@ -119,9 +122,14 @@ pub(crate) async fn until_over<C: GracefulConnection>(
             }
         }
     }));
+    let mut waker = None;
     let ended = poll_fn(|context| match verdict.told(context) {
         Some(over) => Poll::Ready(Err(over)),
-        None => connection.as_mut().poll(context).map(Ok),
+        None => {
+            // It is one task that serves a connection to its end.
+            let waker = waker.get_or_insert_with(|| waker_of(context.waker()));
+            connection.as_mut().poll(&mut Context::from_waker(waker)).map(Ok)
+        }
     });
     let over = match ended.await {
         Ok(ended) => return ended,
@@ -140,6 +148,43 @@ pub(crate) async fn until_over<C: GracefulConnection>(
             // A head that never ends is not waited for.
             Err(_) => Ok(()),
         },
+    }
+}
+
+thread_local! {
+    static HUSHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something whose wakes are not heard by the connection that this thread is serving.
+///
+/// Taking the last piece of a body wakes its connection, which has read on already: all that would
+/// come of it is another look at everything, for a fifteenth of what a request costs.
+pub(crate) fn hushed<T>(work: impl FnOnce() -> T) -> T {
+    HUSHED.set(true);
+    let done = work();
+    HUSHED.set(false);
+    done
+}
+
+/// Returns a waker for the HTTP/1 connection of a task, which does not hear what is [`hushed`].
+///
+/// An HTTP/2 connection has to hear all: it tells its client that there is room for more.
+pub(crate) fn bell(task: &Waker) -> Waker {
+    Waker::from(Arc::new(Bell(task.clone())))
+}
+
+/// Wakes a connection's task, unless it is this thread that would, and it has been hushed.
+struct Bell(Waker);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !HUSHED.get() {
+            self.0.wake_by_ref();
+        }
     }
 }
 

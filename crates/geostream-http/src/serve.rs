@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use geostream_ports::{Clock, GeoLocator, Store};
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
-use crate::connection::{Activity, Counted, OpenRequest, Patience, until_over};
+use crate::connection::{Activity, Counted, OpenRequest, Patience, bell, until_over};
 use crate::problem::Answer;
 use crate::tls::TlsIdentity;
 
@@ -211,11 +212,11 @@ where
         };
         let ended = if is_http2 {
             let connection = self.protocols.http2.serve_connection(stream, service);
-            until_over(connection, activity, patience, stop).await
+            until_over(connection, activity, patience, stop, Waker::clone).await
         } else {
             let stream = Counted { stream, activity: Arc::clone(&activity) };
             let connection = self.protocols.http1.serve_connection(stream, service);
-            until_over(connection, activity, patience, stop).await
+            until_over(connection, activity, patience, stop, bell).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
