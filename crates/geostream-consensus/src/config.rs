@@ -6,7 +6,7 @@ use crate::error::ConfigError;
 use crate::id::NodeId;
 
 /// What a node is told when it starts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// Who this is.
     pub id: NodeId,
@@ -37,7 +37,7 @@ impl Config {
 }
 
 /// How long a node waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How often a leader shows that it is there.
     pub heartbeat: Duration,
@@ -85,7 +85,7 @@ impl Timing {
 }
 
 /// How much a node holds of what grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// What one command weighs.
     pub command_bytes: usize,
@@ -152,7 +152,10 @@ impl Limits {
 }
 
 /// What must be true of clocks for a leader to answer reads alone (thesis, §6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// A clock that stands still or jumps back breaks that. The node sees a jump only if it is told the time before
+/// the clock has made up for it, so what tells it must be a monotonic clock that goes on while the machine sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// By how many parts in a million the speeds of two nodes' clocks differ, at most.
     pub drift_ppm: u32,

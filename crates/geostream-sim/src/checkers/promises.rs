@@ -1,14 +1,14 @@
 //! Nothing is promised before it is durable: no vote, no acknowledgement, no entry for the state machine
 //! (Raft paper, §5; thesis, §10.2.1).
 
-use geostream_consensus::{Body, Effect, Message, Promise};
+use geostream_consensus::{Body, Effect, Message, Promise, Role};
 
 use super::{Checker, Seen};
 use crate::disk::remembers_vote;
 use crate::machine::Wanted;
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Promises;
 
 impl Checker for Promises {
@@ -50,7 +50,10 @@ fn is_kept(seen: &Seen<'_>, message: &Message<Wanted>) -> bool {
     }
     let kept = match *promise {
         Promise::Candidacy { last, .. } => {
-            remembers_vote(hard, term, message.from) && image.last() >= last
+            // Whoever follows a leader of that term by now stands no longer: votes for it count
+            // nowhere, and on disk may already be the leader's log, which can end earlier.
+            let stands = seen.view.term == term && seen.view.role != Role::Follower;
+            remembers_vote(hard, term, message.from) && (image.last() >= last || !stands)
         }
         Promise::Vote => remembers_vote(hard, term, message.to),
         Promise::Appended { matched, .. } => {
