@@ -6,6 +6,7 @@
 
 mod member;
 mod stage;
+mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

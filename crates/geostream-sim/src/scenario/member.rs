@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use geostream_consensus::{
-    Command, Committed, Input, LogId, Op, Payload, Piece, Raft, Stored, Write, WriteId,
+    Command, Committed, Input, LogId, Op, Payload, Piece, Raft, Stored, Ticket, Write, WriteId,
 };
 
+use super::state::State;
 use crate::show::{self, Shown};
 
 /// A command: a word.
@@ -32,8 +33,7 @@ pub(super) struct Member {
     /// Nothing while it is down.
     pub(super) raft: Option<Raft<Text>>,
     pub(super) disk: Stored<Text>,
-    /// The state machine: all commands, one after the other.
-    pub(super) state: String,
+    pub(super) state: State,
     snapshots: BTreeMap<LogId, Arc<[u8]>>,
     staged: Vec<u8>,
     /// Writes that the disk holds back, if it does.
@@ -45,7 +45,7 @@ impl Member {
         Self {
             raft: None,
             disk,
-            state: String::new(),
+            state: State::default(),
             snapshots: BTreeMap::new(),
             staged: Vec::new(),
             stalled: None,
@@ -122,15 +122,17 @@ impl Member {
         Ok(())
     }
 
-    /// Applies what is committed, and returns how far the state machine is.
-    pub(super) fn apply(&mut self, page: &[Committed<Text>]) -> u64 {
-        for Committed { entry, .. } in page {
-            match &entry.payload {
-                Payload::Command(Text(word)) => self.state.push_str(word),
-                Payload::Blank | Payload::Membership(_) => {}
-            }
+    /// Applies what is committed. Returns who is to be answered, and what the state machine says to it.
+    pub(super) fn apply(&mut self, page: &[Committed<Text>]) -> Vec<(Ticket, Option<String>)> {
+        let mut answers = Vec::new();
+        for Committed { entry, ticket } in page {
+            let answer = match &entry.payload {
+                Payload::Command(Text(word)) => self.state.apply(entry.id.index, word),
+                Payload::Blank | Payload::Membership(_) => None,
+            };
+            answers.extend(ticket.map(|ticket| (ticket, answer)));
         }
-        page.last().map_or(0, |last| last.entry.id.index)
+        answers
     }
 
     pub(super) fn restore(&mut self, last: LogId) {
@@ -138,12 +140,12 @@ impl Member {
     }
 
     pub(super) fn take_snapshot(&mut self, last: LogId) {
-        self.snapshots.insert(last, self.state.as_bytes().into());
+        self.snapshots.insert(last, self.state.to_bytes().into());
     }
 
-    fn snapshot(&self, last: LogId) -> String {
-        let bytes = self.snapshots.get(&last).map(AsRef::as_ref).unwrap_or_default();
-        String::from_utf8_lossy(bytes).into_owned()
+    fn snapshot(&self, last: LogId) -> State {
+        let bytes = self.snapshots.get(&last);
+        bytes.and_then(|bytes| State::from_bytes(bytes)).unwrap_or_default()
     }
 
     /// Reads a piece of a snapshot.

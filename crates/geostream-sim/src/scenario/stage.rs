@@ -143,6 +143,8 @@ impl Stage {
             "keep" => &mut limits.keep_entries,
             "chunk" => &mut limits.chunk_bytes,
             "message" => &mut limits.message_entries,
+            "inflight" => &mut limits.inflight_entries,
+            "uncommitted" => &mut limits.uncommitted_entries,
             _ => bail!("there is no such limit"),
         };
         *limit = value;
@@ -227,12 +229,8 @@ impl Stage {
                 vec![format!("answers {} with all up to {index}", asked(ticket))]
             }
             Effect::Refused { ticket, why } => vec![format!("refuses {}: {why}", asked(ticket))],
-            Effect::Apply(page) => {
-                let tickets = page.iter().filter_map(|committed| committed.ticket.as_ref());
-                let answers = tickets.map(|ticket| format!("answers {}", asked(ticket)));
-                show::effect(effect).into_iter().chain(answers).collect()
-            }
             Effect::Write(_)
+            | Effect::Apply(_)
             | Effect::Restore(_)
             | Effect::TakeSnapshot(_)
             | Effect::ReadChunk { .. }
@@ -240,6 +238,13 @@ impl Stage {
             | Effect::Halt(_) => show::effect(effect).into_iter().collect(),
         };
         self.trace.extend(lines.into_iter().map(|line| format!("  {node} {line}")));
+    }
+
+    /// Writes down that a client is answered, with what the state machine says if it says anything.
+    fn answer(&mut self, node: NodeId, ticket: Ticket, said: Option<String>) {
+        let asked = self.asked.get(&ticket).map_or("nobody", String::as_str);
+        let said = said.map_or_else(String::new, |said| format!(" with {said}"));
+        self.trace.push(format!("  {node} answers {asked}{said}"));
     }
 
     fn perform(
@@ -254,7 +259,12 @@ impl Stage {
                 self.wire.push_back(message);
                 return Ok(None);
             }
-            Effect::Apply(page) => Input::Applied { through: member.apply(&page) },
+            Effect::Apply(page) => {
+                let answers = member.apply(&page);
+                let through = page.last().map_or(0, |last| last.entry.id.index);
+                answers.into_iter().for_each(|(ticket, said)| self.answer(node, ticket, said));
+                Input::Applied { through }
+            }
             Effect::Restore(meta) => {
                 member.restore(meta.last);
                 Input::Applied { through: meta.last.index }
@@ -355,7 +365,7 @@ impl Stage {
         for node in nodes {
             let member = self.member(*node)?;
             let line = match &member.raft {
-                Some(raft) => format!("{node} {} {:?}", state(&raft.view()), member.state),
+                Some(raft) => format!("{node} {} {:?}", state(&raft.view()), member.state.text),
                 None => {
                     let disk = &member.disk;
                     format!(
