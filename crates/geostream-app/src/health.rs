@@ -18,6 +18,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::load::Loads;
+use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
 
 /// What is seen of the regions: it takes reports, and tells how all are and were.
@@ -43,8 +44,8 @@ struct Seen {
     evidence: BTreeMap<RegionId, String>,
     /// When each region's health last changed in an earlier run.
     resumed: BTreeMap<RegionId, Timestamp>,
-    probe_durations: RegionTimes,
-    reported_rtts: RegionTimes,
+    probes: PerRegion<ProbeMeters>,
+    reported_rtts: PerRegion<Histogram>,
     sharing: Sharing,
 }
 
@@ -56,27 +57,6 @@ enum Sharing {
     On,
     /// They cannot be, for this reason.
     Failing(String),
-}
-
-/// A histogram of times for each region, which is looked up once.
-#[derive(Debug)]
-struct RegionTimes {
-    name: &'static str,
-    by_region: BTreeMap<RegionId, Histogram>,
-}
-
-impl RegionTimes {
-    fn new(name: &'static str) -> Self {
-        Self { name, by_region: BTreeMap::new() }
-    }
-
-    fn record(&mut self, region: &RegionId, took: Duration) {
-        if !self.by_region.contains_key(region) {
-            let histogram = metrics::histogram!(self.name, "region" => region.to_string());
-            self.by_region.insert(region.clone(), histogram);
-        }
-        self.by_region[region].record(took.as_secs_f64());
-    }
 }
 
 /// A region's health has changed.
@@ -389,9 +369,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 if let Some(load) = load {
                     seen.loads.report(&region, load, now);
                 }
-                if let ProbeOutcome::Well(took) = outcome {
-                    seen.probe_durations.record(&region, took);
-                }
+                seen.probes.of(&region).handle_outcome(outcome);
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
         }
@@ -427,6 +405,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                     });
                 }
                 WatchOutput::Changed(change) => self.changes.push(change),
+                WatchOutput::Breaker { region, state } => {
+                    seen.probes.of(&region).handle_breaker(state);
+                }
             }
         }
         if seen.watch.poll_news() {
@@ -496,8 +477,8 @@ impl Seen {
             regions: BTreeMap::new(),
             evidence: BTreeMap::new(),
             resumed: BTreeMap::new(),
-            probe_durations: RegionTimes::new("region_probe_duration_seconds"),
-            reported_rtts: RegionTimes::new("region_reported_rtt_seconds"),
+            probes: PerRegion::new(ProbeMeters::register),
+            reported_rtts: PerRegion::new(meters::reported_rtt),
             sharing: Sharing::Off,
         }
     }
@@ -541,7 +522,7 @@ impl Seen {
             self.loads.report(region, *load, now);
         }
         if let Some(rtt) = rtt {
-            self.reported_rtts.record(region, *rtt);
+            self.reported_rtts.of(region).record(*rtt);
         }
         true
     }
@@ -594,12 +575,11 @@ impl Seen {
             };
             self.regions.insert(id.clone(), observation);
         }
-        let Self { evidence, regions, resumed, probe_durations, reported_rtts, .. } = self;
+        let Self { evidence, regions, resumed, probes, reported_rtts, .. } = self;
         evidence.retain(|region, _| regions.contains_key(region));
         resumed.retain(|region, _| regions.contains_key(region));
-        for times in [probe_durations, reported_rtts] {
-            times.by_region.retain(|region, _| regions.contains_key(region));
-        }
+        probes.retain(|region| regions.contains_key(region));
+        reported_rtts.retain(|region| regions.contains_key(region));
     }
 
     fn observations(&self) -> Observations {

@@ -17,6 +17,7 @@ mod configuration;
 mod follow;
 mod health;
 mod load;
+mod meters;
 mod peers;
 mod publisher;
 mod rate;

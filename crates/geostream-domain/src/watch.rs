@@ -36,8 +36,8 @@ pub struct HealthWatch {
     asked_others: Option<Instant>,
     /// Regions whose monitors may have something to say.
     talking: BTreeSet<RegionId>,
-    /// Verdicts that are others, and not told yet.
-    changes: VecDeque<HealthChange>,
+    /// What is to be known, and not told yet.
+    news: VecDeque<WatchOutput>,
     quorum: Quorum,
     /// How many of the regions that are probed are well without a doubt.
     clear: usize,
@@ -55,8 +55,9 @@ struct Watched {
     /// When there was evidence last.
     seen: Option<Instant>,
     timer: Option<Instant>,
-    /// What the monitor said when it was last looked at.
+    /// What the monitor said when it was last looked at, and the breaker of its probes.
     own: Health,
+    breaker: BreakerState,
     is_clear: bool,
     /// What this node says of it to others.
     vote: Option<Vote>,
@@ -88,6 +89,13 @@ pub enum WatchOutput {
     },
     /// A region's health is another.
     Changed(HealthChange),
+    /// The breaker of a region's probes says something else.
+    Breaker {
+        /// The region.
+        region: RegionId,
+        /// What it says.
+        state: BreakerState,
+    },
 }
 
 /// A region's health is another.
@@ -186,12 +194,14 @@ impl HealthWatch {
             let timing = region.check.as_ref().map(|check| check.timing);
             let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
             let monitor = HealthMonitor::new(timing, known, seed, now);
+            let breaker = monitor.probes().state();
             let watched = Watched {
                 check: region.check.clone(),
                 monitor,
                 seen,
                 timer: None,
                 own: known,
+                breaker,
                 is_clear: false,
                 vote: None,
                 votes: None,
@@ -297,8 +307,8 @@ impl HealthWatch {
 
     /// Returns what is to be done or known.
     pub fn poll_output(&mut self) -> Option<WatchOutput> {
-        if let Some(change) = self.changes.pop_front() {
-            return Some(WatchOutput::Changed(change));
+        if let Some(news) = self.news.pop_front() {
+            return Some(news);
         }
         if let Some((canary, check, id)) = self.canaries.poll_probe() {
             return Some(WatchOutput::Probe { subject: Subject::Canary(canary), check, id });
@@ -438,6 +448,10 @@ impl HealthWatch {
             watched.timer = due;
         }
         self.talking.insert(region.clone());
+        let state = watched.monitor.probes().state();
+        if std::mem::replace(&mut watched.breaker, state) != state {
+            self.news.push_back(WatchOutput::Breaker { region: region.clone(), state });
+        }
         let (before, is_clear) = (watched.is_clear, watched.is_clear());
         watched.is_clear = is_clear;
         self.clear = self.clear + usize::from(is_clear) - usize::from(before);
@@ -478,7 +492,7 @@ impl HealthWatch {
             watched.monitor.end_ramp();
         }
         if before != verdict {
-            self.changes.push_back(watched.change(region, before));
+            self.news.push_back(WatchOutput::Changed(watched.change(region, before)));
         }
     }
 

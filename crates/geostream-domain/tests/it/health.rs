@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use geostream_domain::{Config, Evidence, Health, HealthMonitor, MonitorOutput, Report, Subject};
+use geostream_domain::{
+    BreakerState, Config, Evidence, Health, HealthMonitor, MonitorOutput, Report, Subject,
+};
 
 use crate::simulation::{Fault, Simulation, begin, canary};
 
@@ -27,6 +29,18 @@ fn a_dead_region_is_removed_within_two_seconds_whether_it_refuses_or_is_silent()
     println!("refusing: {refusing:?}, silent: {silent:?}");
     assert!(refusing < Duration::from_secs(2), "{refusing:?}");
     assert!(silent < Duration::from_millis(2_300), "{silent:?}");
+}
+
+#[test]
+fn what_a_breaker_says_is_told_each_time_it_is_something_else() {
+    let mut simulation = Simulation::new(3, 3);
+    simulation.run(Duration::from_secs(10));
+    for fault in [Fault::Refuses, Fault::None] {
+        simulation.break_region("r1", fault);
+        simulation.run(Duration::from_secs(10));
+    }
+    let expected = [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed];
+    assert_eq!(simulation.breakers, expected.map(|state| ("r1".parse().unwrap(), state)));
 }
 
 #[test]

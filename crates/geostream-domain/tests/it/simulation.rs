@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch, ProbeFailure,
-    ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Subject, WatchOutput, WatchedHealth,
+    BreakerState, Chance, Change, Config, GeoPoint, Health, HealthChange, HealthCheck, HealthWatch,
+    ProbeFailure, ProbeId, ProbeOutcome, ProbeTarget, Region, RegionId, Subject, WatchOutput,
+    WatchedHealth,
 };
 
 /// What is wrong with a region.
@@ -41,6 +42,7 @@ pub(crate) struct Simulation {
     answers: BTreeMap<(Instant, u64), (Subject, ProbeId, ProbeOutcome)>,
     pub(crate) sent: Vec<(Duration, Subject)>,
     pub(crate) changes: Vec<(Duration, HealthChange)>,
+    pub(crate) breakers: Vec<(RegionId, BreakerState)>,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,6 +75,7 @@ impl Simulation {
             answers: BTreeMap::new(),
             sent: Vec::new(),
             changes: Vec::new(),
+            breakers: Vec::new(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Simulation {
             let since = self.now - self.start;
             match output {
                 WatchOutput::Changed(change) => self.changes.push((since, change)),
+                WatchOutput::Breaker { region, state } => self.breakers.push((region, state)),
                 WatchOutput::Probe { subject, id, .. } => {
                     let (after, outcome) = self.answer(&subject, since);
                     self.sent.push((since, subject.clone()));
