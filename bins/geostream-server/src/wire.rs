@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, CacheTally, Cached, Configuration, Follower, HealthDriver, KnownNodes, LeaseKeeper,
-    Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
+    Access, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, KnownNodes,
+    LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
 };
 use geostream_domain::{ClientKey, Line, NodeId};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
@@ -125,6 +125,7 @@ fn start_on<S: Store + Clone>(
 ) -> anyhow::Result<Server> {
     let (stop, stopping) = watch::channel(false);
     let keeping = Keeping::default();
+    let store = Counted::new(store);
     let assembling = assemble(store, cache, last_good, config, metrics, stopping.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let address = listeners[0].local_addr().context("asking for the port")?;
@@ -281,8 +282,8 @@ struct RateLimits {
 impl RateLimits {
     fn of(config: &Config) -> Self {
         Self {
-            clients: config.rate.map(RateLimit::new).map(Arc::new),
-            tokens: config.token_rate.map(RateLimit::new).map(Arc::new),
+            clients: config.rate.map(|rate| Arc::new(RateLimit::new("client", rate))),
+            tokens: config.token_rate.map(|rate| Arc::new(RateLimit::new("token", rate))),
         }
     }
 
@@ -290,17 +291,16 @@ impl RateLimits {
     fn share(&self, redis: &Redis, keeping: &Keeping) -> Arc<KnownNodes> {
         let nodes = Arc::default();
         if let Some(limit) = &self.clients {
-            share_limit("client", limit, redis, &nodes, keeping);
+            share_limit(limit, redis, &nodes, keeping);
         }
         if let Some(limit) = &self.tokens {
-            share_limit("token", limit, redis, &nodes, keeping);
+            share_limit(limit, redis, &nodes, keeping);
         }
         nodes
     }
 }
 
 fn share_limit<K: Copy + Eq + Hash + Into<u64> + Send + Sync + 'static>(
-    purpose: &'static str,
     limit: &Arc<RateLimit<K>>,
     redis: &Redis,
     nodes: &Arc<KnownNodes>,
@@ -308,7 +308,7 @@ fn share_limit<K: Copy + Eq + Hash + Into<u64> + Send + Sync + 'static>(
 ) {
     let (limit, nodes) = (Arc::clone(limit), Arc::clone(nodes));
     let counters = RedisCounters::new(redis.clone());
-    let keeper = LeaseKeeper { purpose, limit, counters, nodes, clock: SystemClock };
+    let keeper = LeaseKeeper { limit, counters, nodes, clock: SystemClock };
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
 }
 

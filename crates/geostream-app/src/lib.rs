@@ -5,7 +5,8 @@
 //! - [`Router`] answers clients from the published table. It does no I/O and takes no lock.
 //! - [`Publisher`] puts a new table in the place of the old one, as one value.
 //! - [`Configuration`] changes the configuration through its log, and follows it.
-//! - [`Cached`] reads the configuration from a cache that nodes share.
+//! - [`Cached`] reads the configuration from a cache that nodes share; [`Counted`] counts what a
+//!   store fails to do.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
@@ -14,6 +15,7 @@
 mod access;
 mod cached;
 mod configuration;
+mod counted;
 mod follow;
 mod health;
 mod load;
@@ -26,6 +28,7 @@ mod router;
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use cached::{CacheTally, Cached};
 pub use configuration::{Configuration, WriteError, Written};
+pub use counted::Counted;
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
 pub use peers::{KnownNodes, ViewExchange};

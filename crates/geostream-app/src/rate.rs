@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{Lease, LeaseRequest, Rate, SharedBucket};
 use geostream_ports::{Chain, Clock, CounterKey, MOST_LEASES, SharedCounters};
+use metrics::{Counter, counter};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,10 @@ use crate::peers::KnownNodes;
 /// Where nodes share a limit, [`LeaseKeeper`] brings the tokens; whoever asks never waits for it.
 #[derive(Debug)]
 pub struct RateLimit<K> {
+    /// What is limited; so it is called in metrics, and where nodes share it.
+    purpose: &'static str,
     rate: Rate,
+    refused: Counter,
     /// Among how many nodes the rate is divided.
     nodes: AtomicU32,
     kept: Mutex<Kept<K>>,
@@ -42,11 +46,12 @@ const EVERY: Duration = Duration::from_millis(100);
 const LEASE_HOLDS: Duration = Duration::from_millis(500);
 
 impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
-    /// Lets each ask at this rate.
+    /// Lets each ask at this rate, for this purpose.
     #[must_use]
-    pub fn new(rate: Rate) -> Self {
+    pub fn new(purpose: &'static str, rate: Rate) -> Self {
         let kept = Kept { buckets: HashMap::new(), asking: HashSet::new() };
-        Self { rate, nodes: AtomicU32::new(1), kept: Mutex::new(kept) }
+        let refused = counter!("rate_limited_requests_total", "limit" => purpose);
+        Self { purpose, rate, refused, nodes: AtomicU32::new(1), kept: Mutex::new(kept) }
     }
 
     /// Counts a request, or says how long whoever asks has to wait.
@@ -64,7 +69,11 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
             }
         }
         note_asking(asking, who);
-        buckets.entry(who).or_default().take(self.share(), now)
+        let taken = buckets.entry(who).or_default().take(self.share(), now);
+        if taken.is_err() {
+            self.refused.increment(1);
+        }
+        taken
     }
 
     /// Returns this node's share.
@@ -121,8 +130,6 @@ fn note_asking<K: Eq + Hash>(asking: &mut HashSet<K>, who: K) {
 /// lets through its share of the limit, by the number of nodes when they could last be heard.
 #[derive(Debug)]
 pub struct LeaseKeeper<K, S, C> {
-    /// What is limited.
-    pub purpose: &'static str,
     /// The limit.
     pub limit: Arc<RateLimit<K>>,
     /// Where the shared buckets are.
@@ -155,14 +162,14 @@ where
     }
 
     async fn lease(&self, asked: &[(K, LeaseRequest)]) {
-        let Self { purpose, limit, counters, clock, .. } = self;
-        let key = |who: K| CounterKey { purpose, number: who.into() };
+        let Self { limit, counters, clock, .. } = self;
+        let key = |who: K| CounterKey { purpose: limit.purpose, number: who.into() };
         let requests = asked.iter().map(|(who, request)| (key(*who), *request)).collect();
         // What the others may have by their shares is left to them.
         let reserved = limit.rate.burst() - limit.share().burst();
         let leased = counters.lease(limit.rate, reserved, requests).await;
         let result = if leased.is_ok() { "ok" } else { "failed" };
-        metrics::counter!("rate_limit_leases_total", "result" => result).increment(1);
+        counter!("rate_limit_leases_total", "result" => result).increment(1);
         match leased {
             Ok(tokens) => limit.handle_tokens(asked, &tokens, clock.now()),
             Err(error) => {
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_network_has_its_rate_and_others_have_theirs() {
-        let limit = RateLimit::new(Rate::per_second(5).unwrap());
+        let limit = RateLimit::new("client", Rate::per_second(5).unwrap());
         let now = start();
         let ask = |address: &str, now| limit.take(client(address), now);
         for host in 0..5 {
@@ -197,7 +204,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_whoever_is_done_is_forgotten() {
-        let limit = RateLimit::new(Rate::per_second(1).unwrap());
+        let limit = RateLimit::new("client", Rate::per_second(1).unwrap());
         let now = start();
         for network in 0..u32::try_from(MOST).unwrap() + 10 {
             let address = std::net::Ipv4Addr::from(network << 8);

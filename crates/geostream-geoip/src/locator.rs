@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use geostream_ports::{Chain, Families, GeoData, GeoDatabase, GeoLocator, Place};
+use metrics::Counter;
 
 use crate::database::{Database, DatabaseError, FileVersion};
 
@@ -19,6 +20,7 @@ pub struct GeoIp {
     sources: ArcSwap<Vec<Source>>,
     /// Where more files may come.
     directory: Option<PathBuf>,
+    decode_errors: Counter,
 }
 
 /// A file, and what is used of it.
@@ -55,7 +57,8 @@ impl GeoIp {
     #[must_use]
     pub fn open(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let sources = paths.into_iter().map(|path| Source::new(path, true)).collect();
-        Self { sources: ArcSwap::from_pointee(sources), directory: None }
+        let decode_errors = metrics::counter!("geoip_decode_errors_total");
+        Self { sources: ArcSwap::from_pointee(sources), directory: None, decode_errors }
     }
 
     /// Reads the `.mmdb` files in a directory, in the order of their names, and those that come.
@@ -112,7 +115,7 @@ impl GeoLocator for GeoIp {
                 Ok(Some(place)) => return place,
                 Ok(None) => {}
                 Err(error) => {
-                    metrics::counter!("geoip_decode_errors_total").increment(1);
+                    self.decode_errors.increment(1);
                     tracing::debug!(%error, path = %source.path.display(), "damaged record");
                 }
             }

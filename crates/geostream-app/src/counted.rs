@@ -1,0 +1,165 @@
+//! Counting what a store fails to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
+use geostream_ports::{
+    ConfigStore, HealthLog, HealthRecord, Import, ImportError, Proposal, ProposeError, TokenId,
+    TokenRecord, TokenStore, Unavailable,
+};
+use metrics::{Counter, counter};
+
+/// A store whose failures are counted, by what it was to do.
+#[derive(Clone, Debug)]
+pub struct Counted<S> {
+    store: S,
+    failures: Arc<BTreeMap<Operation, Counter>>,
+}
+
+/// What a store is asked for; how it is called in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Operation {
+    Load,
+    Propose,
+    History,
+    Import,
+    Watch,
+    Tokens,
+    Health,
+}
+
+impl Operation {
+    const ALL: [Self; 7] = [
+        Self::Load,
+        Self::Propose,
+        Self::History,
+        Self::Import,
+        Self::Watch,
+        Self::Tokens,
+        Self::Health,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Propose => "propose",
+            Self::History => "history",
+            Self::Import => "import",
+            Self::Watch => "watch",
+            Self::Tokens => "tokens",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// An error that may be the store's fault; else it is that of whoever asks.
+trait Fault {
+    fn is_store(&self) -> bool;
+}
+
+impl Fault for Unavailable {
+    fn is_store(&self) -> bool {
+        true
+    }
+}
+
+impl Fault for ProposeError {
+    fn is_store(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl Fault for ImportError {
+    fn is_store(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+impl<S> Counted<S> {
+    /// Counts what this store fails to do.
+    pub fn new(store: S) -> Self {
+        let failures = Operation::ALL.map(|operation| {
+            (operation, counter!("store_errors_total", "operation" => operation.as_str()))
+        });
+        Self { store, failures: Arc::new(failures.into()) }
+    }
+
+    async fn count<T, E: Fault>(
+        &self,
+        operation: Operation,
+        done: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let done = done.await;
+        if done.as_ref().is_err_and(Fault::is_store) {
+            self.failures[&operation].increment(1);
+        }
+        done
+    }
+}
+
+impl<S: ConfigStore> ConfigStore for Counted<S> {
+    async fn load(&self) -> Result<Snapshot, Unavailable> {
+        self.count(Operation::Load, self.store.load()).await
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
+        self.count(Operation::Propose, self.store.propose(proposal)).await
+    }
+
+    async fn history(
+        &self,
+        below: Option<Revision>,
+        limit: usize,
+    ) -> Result<Vec<Commit>, Unavailable> {
+        self.count(Operation::History, self.store.history(below, limit)).await
+    }
+
+    async fn commits(&self, after: Revision, limit: usize) -> Result<Vec<Commit>, Unavailable> {
+        self.count(Operation::History, self.store.commits(after, limit)).await
+    }
+
+    async fn import(&self, import: Import) -> Result<(), ImportError> {
+        self.count(Operation::Import, self.store.import(import)).await
+    }
+
+    async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
+        self.count(Operation::History, self.store.at(revision)).await
+    }
+
+    async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
+        self.count(Operation::Watch, self.store.changed(since)).await
+    }
+}
+
+impl<S: TokenStore> TokenStore for Counted<S> {
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, Unavailable> {
+        self.count(Operation::Tokens, self.store.tokens()).await
+    }
+
+    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
+        self.count(Operation::Tokens, self.store.put_token(record)).await
+    }
+
+    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
+        self.count(Operation::Tokens, self.store.remove_token(id)).await
+    }
+}
+
+impl<S: HealthLog> HealthLog for Counted<S> {
+    async fn append(&self, changes: Vec<HealthRecord>) -> Result<(), Unavailable> {
+        self.count(Operation::Health, self.store.append(changes)).await
+    }
+
+    async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.count(Operation::Health, self.store.latest()).await
+    }
+
+    async fn changes(
+        &self,
+        region: Option<RegionId>,
+        limit: usize,
+    ) -> Result<Vec<HealthRecord>, Unavailable> {
+        self.count(Operation::Health, self.store.changes(region, limit)).await
+    }
+}
