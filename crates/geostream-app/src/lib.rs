@@ -2,7 +2,8 @@
 //!
 //! Every decision is the domain's; here is who asks for it, when, and what happens with the answer.
 //!
-//! - [`Router`] answers clients from the published table. It does no I/O and takes no lock.
+//! - [`Router`] answers clients from the published table. It does no I/O and takes no lock. A
+//!   [`DecisionTimer`] times some of its decisions.
 //! - [`Publisher`] puts a new table in the place of the old one, as one value.
 //! - [`Configuration`] changes the configuration through its log, and follows it.
 //! - [`Cached`] reads the configuration from a cache that nodes share; [`Counted`] counts what a
@@ -24,6 +25,7 @@ mod peers;
 mod publisher;
 mod rate;
 mod router;
+mod timer;
 
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use cached::{CacheTally, Cached};
@@ -35,3 +37,4 @@ pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::{LeaseKeeper, RateLimit};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};
+pub use timer::DecisionTimer;

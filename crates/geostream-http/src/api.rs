@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use geostream_app::{Access, CacheTally, Caller, Configuration, RateLimit, RegionHealth, Router};
+use geostream_app::{
+    Access, CacheTally, Caller, Configuration, DecisionTimer, RateLimit, RegionHealth, Router,
+};
 use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
@@ -32,13 +34,15 @@ use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinde
 pub struct Api<S, G, C> {
     pub(crate) parts: Arc<Parts<S, G, C>>,
     pub(crate) router: Router<G>,
+    pub(crate) timer: DecisionTimer,
     finder: RouteFinder,
 }
 
 impl<S, G, C> Clone for Api<S, G, C> {
     fn clone(&self) -> Self {
-        let Self { parts, router, finder } = self;
-        Self { parts: Arc::clone(parts), router: router.clone(), finder: finder.clone() }
+        let Self { parts, router, timer, finder } = self;
+        let (router, timer, finder) = (router.clone(), timer.clone(), finder.clone());
+        Self { parts: Arc::clone(parts), router, timer, finder }
     }
 }
 
@@ -125,7 +129,8 @@ where
     #[must_use]
     pub fn new(parts: Parts<S, G, C>) -> Self {
         let router = parts.router.clone();
-        Self { parts: Arc::new(parts), router, finder: RouteFinder::new() }
+        let (timer, finder) = (DecisionTimer::default(), RouteFinder::new());
+        Self { parts: Arc::new(parts), router, timer, finder }
     }
 
     /// Answers a request that came from this address.

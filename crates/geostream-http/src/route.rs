@@ -154,7 +154,7 @@ where
         if !asked.explain {
             let view = self.router.view();
             let query = asked.query(peer);
-            let routed = view.route(&query)?;
+            let routed = self.timer.time(&self.parts.clock, || view.route(&query))?;
             return Ok(write(take(headers), |out, choices| {
                 write_answer(out, choices, &routed, query.address, None);
             }));
