@@ -10,14 +10,29 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// The bounds of round-trip times, in seconds: what tells regions apart is below a third of one.
-const RTT_BUCKETS: [f64; 14] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0];
+/// The bounds of round-trip times and probes, in seconds: what tells regions apart is below a third
+/// of one.
+const RTT_BUCKETS: [f64; 16] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0];
 
-/// The bounds of every other histogram, in seconds: a decision takes microseconds, a probe seconds.
-const BUCKETS: [f64; 16] = [
+/// The bounds of decisions, in seconds: most are made within a microsecond or two.
+const DECISION_BUCKETS: [f64; 14] = [
+    100e-9, 200e-9, 300e-9, 500e-9, 750e-9, 1e-6, 1.5e-6, 2e-6, 3e-6, 5e-6, 10e-6, 50e-6, 250e-6,
+    1e-3,
+];
+
+/// The bounds of requests, in seconds: a decision takes some microseconds there, and others wait for
+/// stores.
+const REQUEST_BUCKETS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.5, 2.5, 10.0,
+];
+
+const BUCKETS: [(&str, &[f64]); 4] = [
+    ("http_request_duration_seconds", &REQUEST_BUCKETS),
+    ("route_decision_duration_seconds", &DECISION_BUCKETS),
+    ("region_probe_duration_seconds", &RTT_BUCKETS),
+    ("region_reported_rtt_seconds", &RTT_BUCKETS),
 ];
 
 /// How long a gauge counts after it was set: each is set when the metrics are asked for, so that one
@@ -39,14 +54,12 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
         LogFormat::Pretty => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
-    let seconds = Matcher::Suffix("_seconds".to_owned());
-    let rtts = Matcher::Full("region_reported_rtt_seconds".to_owned());
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(seconds, &BUCKETS)
-        .and_then(|builder| builder.set_buckets_for_metric(rtts, &RTT_BUCKETS))
-        .context("the buckets of histograms")?
-        .idle_timeout(MetricKindMask::GAUGE, Some(FRESH))
-        .build_recorder();
+    let mut builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FRESH));
+    for (name, bounds) in BUCKETS {
+        let built = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds);
+        builder = built.context("the buckets of histograms")?;
+    }
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;
     describe();
@@ -68,36 +81,65 @@ pub(crate) async fn upkeep(metrics: PrometheusHandle) {
 }
 
 fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_histogram!(
-        "http_request_duration_seconds",
-        Unit::Seconds,
-        "How long requests took, from their headers to their answer"
-    );
-    describe_counter!("route_decisions_total", "Decisions by service, region and reason");
-    describe_counter!("geoip_decode_errors_total", "GeoIP records that could not be read");
-    describe_gauge!("region_healthy", "Whether a region is well, or nobody has looked (1), or not");
-    describe_gauge!(
-        "removal_budget_spent",
-        "Whether regions of a service go on being answered though they seem to be unhealthy (1)"
-    );
-    describe_gauge!(
-        "circuit_breaker_state",
-        "What the breaker of a region's probes says: closed (0), open (1), half open (2)"
-    );
-    describe_histogram!(
-        "region_probe_duration_seconds",
-        Unit::Seconds,
-        "How long probes took that were well"
-    );
-    describe_histogram!(
-        "region_reported_rtt_seconds",
-        Unit::Seconds,
-        "Round-trip times that clients have reported"
-    );
-    describe_counter!("cache_requests_total", "Requests to caches, by what came of them");
-    describe_gauge!("cache_hit_ratio", "The share of requests that a cache had the answer to");
-    describe_gauge!("config_revision", "The revision that is decided by");
-    describe_gauge!("geoip_build_age_seconds", Unit::Seconds, "The age of the oldest GeoIP data");
-    describe_gauge!("routing_table_age_seconds", Unit::Seconds, "The age of the routing table");
+    for (name, help) in HISTOGRAMS {
+        metrics::describe_histogram!(name, help);
+    }
+    for (name, help) in COUNTERS {
+        metrics::describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        metrics::describe_gauge!(name, help);
+    }
 }
+
+const HISTOGRAMS: [(&str, &str); 4] = [
+    ("http_request_duration_seconds", "How long requests took, from their headers to their answer"),
+    (
+        "route_decision_duration_seconds",
+        "How long decisions for one client took, from an address to a region; one in 64 is timed",
+    ),
+    ("region_probe_duration_seconds", "How long probes took that were well"),
+    ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
+];
+
+const COUNTERS: [(&str, &str); 9] = [
+    ("route_decisions_total", "Decisions by service, region and reason"),
+    ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
+    (
+        "circuit_breaker_transitions_total",
+        "How often the breaker of a region's probes came to be closed, open or half open",
+    ),
+    ("rate_limited_requests_total", "Requests that were refused by a rate limit"),
+    ("rate_limit_leases_total", "Requests for a part of a shared rate limit, by their outcome"),
+    ("cache_requests_total", "Requests to caches, by what came of them"),
+    ("store_errors_total", "What the store could not do, by what it was to do"),
+    ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
+    ("geoip_decode_errors_total", "GeoIP records that could not be read"),
+];
+
+const GAUGES: [(&str, &str); 18] = [
+    ("geostream_build_info", "What runs; always 1"),
+    ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
+    ("config_revision", "The revision that is decided by"),
+    ("config_current", "Whether that is what the store had when it was read last (1)"),
+    ("routing_table_age_seconds", "How long ago the routing table was compiled"),
+    ("geoip_build_age_seconds", "The age of the oldest GeoIP data"),
+    ("region_healthy", "Whether a region is well, or nobody has looked (1), or not"),
+    (
+        "circuit_breaker_state",
+        "What the breaker of a region's probes says: closed (0), open (1), half open (2)",
+    ),
+    ("region_share", "The share of its clients that a region is to have: less while it comes back"),
+    ("region_load", "The load of a region, in the unit of its capacity"),
+    ("region_capacity", "How much load a region can take"),
+    ("region_overridden", "A region of which an operator has said something that holds; always 1"),
+    (
+        "removal_budget_spent",
+        "Whether a service has regions that are answered though unhealthy (1)",
+    ),
+    ("service_configured_share", "The share of a service's clients that its policy states"),
+    ("cache_hit_ratio", "The share of requests that a cache had the answer to, since the start"),
+    ("canary_healthy", "Whether a canary is well, or was not asked yet (1), or not"),
+    ("shared_views_nodes", "The nodes that are heard, this one included"),
+    ("shared_views_available", "Whether other nodes can be heard (1)"),
+];

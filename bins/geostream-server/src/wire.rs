@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
-use crate::telemetry;
+use crate::{process, telemetry};
 
 /// How often it is looked which tokens there are.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
@@ -210,6 +210,7 @@ async fn assemble<S: Store + Clone>(
     keeping: &Keeping,
 ) -> anyhow::Result<ServerApi<S>> {
     let clock = SystemClock;
+    let started = clock.wall();
     let node: NodeId = format!("{}-{:016x}", config.node, seed()?).parse().context("node")?;
     let last_good = LastGoodFile::new(last_good);
     let publisher = Arc::new(Publisher::new(clock));
@@ -265,10 +266,10 @@ async fn assemble<S: Store + Clone>(
         token_rate_limit: limits.tokens,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
-        metrics: Box::new(move || metrics.render()),
+        metrics: Box::new(move || metrics.render() + &process::metrics(started)),
         node,
         version: env!("CARGO_PKG_VERSION"),
-        started: clock.wall(),
+        started,
         stopping: Box::new(move || *stopping.borrow()),
     }))
 }

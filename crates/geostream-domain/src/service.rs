@@ -37,6 +37,35 @@ impl Service {
             removal_budget: RemovalBudget::default(),
         }
     }
+
+    /// Returns the members whose share of the service's clients the policy states, with that share.
+    ///
+    /// By weight, that is each member's part of all weights; by priority, nothing for members behind
+    /// the first tier, and all for the one that has the first tier to itself. Everything else is up
+    /// to where clients are and to loads. Health, overrides and the geofence are not asked: they are
+    /// what keeps a region from having its share.
+    pub fn configured_shares(&self) -> impl Iterator<Item = (&RegionId, f64)> {
+        let weights = self.members.values().map(|member| f64::from(member.weight.get()));
+        let all_weights: f64 = weights.sum();
+        let first = self.members.values().map(|member| member.priority).min().unwrap_or_default();
+        let tier = self.members.values().filter(|member| member.priority == first).count();
+        self.members.iter().filter_map(move |(region, member)| {
+            let share = match self.policy.objective {
+                Objective::Weighted if all_weights > 0.0 => {
+                    f64::from(member.weight.get()) / all_weights
+                }
+                Objective::Priority { .. } if member.priority > first => 0.0,
+                Objective::Priority { .. } if tier == 1 => 1.0,
+                Objective::Weighted
+                | Objective::Priority { .. }
+                | Objective::Latency { .. }
+                | Objective::Proximity { .. }
+                | Objective::Cost { .. }
+                | Objective::Load { .. } => return None,
+            };
+            Some((region, share))
+        })
+    }
 }
 
 /// How much of a service's capacity may be removed for health, in percent: 50 by default.
@@ -303,6 +332,30 @@ pub enum AllDown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reads a weight and a priority for each member, in the order of their names.
+    #[track_caller]
+    fn check_shares(objective: Objective, members: &[(u32, u16)], expected: &[(&str, f64)]) {
+        let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
+        let mut service =
+            Service::new("api".parse().unwrap(), names.into_iter().take(members.len()));
+        for (member, (weight, priority)) in service.members.values_mut().zip(members) {
+            (member.weight, member.priority) = (Weight::new(*weight).unwrap(), *priority);
+        }
+        service.policy.objective = objective;
+        let shares = service.configured_shares().map(|(region, share)| (region.as_str(), share));
+        assert_eq!(shares.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_share_is_stated_by_weights_and_by_tiers() {
+        let priority = Objective::Priority { band: Band::default() };
+        check_shares(Objective::Weighted, &[(1, 0), (3, 0)], &[("a", 0.25), ("b", 0.75)]);
+        check_shares(Objective::Weighted, &[(0, 0), (0, 0)], &[]);
+        check_shares(priority, &[(1, 2), (1, 1)], &[("a", 0.0), ("b", 1.0)]);
+        check_shares(priority, &[(1, 1), (1, 1), (1, 2)], &[("c", 0.0)]);
+        check_shares(Objective::default(), &[(1, 0), (3, 1)], &[]);
+    }
 
     #[test]
     fn numbers_keep_their_ranges() {

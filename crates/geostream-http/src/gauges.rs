@@ -5,20 +5,45 @@
 
 use std::net::SocketAddr;
 
-use geostream_app::{CacheTally, Peers, RegionStatus};
-use geostream_domain::{BreakerState, Health, RoutingTable, Timestamp};
+use geostream_app::{CacheTally, Peers, RegionStatus, StoreState};
+use geostream_domain::{BreakerState, Health, RegionEntry, RoutingTable, ServiceTable, Timestamp};
 use geostream_ports::GeoDatabase;
-use metrics::gauge;
+use metrics::{SharedString, gauge};
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
 pub(crate) fn show_table(table: &RoutingTable, now: Timestamp) {
     gauge!("config_revision").set(table.revision().get() as f64);
     gauge!("routing_table_age_seconds").set(now.since(table.compiled_at()).as_secs_f64());
-    for service in table.services() {
-        let spent = if service.retained().is_empty() { 0.0 } else { 1.0 };
-        let service = service.service().id.to_string();
-        gauge!("removal_budget_spent", "service" => service).set(spent);
+    table.services().iter().for_each(show_service);
+    table.regions().iter().for_each(show_entry);
+}
+
+fn show_service(table: &ServiceTable) {
+    let service = SharedString::from(table.service().id.to_string());
+    let spent = !table.retained().is_empty();
+    gauge!("removal_budget_spent", "service" => service.clone()).set(one_if(spent));
+    for (region, share) in table.service().configured_shares() {
+        let region = region.to_string();
+        gauge!("service_configured_share", "service" => service.clone(), "region" => region)
+            .set(share);
     }
+}
+
+fn show_entry(RegionEntry { region, overridden, .. }: &RegionEntry) {
+    if let Some(capacity) = region.capacity {
+        gauge!("region_capacity", "region" => region.id.to_string()).set(capacity.units());
+    }
+    if let Some(wish) = overridden {
+        let action = wish.action.as_str();
+        gauge!("region_overridden", "region" => region.id.to_string(), "action" => action).set(1);
+    }
+}
+
+/// Shows what runs, whether it is ready, and whether it decides by what its store has.
+pub(crate) fn show_node(version: &'static str, is_ready: bool, store: &StoreState) {
+    gauge!("geostream_build_info", "version" => version).set(1);
+    gauge!("server_ready").set(one_if(is_ready));
+    gauge!("config_current").set(one_if(*store == StoreState::Current));
 }
 
 pub(crate) fn show_geo(files: &[GeoDatabase], now: Timestamp) {
@@ -28,21 +53,27 @@ pub(crate) fn show_geo(files: &[GeoDatabase], now: Timestamp) {
     }
 }
 
-pub(crate) fn show_region(RegionStatus { region, watched, .. }: &RegionStatus) {
-    gauge!("region_healthy", "region" => region.to_string()).set(is_healthy(watched.health));
+pub(crate) fn show_region(status: &RegionStatus) {
+    let RegionStatus { region, watched, load, .. } = status;
+    let region = SharedString::from(region.to_string());
+    gauge!("region_healthy", "region" => region.clone()).set(is_healthy(watched.health));
+    gauge!("region_share", "region" => region.clone()).set(watched.share.fraction());
+    if let Some(load) = load {
+        gauge!("region_load", "region" => region.clone()).set(load.units());
+    }
     let breaker = match watched.breaker {
         Some(BreakerState::Closed) => 0.0,
         Some(BreakerState::Open) => 1.0,
         Some(BreakerState::HalfOpen) => 2.0,
         None => return,
     };
-    gauge!("circuit_breaker_state", "region" => region.to_string()).set(breaker);
+    gauge!("circuit_breaker_state", "region" => region).set(breaker);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nodes are few")]
 pub(crate) fn show_peers(peers: Option<&Peers>) {
     let Some(Peers { nodes, error, .. }) = peers else { return };
-    gauge!("shared_views_available").set(if error.is_none() { 1.0 } else { 0.0 });
+    gauge!("shared_views_available").set(one_if(error.is_none()));
     gauge!("shared_views_nodes").set((nodes.len() + 1) as f64);
 }
 
@@ -57,8 +88,9 @@ pub(crate) fn show_cache(tally: &CacheTally) {
 }
 
 fn is_healthy(health: Health) -> f64 {
-    match health {
-        Health::Healthy | Health::Unknown => 1.0,
-        Health::Unhealthy => 0.0,
-    }
+    one_if(health != Health::Unhealthy)
+}
+
+fn one_if(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
 }

@@ -67,7 +67,9 @@ where
 
     pub(crate) fn metrics(&self) -> Answer {
         let now = self.parts.clock.wall();
-        gauges::show_table(self.router.view().table(), now);
+        let view = self.router.view();
+        gauges::show_table(view.table(), now);
+        gauges::show_node(self.parts.version, self.readiness().is_ok(), view.store());
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));

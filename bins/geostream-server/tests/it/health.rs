@@ -206,7 +206,7 @@ fn a_region_that_is_gone_takes_its_gauges_along() {
         let answer = scene.server.send(&request.revision(revision).json(body));
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    for gauge in ["region_healthy", "circuit_breaker_state"] {
+    for gauge in ["region_healthy", "circuit_breaker_state", "region_share"] {
         let of = |region: &str| format!("{gauge}{{region=\"{region}\"}}");
         assert!(before.contains(&of("r2")), "{before}");
         scene.wait_until("they are gone", |scene| !metrics(scene).contains(&of("r2")));

@@ -197,6 +197,8 @@ fn a_token_that_asks_too_often_slows_down_no_other() {
     let refused = answers.find(|answer| answer.status != 200).expect("so many are too many");
     refused.expect_problem(429, "too-many-requests", "");
     assert_eq!(refused.header("retry-after"), Some("1"));
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("rate_limited_requests_total{limit=\"token\"} 1\n"), "{metrics}");
     assert_eq!(ask(&other).status, 200);
     assert_eq!(server.route("{}").status, 200, "decisions need no token");
     ask("gs_0_0").expect_problem(401, "unauthorized", "");

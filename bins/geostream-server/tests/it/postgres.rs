@@ -113,6 +113,8 @@ fn a_node_that_knows_more_than_its_store_goes_on_and_says_so() {
     assert!(refused.body.contains("remove last-good.json"), "{refused:?}");
     let status = get(&node, &token, "/api/v1/status").json();
     assert!(status["store_error"].as_str().unwrap().contains("revision 2"), "{status}");
+    let metrics = node.get("/metrics").body;
+    assert!(metrics.contains("config_current 0\n"), "{metrics}");
     node.signal("TERM");
     node.wait();
     std::fs::remove_file(home.path("last-good.json")).unwrap();
@@ -276,6 +278,9 @@ fn goes_on(node: &Server, token: &str, revision: u64, reason: &str) {
     let answer = node.route(TOKYO).json();
     assert_eq!(answer["region"], "ap-northeast-1", "{answer}");
     assert_eq!(get(node, token, "/api/v1/regions").status, 200, "what is in use is shown");
+    let metrics = node.get("/metrics").body;
+    let mut errors = metrics.lines().filter(|line| line.starts_with("store_errors_total{"));
+    assert!(errors.any(|line| !line.ends_with(" 0")), "{metrics}");
 }
 
 pub(crate) fn prepared(server: &Postgres) -> String {
