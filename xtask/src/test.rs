@@ -53,6 +53,7 @@ const SERVERS: &[Server] = &[
     }),
     ("pgbouncer", || Path::new("/usr/sbin/pgbouncer").exists()),
     ("redis-server", || Path::new("/usr/bin/redis-server").exists()),
+    ("prometheus", || Path::new("/usr/bin/promtool").exists()),
     ("procps", || Path::new("/usr/bin/pkill").exists()),
 ];
 

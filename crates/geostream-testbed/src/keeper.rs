@@ -8,8 +8,8 @@ use std::sync::mpsc;
 /// Keeps a server until it is told to stop it, or until there is nobody left to tell it: then the
 /// server's directory goes as well.
 ///
-/// The log ends with the server: the keeper itself has none. PostgreSQL and Redis end at once by
-/// QUIT, `PgBouncer` by TERM. Redis logs to standard output.
+/// The log ends with the server: the keeper itself has none. PostgreSQL, Redis and Prometheus end at
+/// once by QUIT, `PgBouncer` by TERM. Redis logs to standard output.
 const SCRIPT: &str = r#"
 directory=$1; shift
 "$@" >&2 &

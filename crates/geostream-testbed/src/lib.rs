@@ -11,10 +11,12 @@ mod keeper;
 mod pooler;
 mod postgres;
 mod process;
+mod prometheus;
 mod proxy;
 mod redis;
 
 pub use pooler::Pooler;
 pub use postgres::Postgres;
+pub use prometheus::{Prometheus, check_metrics, promtool_in};
 pub use proxy::Proxy;
 pub use redis::Redis;

@@ -1,5 +1,6 @@
 //! The servers that other tests rely on.
 
+mod prometheus;
 mod redis;
 
 use std::env;
