@@ -14,3 +14,4 @@ mod postgres;
 mod server;
 mod survival;
 mod tls;
+mod watched;
