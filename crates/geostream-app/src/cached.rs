@@ -1,8 +1,8 @@
 //! Reading the configuration once for all nodes.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
@@ -18,11 +18,14 @@ use tokio::time::timeout;
 ///
 /// What is the latest is always the store's to say: its head is read first, and only what that very
 /// commit led to is taken from the cache. So the cache can be behind, lost, or filled by another
-/// store, and no node goes back.
+/// store, and no node goes back. What it says is decided by, but no change is thought out on it:
+/// whoever can write there does not write the log.
 #[derive(Clone, Debug)]
 pub struct Cached<S, C> {
     store: S,
     cache: C,
+    /// What was found in the cache last; the store never hears of it.
+    found: Arc<Mutex<Marked>>,
     tally: Arc<CacheTally>,
 }
 
@@ -63,7 +66,7 @@ const LOOK: Duration = Duration::from_millis(100);
 impl<S: MarkedStore, C: Cache> Cached<S, C> {
     /// Keeps the latest configuration of this store in this cache.
     pub fn new(store: S, cache: C) -> Self {
-        Self { store, cache, tally: Arc::default() }
+        Self { store, cache, found: Arc::default(), tally: Arc::default() }
     }
 
     /// Returns what counts the requests, for as long as this store is used.
@@ -98,7 +101,8 @@ impl<S: MarkedStore, C: Cache> Cached<S, C> {
     async fn look(&self, head: &Head) -> Result<Option<Asked>, CacheError> {
         let other = match self.cache.look(head).await? {
             Kept::This(snapshot) => {
-                self.store.learn(Marked { mark: head.mark.clone(), snapshot: snapshot.clone() });
+                let found = Marked { mark: head.mark.clone(), snapshot: snapshot.clone() };
+                *self.found() = found;
                 return Ok(Some(Asked::Found(snapshot)));
             }
             Kept::Other(other) if other.revision >= head.revision => other,
@@ -111,6 +115,16 @@ impl<S: MarkedStore, C: Cache> Cached<S, C> {
             self.cache.forget(&other).await?;
         }
         Ok(Some(Asked::Again))
+    }
+
+    /// Returns what this commit led to, if that was read or found here before.
+    fn known(&self, head: &Head) -> Option<Snapshot> {
+        let known = [self.store.known(), self.found().clone()];
+        known.into_iter().find(|known| known.is_at(head)).map(|known| known.snapshot)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Marked> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the store, and puts it where the other nodes find it.
@@ -172,9 +186,8 @@ impl<S: MarkedStore, C: Cache> ConfigStore for Cached<S, C> {
             let news = self.cache.news();
             // It is read each time: whoever has waited is not to take what was the latest before.
             let head = self.store.head().await?;
-            let known = self.store.known();
-            if known.is_at(&head) {
-                return Ok(known.snapshot);
+            if let Some(known) = self.known(&head) {
+                return Ok(known);
             }
             match self.ask(&head).await {
                 Asked::Found(snapshot) => {
@@ -187,6 +200,10 @@ impl<S: MarkedStore, C: Cache> ConfigStore for Cached<S, C> {
             }
         }
         self.read(Outcome::Miss).await
+    }
+
+    async fn base(&self) -> Result<Snapshot, Unavailable> {
+        self.store.base().await
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {

@@ -245,10 +245,10 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         self.store.at(revision).await
     }
 
-    /// Returns the configuration at the expected revision, if that is the latest.
+    /// Returns the store's configuration at the expected revision, if that is the latest.
     async fn expect(&self, expected: Revision) -> Result<Arc<Config>, WriteError> {
         let in_use = self.current().revision;
-        let latest = self.store.load().await?;
+        let latest = self.store.base().await?;
         if latest.revision < in_use {
             let behind = StoreBehind { store: latest.revision, in_use };
             return Err(Unavailable::new("the latest configuration", behind).into());

@@ -255,10 +255,6 @@ impl MarkedStore for PgStore {
     fn known(&self) -> Marked {
         Marked::clone(&self.latest_known())
     }
-
-    fn learn(&self, found: Marked) {
-        self.remember(found);
-    }
 }
 
 /// Writes a commit and what follows from it, and returns its mark.

@@ -44,9 +44,6 @@ pub trait MarkedStore: ConfigStore {
 
     /// Returns the latest configuration that was read or written here, without asking the store.
     fn known(&self) -> Marked;
-
-    /// Takes a configuration that was read elsewhere for one that was read here.
-    fn learn(&self, found: Marked);
 }
 
 /// Keeps the latest configuration for all nodes of one store.

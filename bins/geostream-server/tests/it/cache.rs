@@ -1,12 +1,16 @@
 //! A store under a cache: PostgreSQL and Redis as they are, without a server around them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_app::{CacheTally, Cached};
-use geostream_domain::{Change, GeoPoint, Region, Revision, Snapshot, Timestamp};
+use geostream_app::{CacheTally, Cached, Configuration, Publisher, StoreState, WriteError};
+use geostream_domain::{
+    Change, Config, GeoPoint, Line, Region, Revision, Service, Snapshot, Timestamp,
+};
 use geostream_pg::{PgStore, Target, migrate};
 use geostream_ports::{
-    Cache as _, ConfigStore, Head, Kept, Marked, MarkedStore as _, Proposal, contract,
+    Cache as _, ConfigStore, Head, Kept, Marked, MarkedStore as _, Proposal, ProposeError,
+    SystemClock, contract,
 };
 use geostream_redis::{Redis, RedisCache};
 use geostream_testbed as testbed;
@@ -175,6 +179,38 @@ async fn old_entries_and_old_messages_turn_nobody_back() {
 }
 
 #[tokio::test]
+async fn no_change_is_thought_out_on_what_somebody_has_planted() {
+    let ground = Ground::new(Postgres::shared()).await;
+    let first = commit(&ground.store(), Revision::ZERO, "a").await;
+    let ghost = Config::default().after([put("ghost")]).unwrap();
+    let planted = Snapshot { revision: first.revision, config: ghost.into() };
+    let mark = known(&ground).await.mark;
+    ground.cache().await.put(&Marked { mark, snapshot: planted.clone() }).await.unwrap();
+    let node = ground.node().await;
+    assert_eq!(node.load().await.unwrap(), planted, "it is decided by");
+    let publisher = Arc::new(Publisher::new(SystemClock));
+    publisher.publish(planted, StoreState::Current);
+    let configuration = Configuration::new(node.clone(), Arc::clone(&publisher), SystemClock);
+    let write = async |changes| {
+        configuration.write(first.revision, changes, line("ops"), line("because")).await
+    };
+    let of_ghost = write(vec![Change::RemoveRegion("ghost".parse().unwrap())]).await;
+    assert!(matches!(of_ghost, Err(WriteError::Invalid(_))), "{of_ghost:?}");
+    let of_ghost = node.propose(proposal(first.revision, vec![member("ghost")])).await;
+    assert!(matches!(of_ghost, Err(ProposeError::Invalid(_))), "{of_ghost:?}");
+    let written = write(vec![put("b"), member("a")]).await.unwrap();
+    assert_eq!(written.before, first.config);
+    let expected = first.config.after([put("b"), member("a")]).unwrap();
+    assert_eq!(*written.after.config, expected);
+    for store in [ground.store(), ground.store()] {
+        assert_eq!(*store.load().await.unwrap().config, expected, "in the tables");
+        assert_eq!(*store.at(written.after.revision).await.unwrap().unwrap(), expected);
+    }
+    assert_eq!(publisher.snapshot(), written.after, "and the node decides by it again");
+    assert_eq!(ground.node().await.load().await.unwrap(), written.after);
+}
+
+#[tokio::test]
 async fn entries_of_a_commit_that_the_database_has_lost_are_forgotten() {
     let server = Postgres::shared();
     let ground = Ground::new(server).await;
@@ -241,11 +277,26 @@ async fn nonsense_is_replaced() {
 const BOUND: Duration = Duration::from_secs(30);
 
 async fn commit(store: &impl ConfigStore, expected: Revision, name: &str) -> Snapshot {
-    let region = Region::new(name.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
-    let changes = vec![Change::PutRegion(region.into())];
-    let (author, reason) = ("ops".parse().unwrap(), "because".parse().unwrap());
+    store.propose(proposal(expected, vec![put(name)])).await.unwrap()
+}
+
+fn proposal(expected: Revision, changes: Vec<Change>) -> Proposal {
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
-    store.propose(Proposal { expected, changes, author, reason, at }).await.unwrap()
+    Proposal { expected, changes, author: line("ops"), reason: line("because"), at }
+}
+
+fn put(name: &str) -> Change {
+    let region = Region::new(name.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
+    Change::PutRegion(region.into())
+}
+
+/// A service of one region.
+fn member(region: &str) -> Change {
+    Change::PutService(Service::new("api".parse().unwrap(), [region.parse().unwrap()]).into())
+}
+
+fn line(text: &str) -> Line {
+    text.parse().unwrap()
 }
 
 /// Returns what the database has, with its mark.
