@@ -92,22 +92,20 @@ impl<K: Copy + Eq + Hash + Into<u64>> RateLimit<K> {
         requests.collect()
     }
 
-    fn handle_unheard(&self, asked: &[(K, LeaseRequest)]) {
+    /// Takes in what was handed out; `None` is no answer.
+    fn handle_leases(&self, asked: &[(K, LeaseRequest)], leased: &[Option<u32>], now: Instant) {
         let mut kept = self.kept();
         let Kept { buckets, asking } = &mut *kept;
-        for (who, request) in asked {
-            if let Some(bucket) = buckets.get_mut(who) {
-                bucket.handle_unheard(*request, self.rate);
-                note_asking(asking, *who);
-            }
-        }
-    }
-
-    fn handle_tokens(&self, asked: &[(K, LeaseRequest)], tokens: &[u32], now: Instant) {
-        let mut kept = self.kept();
-        for ((who, _), &tokens) in asked.iter().zip(tokens) {
-            if let Some(bucket) = kept.buckets.get_mut(who) {
-                bucket.handle_lease(Lease { tokens, until: now + LEASE_HOLDS }, now);
+        for ((who, request), leased) in asked.iter().zip(leased) {
+            let Some(bucket) = buckets.get_mut(who) else { continue };
+            match *leased {
+                Some(tokens) => {
+                    bucket.handle_lease(Lease { tokens, until: now + LEASE_HOLDS }, now);
+                }
+                None => {
+                    bucket.handle_unheard(*request, self.rate);
+                    note_asking(asking, *who);
+                }
             }
         }
     }
@@ -168,15 +166,13 @@ where
         // What the others may have by their shares is left to them.
         let reserved = limit.rate.burst() - limit.share().burst();
         let leased = counters.lease(limit.rate, reserved, requests).await;
-        let result = if leased.is_ok() { "ok" } else { "failed" };
+        let leased = leased.unwrap_or_else(|error| {
+            tracing::debug!(error = %Chain(&error), "no leases: each node has its share");
+            vec![None; asked.len()]
+        });
+        let result = if leased.iter().all(Option::is_some) { "ok" } else { "failed" };
         counter!("rate_limit_leases_total", "result" => result).increment(1);
-        match leased {
-            Ok(tokens) => limit.handle_tokens(asked, &tokens, clock.now()),
-            Err(error) => {
-                tracing::debug!(error = %Chain(&error), "no leases: each node has its share");
-                limit.handle_unheard(asked);
-            }
-        }
+        limit.handle_leases(asked, &leased, clock.now());
     }
 }
 

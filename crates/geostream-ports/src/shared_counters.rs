@@ -12,17 +12,18 @@ pub trait SharedCounters: Send + Sync + 'static {
     /// tokens are left in the bucket as are reserved.
     ///
     /// What is charged is taken even from an empty bucket, whose debt is a burst at most. The tokens
-    /// are in the order of the requests, of which there are at most [`MOST_LEASES`].
+    /// are in the order of the requests, of which there are at most [`MOST_LEASES`]; `None` for a
+    /// bucket that could not be asked for, though others could: whether it was charged is not known.
     ///
     /// # Errors
     ///
-    /// If nobody answers: it is then not known whether anything was charged.
+    /// If nobody answers: that is then not known of any.
     fn lease(
         &self,
         rate: Rate,
         reserved: u32,
         requests: Vec<(CounterKey, LeaseRequest)>,
-    ) -> impl Future<Output = Result<Vec<u32>, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Vec<Option<u32>>, Unavailable>> + Send;
 }
 
 /// The most buckets that are asked for at once.

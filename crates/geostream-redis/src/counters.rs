@@ -70,19 +70,28 @@ impl SharedCounters for RedisCounters {
         rate: Rate,
         reserved: u32,
         requests: Vec<(CounterKey, LeaseRequest)>,
-    ) -> Result<Vec<u32>, Unavailable> {
+    ) -> Result<Vec<Option<u32>>, Unavailable> {
         let mut places = BTreeMap::<u64, Vec<usize>>::new();
         for (position, (key, _)) in requests.iter().enumerate() {
             places.entry(key.number % PLACES).or_default().push(position);
         }
-        let mut tokens = vec![0; requests.len()];
+        let mut tokens = vec![None; requests.len()];
+        let mut failed = None;
         for positions in places.into_values() {
             let there: Vec<_> = positions.iter().map(|&position| requests[position]).collect();
-            let leased = self.ask(rate, reserved, &there).await?;
-            for (position, leased) in positions.into_iter().zip(leased) {
-                tokens[position] = leased;
+            // In a cluster, the node that has one place may be away while the others answer.
+            match self.ask(rate, reserved, &there).await {
+                Ok(leased) => {
+                    for (position, leased) in positions.into_iter().zip(leased) {
+                        tokens[position] = Some(leased);
+                    }
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(tokens)
+        match failed {
+            Some(error) if tokens.iter().all(Option::is_none) => Err(error.into()),
+            Some(_) | None => Ok(tokens),
+        }
     }
 }

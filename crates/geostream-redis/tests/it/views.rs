@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use geostream_domain::{LeaseRequest, Rate};
-use geostream_ports::{CounterKey, SharedCounters as _, SharedViews as _};
+use geostream_ports::{Chain, CounterKey, SharedCounters as _, SharedViews as _};
 use geostream_redis::RedisViews;
 use geostream_testbed as testbed;
 
@@ -74,9 +74,28 @@ async fn buckets_that_make_no_sense_let_through_what_a_full_one_does() {
             let request = (key, LeaseRequest { spent: 0, wanted: 100 });
             counters.lease(rate, 0, vec![request]).await.unwrap()[0]
         };
-        assert_eq!(lease().await, 10, "{nonsense}");
-        assert!(lease().await < 10, "{nonsense} is written over");
+        assert_eq!(lease().await, Some(10), "{nonsense}");
+        assert!(lease().await < Some(10), "{nonsense} is written over");
     }
+}
+
+#[tokio::test]
+async fn buckets_that_cannot_be_asked_for_fail_alone() {
+    let server = testbed::Redis::start(&[]);
+    server.ask("acl setuser node on >secret ~c:{rate0}:* ~c:{rate1}:* +@all");
+    let url = server.url().replace("redis://", "redis://node:secret@");
+    let counters = counters(redis(&url, "c")).await;
+    let rate = Rate::per_second(10).unwrap();
+    let lease = async |numbers: &[u64]| {
+        let requests = numbers.iter().map(|&number| {
+            let request = LeaseRequest { spent: 0, wanted: 4 };
+            (CounterKey { purpose: "test", number }, request)
+        });
+        counters.lease(rate, 0, requests.collect()).await
+    };
+    assert_eq!(lease(&[2, 1, 3, 8]).await.unwrap(), [None, Some(4), None, Some(4)]);
+    let error = Chain(&lease(&[2, 3]).await.unwrap_err()).to_string();
+    assert!(error.contains("NOPERM"), "{error}");
 }
 
 #[tokio::test]
