@@ -121,10 +121,7 @@ impl Redis {
     }
 
     fn note<T>(&self, answered: &Result<T, RedisError>) {
-        let away = match answered {
-            Ok(_) | Err(RedisError::Refused(_) | RedisError::Nonsense { .. }) => None,
-            Err(error) => Some(error),
-        };
+        let away = answered.as_ref().err().filter(|error| error.is_away());
         let now = Instant::now();
         *self.rests_until() = away.map(|_| now + REST);
         let was_away = self.shared.is_away.swap(away.is_some(), Ordering::Relaxed);

@@ -32,12 +32,29 @@ pub enum RedisError {
     },
 }
 
+/// How Redis begins its errors where it does not look at what it was asked: nobody knows who asks,
+/// it still reads its file, it has lost its primary or its cluster, or a script does not end.
+const SERVES_NOBODY: [&str; 6] =
+    ["NOAUTH", "WRONGPASS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY"];
+
 impl RedisError {
     pub(crate) fn nonsense(
         what: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Nonsense { what, source: source.into() }
+    }
+
+    /// Tells whether Redis serves nobody, whatever it is asked.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Self::Unusable(_) | Self::Timeout | Self::Resting | Self::Lost(_) => true,
+            Self::Refused(reason) => {
+                let kind = reason.split(' ').next();
+                kind.is_some_and(|kind| SERVES_NOBODY.contains(&kind))
+            }
+            Self::Nonsense { .. } => false,
+        }
     }
 
     /// Tells whether Redis is well, and what it holds is wrong.

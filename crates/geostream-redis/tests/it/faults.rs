@@ -88,6 +88,43 @@ async fn a_redis_without_memory_answers_and_takes_nothing() {
     put_when_possible(&cache, &wanted).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_suddenly_wants_a_password_is_away() {
+    let server = Redis::start(&[]);
+    let cache = cache(&server.url(), "a");
+    put_when_possible(&cache, &marked("before", 1)).await;
+    // Whoever is connected stays so, and whoever comes needs it.
+    server.ask("config set requirepass secret");
+    server.ask("--no-auth-warning -a secret client kill type normal");
+    is_left_alone_for(&cache, "NOAUTH").await;
+    server.ask("--no-auth-warning -a secret config set requirepass ");
+    put_when_possible(&cache, &marked("after", 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_still_reads_its_file_is_away() {
+    let (server, primary) = (Redis::start(&[]), Redis::start(&["enable-debug-command yes"]));
+    let cache = cache(&server.url(), "a");
+    put_when_possible(&cache, &marked("before", 1)).await;
+    primary.ask("debug populate 5000 key 100");
+    // In microseconds; it looks who asks after each thousand bytes.
+    server.ask("config set key-load-delay 2000");
+    server.ask("config set loading-process-events-interval-bytes 1024");
+    server.ask(&format!("replicaof 127.0.0.1 {}", primary.port()));
+    is_left_alone_for(&cache, "LOADING").await;
+    server.ask("config set key-load-delay 0");
+    server.wait_for("info replication", "master_link_status:up");
+    server.ask("replicaof no one");
+    put_when_possible(&cache, &marked("after", 2)).await;
+}
+
+/// Waits until this is why nothing can be put, and looks that nobody waits for it again.
+async fn is_left_alone_for(cache: &RedisCache, expected: &str) {
+    in_the_end(async { while !refused(cache).await.contains(expected) {} }).await;
+    let again = refused(cache).await;
+    assert!(again.contains("left alone"), "{again}");
+}
+
 #[tokio::test]
 async fn nonsense_is_said_to_be_and_goes_away() {
     let server = Redis::shared();
