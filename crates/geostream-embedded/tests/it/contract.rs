@@ -189,6 +189,8 @@ fn take_away_the_history(path: &Path) {
     let numbers = redb::MultimapTableDefinition::<&str, u64>::new("health_numbers");
     assert!(write.delete_table(changes).unwrap());
     assert!(write.delete_multimap_table(numbers).unwrap());
+    let import = redb::TableDefinition::<(), u128>::new("import");
+    assert!(write.delete_table(import).unwrap());
     write.commit().unwrap();
 }
 
