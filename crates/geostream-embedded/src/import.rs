@@ -3,8 +3,6 @@
 //! Its commits and checkpoints are put where the own ones would be. As long as the import is under
 //! way, the log's revision stays 0, and what is there is beyond it.
 
-use std::sync::Arc;
-
 use geostream_api::WholeConfig;
 use geostream_domain::{Commit, ReplayError, Revision, Snapshot};
 use geostream_ports::{Import, ImportError, ImportId, ImportPart};
@@ -12,8 +10,7 @@ use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransactio
 
 use crate::documents::CommitDocument;
 use crate::log::{
-    CHECKPOINT_EVERY, CHECKPOINTS, LOG, Log, LogError, begin_read, damaged, put, read_at,
-    unavailable,
+    CHECKPOINT_EVERY, CHECKPOINTS, LOG, Log, LogError, begin_read, put, read_all, unavailable,
 };
 
 /// The import that is under way, if there is one.
@@ -59,7 +56,8 @@ impl Log {
         if under_way(&read)? != Some(id) {
             return Ok(Err(ImportError::NotBegun));
         }
-        let reached = reached(&read)?;
+        // How far it has come.
+        let reached = read_all(&read)?;
         match part {
             ImportPart::Begin(_) => Ok(Ok(())),
             ImportPart::Commits(commits) => self.add(reached, &commits),
@@ -115,14 +113,4 @@ impl Log {
 fn checkpoint(write: &WriteTransaction, at: &Snapshot) -> Result<(), LogError> {
     let whole = WholeConfig::from(&*at.config);
     put(&mut write.open_table(CHECKPOINTS)?, at.revision.get(), &whole)
-}
-
-/// Returns how far the import has come.
-fn reached(read: &ReadTransaction) -> Result<Snapshot, LogError> {
-    let last = read.open_table(LOG)?.last()?.map(|(key, _)| key.value());
-    let base = read.open_table(CHECKPOINTS)?.last()?.map(|(key, _)| key.value());
-    let key = last.or(base).unwrap_or_default();
-    let config = read_at(read, Revision::new(key))?;
-    let config = config.ok_or_else(|| damaged("import", key, "there is nothing to start from"))?;
-    Ok(Snapshot { revision: Revision::new(key), config: Arc::new(config) })
 }

@@ -296,12 +296,17 @@ fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
     if import::under_way(read)?.is_some() {
         return Ok(Snapshot::default());
     }
-    let log = read.open_table(LOG)?;
-    let last = log.last()?.map(|(key, _)| key.value());
-    let Some(last) = last else { return Ok(Snapshot::default()) };
-    let revision = Revision::new(last);
+    read_all(read)
+}
+
+/// Returns what all commits add up to, or what the first one is to go on from.
+pub(crate) fn read_all(read: &ReadTransaction) -> Result<Snapshot, LogError> {
+    let last = read.open_table(LOG)?.last()?.map(|(key, _)| key.value());
+    let base = read.open_table(CHECKPOINTS)?.last()?.map(|(key, _)| key.value());
+    let key = last.or(base).unwrap_or_default();
+    let revision = Revision::new(key);
     let config = read_at(read, revision)?
-        .ok_or_else(|| damaged("commit", last, "there is nothing to start from"))?;
+        .ok_or_else(|| damaged("commit", key, "there is nothing to start from"))?;
     Ok(Snapshot { revision, config: Arc::new(config) })
 }
 

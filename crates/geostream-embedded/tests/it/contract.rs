@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Timestamp};
+use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Snapshot, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_ports::{
-    CHANGES_IN_ALL, ConfigStore as _, HealthLog as _, HealthRecord, LastGood as _, Proposal,
-    contract,
+    CHANGES_IN_ALL, ConfigStore as _, HealthLog as _, HealthRecord, Import,
+    ImportId, ImportPart, LastGood as _, Proposal, contract,
 };
+use redb::{MultimapTableHandle as _, TableHandle as _};
 use tempfile::TempDir;
 
 /// A new path with each call, in a directory that is removed at the end.
@@ -166,31 +167,48 @@ async fn regions_that_come_and_go_do_not_fill_the_disk() {
 }
 
 #[tokio::test]
-async fn a_file_without_a_history_of_health_gets_one() {
+async fn a_file_of_the_first_versions_gets_what_it_lacks() {
     let paths = Paths::new();
     let path = paths.next();
     let store = EmbeddedStore::create(&path).unwrap();
     store.append(vec![change("eu", 1)]).await.unwrap();
     drop(store);
-    take_away_the_history(&path);
+    take_away_what_came_later(&path);
     let store = EmbeddedStore::open(&path).unwrap();
     assert_eq!(store.latest().await.unwrap(), [change("eu", 1)], "as it was written");
     assert_eq!(store.changes(None, 10).await.unwrap(), []);
     store.append(vec![change("eu", 2)]).await.unwrap();
     assert_eq!(store.changes(None, 10).await.unwrap(), [change("eu", 2)]);
     assert_eq!(store.latest().await.unwrap(), [change("eu", 2)]);
+    let parts = [
+        ImportPart::Begin(Snapshot { revision: Revision::new(7), ..Snapshot::default() }),
+        ImportPart::End(Revision::new(7)),
+    ];
+    for part in parts {
+        store.import(Import { id: ImportId(1), part }).await.unwrap();
+    }
+    assert_eq!(store.load().await.unwrap().revision, Revision::new(7));
+    drop(store);
+    take_away(&path, &["import"]);
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!(store.load().await.unwrap().revision, Revision::new(7), "whichever it lacks");
 }
 
 /// Leaves the tables that the first versions made.
-fn take_away_the_history(path: &Path) {
+fn take_away_what_came_later(path: &Path) {
+    take_away(path, &["health_changes", "health_numbers", "import"]);
+}
+
+fn take_away(path: &Path, names: &[&str]) {
     let database = redb::Database::open(path).unwrap();
     let write = database.begin_write().unwrap();
-    let changes = redb::TableDefinition::<(u64, &str), &[u8]>::new("health_changes");
-    let numbers = redb::MultimapTableDefinition::<&str, u64>::new("health_numbers");
-    assert!(write.delete_table(changes).unwrap());
-    assert!(write.delete_multimap_table(numbers).unwrap());
-    let import = redb::TableDefinition::<(), u128>::new("import");
-    assert!(write.delete_table(import).unwrap());
+    for name in names {
+        let gone = write.list_tables().unwrap().find(|table| table.name() == *name);
+        let gone = gone.map(|table| write.delete_table(table).unwrap());
+        let lists = write.list_multimap_tables().unwrap().find(|table| table.name() == *name);
+        let lists = lists.map(|table| write.delete_multimap_table(table).unwrap());
+        assert_eq!(gone.or(lists), Some(true), "{name}");
+    }
     write.commit().unwrap();
 }
 
