@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
+use geostream_app::Retention;
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
 use geostream_http_probe::PermittedNetworks;
@@ -19,6 +20,11 @@ use crate::telemetry;
 
 /// For how many days a PostgreSQL keeps changes of health, unless told otherwise.
 const HEALTH_DAYS: u16 = 90;
+
+/// How long the audit trail is, unless told otherwise.
+const AUDIT_DAYS: u16 = 90;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const AUDIT_RECORDS: usize = 100_000;
 
 /// Answers which region should serve a client now.
 ///
@@ -152,6 +158,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// For how many days a PostgreSQL keeps how the health of regions has changed.
     pub(crate) health_days: u16,
+    /// How long the audit trail is.
+    pub(crate) audit: Retention,
     /// Where nodes share what they have read from the store.
     pub(crate) cache: Option<redis::Target>,
     pub(crate) workers: usize,
@@ -215,6 +223,8 @@ struct File {
     store: Option<String>,
     store_password_file: Option<PathBuf>,
     health_days: Option<u16>,
+    audit_days: Option<u16>,
+    audit_records: Option<usize>,
     cache: Option<String>,
     cache_password_file: Option<PathBuf>,
     workers: Option<usize>,
@@ -302,6 +312,10 @@ impl Config {
             cache: cache(arguments, file.cache, file.cache_password_file, &store)?,
             store,
             health_days: file.health_days.unwrap_or(HEALTH_DAYS),
+            audit: Retention {
+                age: DAY * u32::from(file.audit_days.unwrap_or(AUDIT_DAYS)),
+                records: file.audit_records.unwrap_or(AUDIT_RECORDS),
+            },
             workers,
             bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
             geoip: GeoIp {

@@ -102,7 +102,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
     (
@@ -113,6 +113,7 @@ const COUNTERS: [(&str, &str); 9] = [
     ("rate_limit_leases_total", "Requests for a part of a shared rate limit, by their outcome"),
     ("cache_requests_total", "Requests to caches, by what came of them"),
     ("store_errors_total", "What the store could not do, by what it was to do"),
+    ("audit_notes_total", "Refused requests for the audit trail, by what became of the note"),
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
     ("geoip_decode_errors_total", "GeoIP records that could not be read"),
 ];

@@ -15,16 +15,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, KnownNodes,
-    LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
+    Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
+    KnownNodes, LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
 };
-use geostream_domain::{ClientKey, Line, NodeId};
+use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
 use geostream_pg::PgStore;
-use geostream_ports::{Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId};
+use geostream_ports::{
+    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
+};
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -225,11 +227,13 @@ async fn assemble<S: Store + Clone>(
         declared: config.bootstrap.clone(),
         token: config.data_dir.join("admin.token"),
         wants_token: config.new_admin_token,
+        node: node.clone(),
     };
     // Clients are answered all the same; control requests are refused until the store is there.
     let is_prepared = is_read && first.prepare().await?;
     let configuration = configuration();
 
+    let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock);
     let canaries = &config.probe.canaries;
     let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
     let health = Arc::new(health);
@@ -251,6 +255,7 @@ async fn assemble<S: Store + Clone>(
     let driver = HealthDriver::new(Arc::clone(&health), prober);
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
+    keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
     tokio::spawn(look_after_tokens(first, is_prepared));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
     tokio::spawn(telemetry::upkeep(metrics.clone()));
@@ -261,6 +266,7 @@ async fn assemble<S: Store + Clone>(
         health,
         cache,
         access,
+        trail,
         clock,
         rate_limit: limits.clients,
         token_rate_limit: limits.tokens,
@@ -346,6 +352,8 @@ struct FirstStart<S> {
     token: PathBuf,
     /// Whether one is made though there is one.
     wants_token: bool,
+    /// Who does this, for the audit trail.
+    node: NodeId,
 }
 
 impl<S: Store> FirstStart<S> {
@@ -357,7 +365,9 @@ impl<S: Store> FirstStart<S> {
     async fn declare(&self) -> anyhow::Result<bool> {
         let Some(declared) = &self.declared else { return Ok(true) };
         let (author, reason) = (line("bootstrap")?, line("first start")?);
-        match self.configuration.bootstrap(declared, author, reason).await {
+        let attempt = Some(self.attempt(author.clone(), "putConfig", "/api/v1/config"));
+        let intent = Intent { expected: Revision::ZERO, author, reason, attempt };
+        match self.configuration.bootstrap(intent, declared).await {
             Ok(true) => tracing::info!("the first configuration is declared"),
             Ok(false) | Err(WriteError::Conflict { .. }) => {
                 tracing::debug!("there is a configuration; the first one is not needed");
@@ -377,9 +387,14 @@ impl<S: Store> FirstStart<S> {
 
     /// Writes an admin token where the CLI finds it, if there is none yet or another one is wanted.
     async fn make_admin_token(&self) -> anyhow::Result<bool> {
-        let made = match self.access.first_admin(line("first-admin")?).await {
+        let name = line("first-admin")?;
+        let attempt =
+            |name: &Line| Some(self.attempt(name.clone(), "createToken", "/api/v1/tokens"));
+        let made = match self.access.first_admin(name.clone(), attempt(&name)).await {
             Ok(None) if self.wants_token => {
-                let made = self.access.create(line("new-admin")?, Scope::Admin).await;
+                let name = line("new-admin")?;
+                let attempt = attempt(&name);
+                let made = self.access.create(name, Scope::Admin, attempt).await;
                 Some(made.context("making a token")?)
             }
             Ok(made) => made,
@@ -392,6 +407,18 @@ impl<S: Store> FirstStart<S> {
             write_token(&self.token, token.text())?;
         }
         Ok(true)
+    }
+
+    /// Says in the words of the API what the node does by itself.
+    fn attempt(&self, name: Line, action: &str, target: &str) -> Attempt {
+        Attempt {
+            at: SystemClock.wall(),
+            node: self.node.clone(),
+            who: Some(Actor { name, token: None }),
+            address: None,
+            action: action.to_owned(),
+            target: target.to_owned(),
+        }
     }
 }
 

@@ -38,6 +38,12 @@ impl Difference {
         changes.iter().map(|change| Self::of(change, old, new)).collect()
     }
 
+    /// Returns what differs between two documents, of which one may be missing.
+    #[must_use]
+    pub fn of_documents<T: Serialize>(path: String, old: Option<&T>, new: Option<&T>) -> Self {
+        Self { path, before: old.map(value), after: new.map(value) }
+    }
+
     fn of(change: &domain::Change, old: &domain::Config, new: &domain::Config) -> Self {
         let part = |kind: &str, id: &dyn std::fmt::Display| format!("{kind}/{id}");
         let both = |path: String, view: &dyn Fn(&domain::Config) -> Option<Value>| Self {

@@ -7,6 +7,7 @@
 //! The same vocabulary is what a declared configuration is written in (TOML or JSON), and what a
 //! store keeps of a change.
 
+mod audit;
 mod config;
 mod control;
 mod fields;
@@ -19,6 +20,7 @@ mod time;
 mod unique;
 mod write;
 
+pub use audit::{AuditEntry, AuditOutcome, AuditPage, KeptChanges};
 pub use config::{
     AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
     OverrideAction, Policy, Region, Service, Settings, WholeConfig,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use geostream_domain::Line;
-use geostream_ports::{Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailable};
+use geostream_ports::{
+    Actor, Attempt, Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailable,
+};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
@@ -81,6 +83,12 @@ pub enum AccessError {
 const PREFIX: &str = "gs_";
 const SECRET_BYTES: usize = 32;
 
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        Self { name: caller.name.clone(), token: Some((caller.id, caller.scope)) }
+    }
+}
+
 impl<T, C> Access<T, C> {
     /// The most tokens that are kept.
     pub const MAX_TOKENS: usize = 1_000;
@@ -132,12 +140,22 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     /// # Errors
     ///
     /// If there are too many, or the store cannot be used.
-    pub async fn create(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
+    pub async fn create(
+        &self,
+        name: Line,
+        scope: Scope,
+        attempt: Option<Attempt>,
+    ) -> Result<NewToken, AccessError> {
         let _turn = self.turn.lock().await;
-        self.make(name, scope).await
+        self.make(name, scope, attempt).await
     }
 
-    async fn make(&self, name: Line, scope: Scope) -> Result<NewToken, AccessError> {
+    async fn make(
+        &self,
+        name: Line,
+        scope: Scope,
+        attempt: Option<Attempt>,
+    ) -> Result<NewToken, AccessError> {
         if self.records().len() >= Self::MAX_TOKENS {
             return Err(AccessError::TooMany);
         }
@@ -149,7 +167,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let text = format!("{PREFIX}{id}_{secret}");
         let created = self.clock.wall();
         let record = TokenRecord { id, name, scope, hash: hash(&secret), created };
-        self.store.put_token(record.clone()).await?;
+        self.store.put_token(record.clone(), attempt).await?;
         self.read().await?;
         tracing::info!(%id, name = %record.name, %scope, "token made");
         Ok(NewToken { record, text })
@@ -160,13 +178,17 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     /// # Errors
     ///
     /// If the store cannot be used.
-    pub async fn first_admin(&self, name: Line) -> Result<Option<NewToken>, AccessError> {
+    pub async fn first_admin(
+        &self,
+        name: Line,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<NewToken>, AccessError> {
         let _turn = self.turn.lock().await;
         self.read().await?;
         if self.admins() > 0 {
             return Ok(None);
         }
-        self.make(name, Scope::Admin).await.map(Some)
+        self.make(name, Scope::Admin, attempt).await.map(Some)
     }
 
     /// Removes a token: it is not valid from now on.
@@ -174,7 +196,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     /// # Errors
     ///
     /// If there is no such token, it is the last admin's, or the store cannot be used.
-    pub async fn revoke(&self, id: TokenId) -> Result<(), AccessError> {
+    pub async fn revoke(&self, id: TokenId, attempt: Option<Attempt>) -> Result<(), AccessError> {
         let _turn = self.turn.lock().await;
         let scope = self.records().get(&id).map(|record| record.scope);
         match scope {
@@ -182,7 +204,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
             Some(Scope::Admin) if self.admins() == 1 => return Err(AccessError::LastAdmin),
             Some(_) => {}
         }
-        self.store.remove_token(id).await?;
+        self.store.remove_token(id, attempt).await?;
         self.read().await?;
         tracing::info!(%id, "token revoked");
         Ok(())

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    Cache, CacheError, Chain, ConfigStore, Head, HealthLog, HealthRecord, Import, ImportError,
-    Kept, Marked, MarkedStore, Proposal, ProposeError, TokenId, TokenRecord, TokenStore,
-    Unavailable,
+    Attempt, AuditLog, AuditRecord, Audited, Cache, CacheError, Chain, ConfigStore, Head,
+    HealthLog, HealthRecord, Import, ImportError, Kept, Marked, MarkedStore, Proposal,
+    ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
 };
 use metrics::counter;
 use tokio::time::timeout;
@@ -260,12 +260,20 @@ impl<S: MarkedStore + TokenStore, C: Cache> TokenStore for Cached<S, C> {
         self.store.tokens().await
     }
 
-    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
-        self.store.put_token(record).await
+    async fn put_token(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), Unavailable> {
+        self.store.put_token(record, attempt).await
     }
 
-    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
-        self.store.remove_token(id).await
+    async fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> Result<bool, Unavailable> {
+        self.store.remove_token(id, attempt).await
     }
 }
 
@@ -284,5 +292,19 @@ impl<S: MarkedStore + HealthLog, C: Cache> HealthLog for Cached<S, C> {
         limit: usize,
     ) -> Result<Vec<HealthRecord>, Unavailable> {
         self.store.changes(region, limit).await
+    }
+}
+
+impl<S: MarkedStore + AuditLog, C: Cache> AuditLog for Cached<S, C> {
+    async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
+        self.store.record(records).await
+    }
+
+    async fn trail(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
+        self.store.trail(wanted).await
+    }
+
+    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.store.forget(before, most).await
     }
 }

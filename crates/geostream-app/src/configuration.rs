@@ -7,7 +7,8 @@ use geostream_domain::{
     Shortage, Snapshot,
 };
 use geostream_ports::{
-    Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError, Unavailable,
+    Attempt, Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError,
+    Unavailable,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -20,6 +21,19 @@ pub struct Configuration<S, C> {
     store: S,
     publisher: Arc<Publisher<C>>,
     clock: C,
+}
+
+/// What every write says of itself.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The revision that it was thought out on.
+    pub expected: Revision,
+    /// Who wants it.
+    pub author: Line,
+    /// Why.
+    pub reason: Line,
+    /// Whose attempt it is, for the audit trail; `None` for nobody's.
+    pub attempt: Option<Attempt>,
 }
 
 /// What a write led to.
@@ -93,20 +107,15 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// # Errors
     ///
     /// If somebody was faster, the result would be invalid, or the store cannot be used.
-    pub async fn write(
-        &self,
-        expected: Revision,
-        changes: Vec<Change>,
-        author: Line,
-        reason: Line,
-    ) -> Result<Written, WriteError> {
+    pub async fn write(&self, intent: Intent, changes: Vec<Change>) -> Result<Written, WriteError> {
+        let Intent { expected, author, reason, attempt } = intent;
         let before = self.expect(expected).await?;
         if before.after(changes.iter().cloned()).is_ok_and(|after| after == *before) {
             let after = Snapshot { revision: expected, config: Arc::clone(&before) };
             return Ok(Written { before, after });
         }
         let at = self.clock.wall();
-        let proposal = Proposal { expected, changes, author, reason, at };
+        let proposal = Proposal { expected, changes, author, reason, at, attempt };
         let after = self.store.propose(proposal).await.map_err(|error| match error {
             ProposeError::Conflict { current } => WriteError::Conflict { expected, current },
             ProposeError::Invalid(error) => WriteError::Invalid(error),
@@ -126,13 +135,11 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// As [`Configuration::write`], or if it is refused.
     pub async fn set_override(
         &self,
-        expected: Revision,
+        intent: Intent,
         wish: Override,
         force: bool,
-        author: Line,
-        reason: Line,
     ) -> Result<(Written, Vec<Shortage>), WriteError> {
-        let before = self.expect(expected).await?;
+        let before = self.expect(intent.expected).await?;
         let shortages = match wish.action {
             OverrideAction::Drain => {
                 let seen = self.publisher.observations();
@@ -145,7 +152,7 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         if !force && !services.is_empty() {
             return Err(WriteError::LastRegion { region: wish.region, services });
         }
-        let written = self.write(expected, vec![Change::SetOverride(wish)], author, reason).await?;
+        let written = self.write(intent, vec![Change::SetOverride(wish)]).await?;
         Ok((written, shortages))
     }
 
@@ -154,16 +161,10 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// # Errors
     ///
     /// As [`Configuration::write`].
-    pub async fn replace(
-        &self,
-        expected: Revision,
-        target: &Config,
-        author: Line,
-        reason: Line,
-    ) -> Result<Written, WriteError> {
-        let before = self.expect(expected).await?;
+    pub async fn replace(&self, intent: Intent, target: &Config) -> Result<Written, WriteError> {
+        let before = self.expect(intent.expected).await?;
         let changes = before.changes_to(&target.clone().with_overrides_of(&before));
-        self.write(expected, changes, author, reason).await
+        self.write(intent, changes).await
     }
 
     /// Goes back to what an earlier revision said, except for the overrides, as a new revision.
@@ -171,15 +172,9 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// # Errors
     ///
     /// As [`Configuration::write`], or if that revision is not kept.
-    pub async fn roll_back(
-        &self,
-        expected: Revision,
-        to: Revision,
-        author: Line,
-        reason: Line,
-    ) -> Result<Written, WriteError> {
+    pub async fn roll_back(&self, intent: Intent, to: Revision) -> Result<Written, WriteError> {
         let target = self.store.at(to).await?.ok_or(WriteError::NotKept(to))?;
-        self.replace(expected, &target, author, reason).await
+        self.replace(intent, &target).await
     }
 
     /// Declares the first configuration, if there is none yet, and tells whether it did.
@@ -187,16 +182,11 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// # Errors
     ///
     /// As [`Configuration::write`].
-    pub async fn bootstrap(
-        &self,
-        target: &Config,
-        author: Line,
-        reason: Line,
-    ) -> Result<bool, WriteError> {
+    pub async fn bootstrap(&self, intent: Intent, target: &Config) -> Result<bool, WriteError> {
         if self.current().revision != Revision::ZERO {
             return Ok(false);
         }
-        let written = self.replace(Revision::ZERO, target, author, reason).await?;
+        let written = self.replace(Intent { expected: Revision::ZERO, ..intent }, target).await?;
         Ok(written.after.revision > Revision::ZERO)
     }
 

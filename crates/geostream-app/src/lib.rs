@@ -11,9 +11,10 @@
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
-//! - [`Access`] says who a token belongs to.
+//! - [`Access`] says who a token belongs to; [`AuditTrail`] tells who wanted what.
 
 mod access;
+mod audit;
 mod cached;
 mod configuration;
 mod counted;
@@ -28,8 +29,9 @@ mod router;
 mod timer;
 
 pub use access::{Access, AccessError, Caller, NewToken};
+pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
-pub use configuration::{Configuration, WriteError, Written};
+pub use configuration::{Configuration, Intent, WriteError, Written};
 pub use counted::Counted;
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};

@@ -1,11 +1,15 @@
 //! What is kept, as documents.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
 use geostream_domain::{Commit, Health, Revision, Timestamp};
-use geostream_ports::{HealthRecord, Scope, TokenId, TokenRecord};
+use geostream_ports::{
+    Actor, Attempt, AuditOutcome, AuditRecord, Effect, HealthRecord, Scope, TokenId, TokenRecord,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// A commit without its revision, which is its key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +66,16 @@ impl From<&TokenRecord> for TokenDocument {
 }
 
 impl TokenDocument {
+    /// Returns what everybody may know of a token.
+    pub(crate) fn describe(&self, id: TokenId) -> api::Token {
+        api::Token {
+            id: id.to_string(),
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+            created: Time(Timestamp::from_unix_millis(self.created)),
+        }
+    }
+
     pub(crate) fn to_record(&self, id: TokenId) -> Result<TokenRecord, FieldErrors> {
         let scope: Scope = self.scope.parse().map_err(|e| FieldErrors::one("/scope", e))?;
         Ok(TokenRecord {
@@ -130,4 +144,86 @@ impl HealthDocument {
             errors: self.errors,
         })
     }
+}
+
+/// A record of the audit trail without its number, which is its key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AuditDocument {
+    at: Time,
+    node: String,
+    who: Option<String>,
+    token: Option<(String, String)>,
+    address: Option<IpAddr>,
+    action: String,
+    target: String,
+    outcome: OutcomeDocument,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeDocument {
+    Done { revision: Option<u64>, reason: Option<String>, changes: Box<RawValue> },
+    Refused { status: u16, problem: String, detail: String },
+}
+
+impl AuditDocument {
+    pub(crate) fn new(
+        AuditRecord { attempt, outcome }: &AuditRecord,
+    ) -> Result<Self, serde_json::Error> {
+        let who = attempt.who.as_ref();
+        let token = who.and_then(|who| who.token);
+        Ok(Self {
+            at: Time(attempt.at),
+            node: attempt.node.to_string(),
+            who: who.map(|who| who.name.to_string()),
+            token: token.map(|(id, scope)| (id.to_string(), scope.to_string())),
+            address: attempt.address,
+            action: attempt.action.clone(),
+            target: attempt.target.clone(),
+            outcome: match outcome.clone() {
+                AuditOutcome::Done(Effect { revision, reason, changes }) => OutcomeDocument::Done {
+                    revision: revision.map(Revision::get),
+                    reason: reason.map(|reason| reason.to_string()),
+                    changes: RawValue::from_string(changes)?,
+                },
+                AuditOutcome::Refused { status, problem, detail } => {
+                    OutcomeDocument::Refused { status, problem, detail }
+                }
+            },
+        })
+    }
+
+    pub(crate) fn to_record(&self) -> Result<AuditRecord, FieldErrors> {
+        let line = |text: &String| text.parse().map_err(|error| FieldErrors::one("", error));
+        let who = self.who.as_ref().map(|name| -> Result<_, FieldErrors> {
+            let token = self.token.as_ref().map(read_token).transpose()?;
+            Ok(Actor { name: line(name)?, token })
+        });
+        let attempt = Attempt {
+            at: self.at.0,
+            node: self.node.parse().map_err(|error| FieldErrors::one("/node", error))?,
+            who: who.transpose()?,
+            address: self.address,
+            action: self.action.clone(),
+            target: self.target.clone(),
+        };
+        let outcome = match &self.outcome {
+            OutcomeDocument::Done { revision, reason, changes } => AuditOutcome::Done(Effect {
+                revision: revision.map(Revision::new),
+                reason: reason.as_ref().map(line).transpose()?,
+                changes: changes.get().to_owned(),
+            }),
+            OutcomeDocument::Refused { status, problem, detail } => AuditOutcome::Refused {
+                status: *status,
+                problem: problem.clone(),
+                detail: detail.clone(),
+            },
+        };
+        Ok(AuditRecord { attempt, outcome })
+    }
+}
+
+fn read_token((id, scope): &(String, String)) -> Result<(TokenId, Scope), FieldErrors> {
+    let id = id.parse().map_err(|error| FieldErrors::one("/token/0", error))?;
+    Ok((id, scope.parse().map_err(|error| FieldErrors::one("/token/1", error))?))
 }

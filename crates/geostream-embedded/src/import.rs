@@ -3,11 +3,12 @@
 //! Its commits and checkpoints are put where the own ones would be. As long as the import is under
 //! way, the log's revision stays 0, and what is there is beyond it.
 
-use geostream_api::WholeConfig;
-use geostream_domain::{Commit, ReplayError, Revision, Snapshot};
-use geostream_ports::{Import, ImportError, ImportId, ImportPart};
+use geostream_api::{KeptChanges, WholeConfig};
+use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
+use geostream_ports::{Attempt, Import, ImportError, ImportId, ImportPart};
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
+use crate::audit;
 use crate::documents::CommitDocument;
 use crate::log::{
     CHECKPOINT_EVERY, CHECKPOINTS, LOG, Log, LogError, begin_read, put, read_all, unavailable,
@@ -43,14 +44,14 @@ impl Log {
 
     fn take_in(
         &mut self,
-        Import { id, part }: Import,
+        Import { id, part, attempt }: Import,
     ) -> Result<Result<(), ImportError>, LogError> {
         let current = self.latest.revision;
         if current != Revision::ZERO {
             return Ok(Err(ImportError::NotEmpty { current }));
         }
         if let ImportPart::Begin(base) = part {
-            return self.begin_import(id, &base).map(Ok);
+            return self.begin_import(id, &base, attempt).map(Ok);
         }
         let read = begin_read(&self.database)?;
         if under_way(&read)? != Some(id) {
@@ -61,15 +62,21 @@ impl Log {
         match part {
             ImportPart::Begin(_) => Ok(Ok(())),
             ImportPart::Commits(commits) => self.add(reached, &commits),
-            ImportPart::End(last) => self.end_import(reached, last),
+            ImportPart::End(last) => self.end_import(reached, last, attempt),
         }
     }
 
-    fn begin_import(&self, id: ImportId, base: &Snapshot) -> Result<(), LogError> {
+    fn begin_import(
+        &self,
+        id: ImportId,
+        base: &Snapshot,
+        attempt: Option<Attempt>,
+    ) -> Result<(), LogError> {
         let write = self.database.begin_write()?;
         forget(&write)?;
         write.open_table(IMPORT)?.insert((), id.0)?;
         checkpoint(&write, base)?;
+        audit::note_done(&write, attempt, None, None, &KeptChanges::default())?;
         Ok(write.commit()?)
     }
 
@@ -97,6 +104,7 @@ impl Log {
         &mut self,
         reached: Snapshot,
         last: Revision,
+        attempt: Option<Attempt>,
     ) -> Result<Result<(), ImportError>, LogError> {
         if reached.revision != last {
             let gap = ReplayError::Gap { expected: last, found: reached.revision };
@@ -104,6 +112,8 @@ impl Log {
         }
         let write = self.database.begin_write()?;
         write.open_table(IMPORT)?.remove(())?;
+        let changes = KeptChanges::between(&Config::default(), &reached.config);
+        audit::note_done(&write, attempt, Some(last), None, &changes)?;
         write.commit()?;
         self.latest = reached;
         Ok(Ok(()))

@@ -1,10 +1,12 @@
-//! GeoStream's configuration, tokens and history of health in one local file, or in memory for tests.
+//! GeoStream's configuration, tokens, history of health and audit trail in one local file, or in memory
+//! for tests.
 //!
 //! [`EmbeddedStore`] keeps the log of changes in a redb database. One thread owns it: a commit is
 //! an fsync, which no caller's thread should wait for, and a database that has seen an I/O error
 //! has to be opened again by somebody. [`LastGoodFile`] keeps what the last routing table was made
 //! of in a file of its own, for the day on which the database cannot be read.
 
+mod audit;
 mod documents;
 mod health;
 mod import;

@@ -6,9 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geostream_api::WholeConfig;
+use geostream_api::{KeptChanges, WholeConfig};
 use geostream_domain::{Commit, Config, Revision, Snapshot};
-use geostream_ports::{Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
+use geostream_ports::{Attempt, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
 use redb::backends::InMemoryBackend;
 use redb::{
     AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
@@ -17,6 +17,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::audit;
 use crate::documents::{CommitDocument, TokenDocument};
 use crate::health;
 use crate::import;
@@ -142,14 +143,19 @@ impl Log {
         let config = self.latest.config.after(proposal.changes.iter().cloned());
         let config = Arc::new(config.map_err(ProposeError::Invalid)?);
         let revision = self.latest.revision.next();
-        let Proposal { changes, author, reason, at, .. } = proposal;
+        let Proposal { changes, author, reason, at, attempt, .. } = proposal;
         let commit = Commit { revision, changes, author, reason, at };
-        self.append(&commit, &config).map_err(unavailable)?;
+        self.append(&commit, &config, attempt).map_err(unavailable)?;
         self.latest = Snapshot { revision, config };
         Ok(self.latest.clone())
     }
 
-    fn append(&self, commit: &Commit, config: &Config) -> Result<(), LogError> {
+    fn append(
+        &self,
+        commit: &Commit,
+        config: &Config,
+        attempt: Option<Attempt>,
+    ) -> Result<(), LogError> {
         let key = commit.revision.get();
         let write = self.database.begin_write()?;
         if commit.revision == Revision::ZERO.next() {
@@ -166,6 +172,9 @@ impl Log {
                 log.retain_in(1..=forget, |_, _| false)?;
             }
         }
+        let changes = KeptChanges::between(&self.latest.config, config);
+        let (revision, reason) = (Some(commit.revision), Some(commit.reason.clone()));
+        audit::note_done(&write, attempt, revision, reason, &changes)?;
         Ok(write.commit()?)
     }
 
@@ -213,23 +222,35 @@ impl Log {
         Ok(records)
     }
 
-    pub(crate) fn put_token(&self, record: &TokenRecord) -> Result<(), LogError> {
+    pub(crate) fn put_token(
+        &self,
+        record: &TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), LogError> {
         let write = self.database.begin_write()?;
-        {
-            let mut tokens = write.open_table(TOKENS)?;
-            put(&mut tokens, record.id.0, &TokenDocument::from(record))?;
-        }
+        let document = TokenDocument::from(record);
+        put(&mut write.open_table(TOKENS)?, record.id.0, &document)?;
+        let changes = KeptChanges::of_token(None, Some(&document.describe(record.id)));
+        audit::note_done(&write, attempt, None, None, &changes)?;
         Ok(write.commit()?)
     }
 
-    pub(crate) fn remove_token(&self, id: TokenId) -> Result<bool, LogError> {
+    pub(crate) fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> Result<bool, LogError> {
         let write = self.database.begin_write()?;
-        let was_there = {
-            let mut tokens = write.open_table(TOKENS)?;
-            tokens.remove(id.0)?.is_some()
+        let removed: Option<TokenDocument> = match write.open_table(TOKENS)?.remove(id.0)? {
+            Some(document) => Some(parse("token", id.0, document.value())?),
+            None => None,
         };
+        if let Some(document) = &removed {
+            let changes = KeptChanges::of_token(Some(&document.describe(id)), None);
+            audit::note_done(&write, attempt, None, None, &changes)?;
+        }
         write.commit()?;
-        Ok(was_there)
+        Ok(removed.is_some())
     }
 }
 
@@ -262,6 +283,7 @@ fn prepare(database: &Database) -> Result<(), LogError> {
         write.open_table(TOKENS)?;
         health::prepare(&write)?;
         import::prepare(&write)?;
+        audit::prepare(&write)?;
         write.open_table(FORMAT)?.insert((), THIS_FORMAT)?;
     }
     Ok(write.commit()?)
@@ -270,13 +292,14 @@ fn prepare(database: &Database) -> Result<(), LogError> {
 /// Adds the tables that earlier versions did not have; they, in turn, leave them alone.
 fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
     let there: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
-    let later = [health::CHANGES.name(), import::IMPORT.name()];
+    let later = [health::CHANGES.name(), import::IMPORT.name(), audit::DONE.name()];
     if later.iter().all(|name| there.iter().any(|table| table == name)) {
         return Ok(());
     }
     let write = database.begin_write()?;
     health::prepare(&write)?;
     import::prepare(&write)?;
+    audit::prepare(&write)?;
     Ok(write.commit()?)
 }
 

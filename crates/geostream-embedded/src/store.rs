@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    ConfigStore, HealthLog, HealthRecord, Import, ImportError, Proposal, ProposeError, TokenId,
-    TokenRecord, TokenStore, Unavailable,
+    Attempt, AuditLog, AuditRecord, Audited, ConfigStore, HealthLog, HealthRecord, Import,
+    ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::log::{Log, LogError, Place, surviving, unavailable};
 
-/// Configuration and tokens in one local database.
+/// Configuration, tokens, history of health and audit trail in one local database.
 ///
 /// Cloning gives another handle to the same store; dropping the last one waits until the database
 /// is closed.
@@ -250,12 +250,34 @@ impl TokenStore for EmbeddedStore {
         self.read(|log| log.tokens()).await
     }
 
-    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
-        self.read(move |log| log.put_token(&record)).await
+    async fn put_token(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), Unavailable> {
+        self.read(move |log| log.put_token(&record, attempt)).await
     }
 
-    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
-        self.read(move |log| log.remove_token(id)).await
+    async fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> Result<bool, Unavailable> {
+        self.read(move |log| log.remove_token(id, attempt)).await
+    }
+}
+
+impl AuditLog for EmbeddedStore {
+    async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
+        self.read(move |log| log.record(&records)).await
+    }
+
+    async fn trail(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
+        self.read(move |log| log.trail(&wanted)).await
+    }
+
+    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.read(move |log| log.forget(before, most)).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! From a request to its answer.
 
 use std::cell::RefCell;
-use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, CacheTally, Caller, Configuration, DecisionTimer, RateLimit, RegionHealth, Router,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, RateLimit, RegionHealth,
+    Router,
 };
 use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
-use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId};
+use geostream_ports::{Attempt, Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -60,6 +60,8 @@ pub struct Parts<S, G, C> {
     pub cache: Option<Arc<CacheTally>>,
     /// Says who a token belongs to.
     pub access: Arc<Access<S, C>>,
+    /// Tells who wanted what.
+    pub trail: AuditTrail<S>,
     /// Tells the time.
     pub clock: C,
     /// How often one client may ask; `None` for as often as it likes.
@@ -97,8 +99,8 @@ pub(crate) struct Call {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Who asks, where a token is needed.
-    pub(crate) caller: Option<Caller>,
+    /// Who asks, where a token is needed, and for what.
+    pub(crate) attempt: Attempt,
 }
 
 impl Call {
@@ -190,30 +192,29 @@ where
         peer: SocketAddr,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        let caller = match route.scope {
-            Some(needed) => Some(self.authorize(request.headers(), needed)?),
-            None => None,
+        let decide = match route.operation {
+            Operation::Decide(decide) => decide,
+            Operation::Control(control) => {
+                let done = self.supervise(route, control, parameter, request, peer, patience);
+                // Every request's future has room for this one: on the heap, for a pointer.
+                return Box::pin(done).await;
+            }
         };
         let body = body::collect(request.body_mut(), route.body_limit, patience).await?;
-        match route.operation {
-            Operation::Decide(Decide::ByDocument) => {
+        match decide {
+            Decide::ByDocument => {
                 Query::of(request.uri()).end()?;
                 let asked = Asked::by_document(request.headers(), &body)?;
                 self.route(asked, request.headers_mut(), peer).await
             }
-            Operation::Decide(Decide::ByQuery) => {
+            Decide::ByQuery => {
                 let asked = Asked::by_query(request.uri())?.into_owned();
                 let routed = self.route(asked, request.headers_mut(), peer).await;
                 routed.map_err(Failure::in_query)
             }
-            Operation::Decide(Decide::Batch) => {
+            Decide::Batch => {
                 Query::of(request.uri()).end()?;
                 self.route_batch(request.headers(), &body, peer)
-            }
-            Operation::Control(operation) => {
-                let (uri, headers) = (take(request.uri_mut()), take(request.headers_mut()));
-                let call = Call { operation, parameter, uri, headers, body, caller };
-                self.on_control(|api| async move { api.control(call).await }).await
             }
         }
     }
@@ -236,7 +237,8 @@ where
         }
     }
 
-    fn authorize(&self, headers: &HeaderMap, needed: Scope) -> Result<Caller, Failure> {
+    /// Says whose token a request has, and counts it against the token's rate.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let Some(header) = headers.get(AUTHORIZATION) else {
             let detail = "send a token in the header authorization: Bearer TOKEN";
             return Err(Failure::unauthorized(detail));
@@ -248,8 +250,7 @@ where
             taken.map_err(|wait| Failure::too_many("this token", wait))?;
         }
         match caller {
-            Some(caller) if caller.scope.permits(needed) => Ok(caller),
-            Some(_) => Err(Failure::scope(needed)),
+            Some(caller) => Ok(caller),
             None if !self.parts.access.is_loaded() => {
                 let detail = "the tokens cannot be read; decisions go on";
                 Err(Failure::new(Kind::StoreUnavailable, detail))
@@ -263,7 +264,12 @@ where
         if self.router.view().table().config().flag(Flag::PublicExplain) {
             return Ok(());
         }
-        self.authorize(headers, Scope::Viewer).map(|_caller| ())
+        let caller = self.authenticate(headers)?;
+        if caller.scope.permits(Scope::Viewer) {
+            Ok(())
+        } else {
+            Err(Failure::scope(Scope::Viewer))
+        }
     }
 
     pub(crate) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {

@@ -7,14 +7,14 @@ use geostream_api::{
     Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
     Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle, pointer_in_config,
 };
-use geostream_app::Written;
+use geostream_app::{Intent, Written};
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Store};
 use serde::Serialize;
 
 use crate::api::{Api, Call};
 use crate::body;
-use crate::control::{Intent, RevisionNumber, YEAR};
+use crate::control::{RevisionNumber, YEAR, intent, lone_intent};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 
@@ -33,7 +33,7 @@ where
     pub(crate) async fn put_config(&self, call: &Call) -> Result<Answer, Failure> {
         let mut query = Query::of(&call.uri);
         let dry_run = query.parsed("dry_run")?.unwrap_or(false);
-        let intent = Intent::of(call, &mut query, "declare the configuration")?;
+        let intent = intent(call, &mut query, "declare the configuration")?;
         query.end()?;
         let document: Config = body::read(&call.headers, &call.body)?;
         let current = self.parts.configuration.current();
@@ -44,9 +44,7 @@ where
         if dry_run {
             return propose_only(&intent, &current, &target);
         }
-        let Intent { expected, author, reason } = intent;
-        let configuration = &self.parts.configuration;
-        written(&configuration.replace(expected, &target, author, reason).await?)
+        written(&self.parts.configuration.replace(intent, &target).await?)
     }
 
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
@@ -104,9 +102,8 @@ where
         let to = RevisionNumber::new(request.revision);
         let RevisionNumber(to) = to.map_err(|error| Failure::field("/revision", error))?;
         let deed = format!("roll back to revision {to}");
-        let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
-        let configuration = &self.parts.configuration;
-        written(&configuration.roll_back(expected, to, author, reason).await?)
+        let intent = lone_intent(call, &deed)?;
+        written(&self.parts.configuration.roll_back(intent, to).await?)
     }
 
     // === Regions and services ===
@@ -187,12 +184,11 @@ where
     pub(crate) async fn put_override(&self, call: &Call) -> Result<Answer, Failure> {
         let request: OverrideRequest = body::read(&call.headers, &call.body)?;
         let region: RegionId = call.parameter()?;
-        let caller = call.caller.as_ref().map(|caller| caller.name.clone());
+        let caller = call.attempt.who.as_ref().map(|who| who.name.clone());
         let wish = read_override(&request, region, caller, self.parts.clock.wall())?;
         let deed = format!("override region {}: {}", wish.region, wish.action.as_str());
-        let Intent { expected, author, reason } = Intent::alone(call, &deed)?;
-        let set =
-            self.parts.configuration.set_override(expected, wish, request.force, author, reason);
+        let intent = lone_intent(call, &deed)?;
+        let set = self.parts.configuration.set_override(intent, wish, request.force);
         let (written, shortages) = set.await?;
         answer(&written, shortages.iter().map(ToString::to_string).collect())
     }
@@ -253,9 +249,8 @@ where
         deed: &str,
         changes: Vec<Change>,
     ) -> Result<Answer, Failure> {
-        let Intent { expected, author, reason } = Intent::alone(call, deed)?;
-        let configuration = &self.parts.configuration;
-        written(&configuration.write(expected, changes, author, reason).await?)
+        let intent = lone_intent(call, deed)?;
+        written(&self.parts.configuration.write(intent, changes).await?)
     }
 }
 

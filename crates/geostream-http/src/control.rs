@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use geostream_api::{NewToken, Time, Token, TokenRequest};
+use geostream_app::Intent;
 use geostream_domain::{Line, Revision};
 use geostream_ports::{Clock, GeoLocator, Store, TokenRecord};
 use http::header::IF_MATCH;
@@ -59,6 +60,7 @@ where
             O::PutFlag => self.put_flag(&call).await,
             O::GetSettings => self.get_settings(&call),
             O::PutSettings => self.put_settings(&call).await,
+            O::ListAudit => self.list_audit(&call).await,
             O::ListTokens => call.no_query().and_then(|()| self.list_tokens()),
             O::CreateToken => self.create_token(&call).await,
             O::DeleteToken => self.delete_token(&call).await,
@@ -75,7 +77,7 @@ where
         let request: TokenRequest = body::read(&call.headers, &call.body)?;
         let name: Line = request.name.parse().map_err(|error| Failure::field("/name", error))?;
         let scope = request.scope.parse().map_err(|error| Failure::field("/scope", error))?;
-        let made = self.parts.access.create(name, scope).await?;
+        let made = self.parts.access.create(name, scope, Some(call.attempt.clone())).await?;
         let text = made.text().to_owned();
         let mut answer = body::json(&NewToken { token: text, record: token(&made.record) })?;
         *answer.status_mut() = StatusCode::CREATED;
@@ -84,7 +86,7 @@ where
 
     async fn delete_token(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
-        self.parts.access.revoke(call.parameter()?).await?;
+        self.parts.access.revoke(call.parameter()?, Some(call.attempt.clone())).await?;
         Ok(no_content())
     }
 }
@@ -104,40 +106,29 @@ pub(crate) fn no_content() -> Answer {
     answer
 }
 
-/// What every write says of itself.
-#[derive(Debug)]
-pub(crate) struct Intent {
-    /// The revision that it was thought out on.
-    pub(crate) expected: Revision,
-    pub(crate) author: Line,
-    pub(crate) reason: Line,
+/// Reads what a write says of itself: the `If-Match` header and the query parameter `reason`;
+/// without one, the operation speaks for itself.
+pub(crate) fn intent(call: &Call, query: &mut Query<'_>, deed: &str) -> Result<Intent, Failure> {
+    let expected = expected_revision(&call.headers)?;
+    let reason = match query.parsed::<Line>("reason")? {
+        Some(reason) => reason,
+        None => deed.parse().map_err(|error| Failure::field("?reason", error))?,
+    };
+    let author = call.attempt.who.as_ref().map(|who| who.name.clone());
+    let author = author.ok_or_else(|| Failure::unauthorized("a write needs a token"))?;
+    Ok(Intent { expected, author, reason, attempt: Some(call.attempt.clone()) })
 }
 
-impl Intent {
-    /// Reads the `If-Match` header and the query parameter `reason`; without one, the operation
-    /// speaks for itself.
-    pub(crate) fn of(call: &Call, query: &mut Query<'_>, deed: &str) -> Result<Self, Failure> {
-        let expected = expected_revision(&call.headers)?;
-        let reason = match query.parsed::<Line>("reason")? {
-            Some(reason) => reason,
-            None => deed.parse().map_err(|error| Failure::field("?reason", error))?,
-        };
-        let author = call.caller.as_ref().map(|caller| caller.name.clone());
-        let author = author.ok_or_else(|| Failure::unauthorized("a write needs a token"))?;
-        Ok(Self { expected, author, reason })
-    }
-
-    /// Does the same for operations that take no other parameter.
-    pub(crate) fn alone(call: &Call, deed: &str) -> Result<Self, Failure> {
-        let mut query = Query::of(&call.uri);
-        let intent = Self::of(call, &mut query, deed)?;
-        query.end()?;
-        Ok(intent)
-    }
+/// Does the same for operations that take no other parameter.
+pub(crate) fn lone_intent(call: &Call, deed: &str) -> Result<Intent, Failure> {
+    let mut query = Query::of(&call.uri);
+    let intent = intent(call, &mut query, deed)?;
+    query.end()?;
+    Ok(intent)
 }
 
-/// A revision as clients write it: a whole number that every JSON reader keeps exactly (RFC 8259,
-/// section 6).
+/// A revision as clients write it, or another number that counts: whole, and such that every JSON
+/// reader keeps it exactly (RFC 8259, section 6).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RevisionNumber(pub(crate) Revision);
 
@@ -148,7 +139,7 @@ impl RevisionNumber {
         if number <= Self::MAX {
             Ok(Self(Revision::new(number)))
         } else {
-            Err(format!("a revision is a number from 0 to {}", Self::MAX))
+            Err(format!("a number from 0 to {} is expected", Self::MAX))
         }
     }
 }

@@ -8,6 +8,7 @@
 //! store, or takes long, is handed to the control runtime.
 
 mod api;
+mod audit;
 mod body;
 mod choice;
 mod client;

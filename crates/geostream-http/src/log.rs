@@ -2,7 +2,7 @@
 
 use geostream_api::{self as api, FieldErrors, Fields, ImportRequest, LogPage};
 use geostream_domain::{Commit, Revision, Snapshot};
-use geostream_ports::{Clock, GeoLocator, Import, ImportId, ImportPart, Store};
+use geostream_ports::{Attempt, Clock, GeoLocator, Import, ImportId, ImportPart, Store};
 
 use crate::api::{Api, Call};
 use crate::body;
@@ -41,7 +41,8 @@ where
     pub(crate) async fn import_log(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
         let request: ImportRequest = body::read(&call.headers, &call.body)?;
-        self.parts.configuration.import(read_import(&request)?).await?;
+        let import = read_import(&request, &call.attempt)?;
+        self.parts.configuration.import(import).await?;
         Ok(no_content())
     }
 }
@@ -57,11 +58,12 @@ fn first_page(commits: &[Commit]) -> &[Commit] {
     &commits[..fitting.max(1).min(commits.len())]
 }
 
-fn read_import(request: &ImportRequest) -> Result<Import, FieldErrors> {
+fn read_import(request: &ImportRequest, attempt: &Attempt) -> Result<Import, FieldErrors> {
     let mut fields = Fields::default();
     let id = fields.check("/import", read_id(&request.import));
     let part = fields.part("/part", read_part(&request.part));
-    fields.finish(id.zip(part).map(|(id, part)| Import { id, part }))
+    let attempt = Some(attempt.clone());
+    fields.finish(id.zip(part).map(|(id, part)| Import { id, part, attempt }))
 }
 
 fn read_id(text: &str) -> Result<ImportId, &'static str> {

@@ -224,6 +224,19 @@ impl Failure {
         self
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.described().0
+    }
+
+    /// Returns the last part of the problem's `type`.
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.described().1
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(crate) fn to_problem(&self) -> Problem {
         let (status, _, title) = self.kind.described();
         Problem {
@@ -239,7 +252,7 @@ impl Failure {
     pub(crate) fn into_answer(self) -> Answer {
         let body = serde_json::to_vec(&self.to_problem()).unwrap_or_default();
         let mut answer = Response::new(Content::whole(Bytes::from(body)));
-        *answer.status_mut() = self.kind.described().0;
+        *answer.status_mut() = self.status();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -110,6 +110,8 @@ pub enum Control {
     GetSettings,
     /// Sets the settings.
     PutSettings,
+    /// Tells who wanted what, and what came of it.
+    ListAudit,
     /// Lists the tokens.
     ListTokens,
     /// Makes a token.
@@ -168,6 +170,7 @@ impl Control {
             Self::PutFlag => "putFlag",
             Self::GetSettings => "getSettings",
             Self::PutSettings => "putSettings",
+            Self::ListAudit => "listAudit",
             Self::ListTokens => "listTokens",
             Self::CreateToken => "createToken",
             Self::DeleteToken => "deleteToken",
@@ -230,6 +233,7 @@ pub static ROUTES: &[Route] = {
         route(PUT, "/api/v1/flags/{flag}", Do(C::PutFlag), Some(Admin), SMALL),
         route(GET, "/api/v1/settings", Do(C::GetSettings), Some(Viewer), NONE),
         route(PUT, "/api/v1/settings", Do(C::PutSettings), Some(Admin), SMALL),
+        route(GET, "/api/v1/audit", Do(C::ListAudit), Some(Admin), NONE),
         route(GET, "/api/v1/tokens", Do(C::ListTokens), Some(Admin), NONE),
         route(POST, "/api/v1/tokens", Do(C::CreateToken), Some(Admin), SMALL),
         route(DELETE, "/api/v1/tokens/{token}", Do(C::DeleteToken), Some(Admin), NONE),
@@ -302,6 +306,13 @@ impl RouteFinder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_asks_for_a_region_needs_no_token() {
+        let mut decisions =
+            ROUTES.iter().filter(|route| matches!(route.operation, Operation::Decide(_)));
+        assert!(decisions.all(|route| route.scope.is_none()));
+    }
 
     #[test]
     fn requests_find_their_routes() {

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use geostream_api as api;
+use geostream_api::{self as api, KeptChanges};
 use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
-use geostream_ports::{Head, Import, ImportError, ImportId, ImportPart, Marked};
+use geostream_ports::{Attempt, Head, Import, ImportError, ImportId, ImportPart, Marked};
 use tokio_postgres::types::Type;
 
+use crate::audit;
 use crate::error::PgError;
 use crate::session::{Purpose, Session};
 use crate::store::{
@@ -45,7 +46,7 @@ impl PgStore {
     /// Takes in a part of another log.
     pub(crate) async fn take_in(
         &self,
-        Import { id, part }: Import,
+        Import { id, part, attempt }: Import,
     ) -> Result<Result<(), ImportError>, PgError> {
         let session = self.begin(Purpose::Write).await?;
         let Head { revision: current, mark } = head(&session.row(LOCKED_HEAD, &[]).await?)?;
@@ -54,6 +55,7 @@ impl PgStore {
         }
         if let ImportPart::Begin(base) = part {
             begin(&session, id, &base).await?;
+            audit::note_done(&session, attempt, None, None, &KeptChanges::default()).await?;
             return Ok(Ok(session.commit().await?));
         }
         if mark != self::mark(id) {
@@ -63,7 +65,7 @@ impl PgStore {
         match part {
             ImportPart::Begin(_) => Ok(Ok(())),
             ImportPart::Commits(commits) => add(session, reached, &commits).await,
-            ImportPart::End(last) => self.adopt(session, reached, last).await,
+            ImportPart::End(last) => self.adopt(session, reached, last, attempt).await,
         }
     }
 
@@ -72,6 +74,7 @@ impl PgStore {
         session: Session,
         reached: Snapshot,
         last: Revision,
+        attempt: Option<Attempt>,
     ) -> Result<Result<(), ImportError>, PgError> {
         if reached.revision != last {
             let gap = ReplayError::Gap { expected: last, found: reached.revision };
@@ -79,6 +82,8 @@ impl PgStore {
         }
         tables::write(&session, &Config::default(), &reached.config).await?;
         let mark = session.row(ADOPT, &[(&number(last), Type::INT8)]).await?.try_get(0)?;
+        let changes = KeptChanges::between(&Config::default(), &reached.config);
+        audit::note_done(&session, attempt, Some(last), None, &changes).await?;
         announce(&session, last).await?;
         session.commit().await?;
         self.remember(Marked { mark, snapshot: reached });

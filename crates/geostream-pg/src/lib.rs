@@ -1,4 +1,4 @@
-//! GeoStream's configuration, tokens and log of health in PostgreSQL, for several nodes.
+//! GeoStream's configuration, tokens, log of health and audit trail in PostgreSQL, for several nodes.
 //!
 //! [`PgStore`] keeps the log of changes and, beside it, tables of what the log adds up to, which
 //! people may read. Every operation is one short transaction with a time limit. Nothing is kept in a
@@ -8,6 +8,7 @@
 //!
 //! [`Target`] says where the database is, and [`migrate`] prepares it.
 
+mod audit;
 mod error;
 mod health;
 mod import;

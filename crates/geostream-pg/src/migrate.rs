@@ -25,6 +25,12 @@ const STEPS: &[Step] = &[
         oldest: 1,
         sql: include_str!("../../../migrations/0002_health.sql"),
     },
+    Step {
+        number: 3,
+        name: "audit",
+        oldest: 1,
+        sql: include_str!("../../../migrations/0003_audit.sql"),
+    },
 ];
 
 /// The schema that this version needs, and the latest that it knows.

@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::Pool;
-use geostream_api as api;
+use geostream_api::{self as api, KeptChanges};
 use geostream_domain::{Chance, Change, Commit, Config, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    ConfigStore, Head, Import, ImportError, Marked, MarkedStore, Proposal, ProposeError, TokenId,
-    TokenRecord, TokenStore, Unavailable,
+    Attempt, ConfigStore, Head, Import, ImportError, Marked, MarkedStore, Proposal, ProposeError,
+    TokenId, TokenRecord, TokenStore, Unavailable,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use crate::audit;
 use crate::error::{PgError, unreadable};
 use crate::import;
 use crate::listen::listen;
@@ -21,7 +22,7 @@ use crate::session::{Purpose, Session, available, bounded, pool};
 use crate::tables::{self, documents, parse, text};
 use crate::target::Target;
 
-/// Configuration, tokens and the log of health in a database that several nodes share.
+/// Configuration, tokens, the log of health and the audit trail in a database that several nodes share.
 ///
 /// Cloning gives another handle to the same store.
 #[derive(Clone, Debug)]
@@ -151,8 +152,11 @@ impl PgStore {
             }
         };
         let mark = append(&session, &proposal, &before.config, &config).await?;
+        let changes = KeptChanges::between(&before.config, &config);
+        let (revision, reason) = (head.revision.next(), Some(proposal.reason));
+        audit::note_done(&session, proposal.attempt, Some(revision), reason, &changes).await?;
         session.commit().await?;
-        let snapshot = Snapshot { revision: head.revision.next(), config };
+        let snapshot = Snapshot { revision, config };
         self.remember(Marked { mark, snapshot: snapshot.clone() });
         Ok(Ok(snapshot))
     }
@@ -405,7 +409,7 @@ pub(crate) fn number(revision: Revision) -> i64 {
     i64::try_from(revision.get()).unwrap_or(i64::MAX)
 }
 
-fn millis(at: Timestamp) -> i64 {
+pub(crate) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.unix_millis()).unwrap_or(i64::MAX)
 }
 
@@ -419,7 +423,8 @@ VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0))
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope = excluded.scope,
     hash = excluded.hash, created = excluded.created";
 
-const REMOVE_TOKEN: &str = "DELETE FROM tokens WHERE id = $1";
+const REMOVE_TOKEN: &str = "DELETE FROM tokens WHERE id = $1
+RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint";
 
 impl PgStore {
     async fn read_tokens(&self) -> Result<Vec<TokenRecord>, PgError> {
@@ -429,7 +434,11 @@ impl PgStore {
         rows.iter().map(read_token).collect()
     }
 
-    async fn write_token(&self, record: &TokenRecord) -> Result<(), PgError> {
+    async fn write_token(
+        &self,
+        record: &TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), PgError> {
         let session = self.begin(Purpose::Write).await?;
         let (id, created) = (record.id.to_string(), millis(record.created));
         let row = [
@@ -440,14 +449,20 @@ impl PgStore {
             (&created as _, Type::INT8),
         ];
         session.run(PUT_TOKEN, &row).await?;
+        let changes = KeptChanges::of_token(None, Some(&describe(record)));
+        audit::note_done(&session, attempt, None, None, &changes).await?;
         session.commit().await
     }
 
-    async fn delete_token(&self, id: TokenId) -> Result<bool, PgError> {
+    async fn delete_token(&self, id: TokenId, attempt: Option<Attempt>) -> Result<bool, PgError> {
         let session = self.begin(Purpose::Write).await?;
-        let removed = session.run(REMOVE_TOKEN, &[(&id.to_string(), Type::TEXT)]).await?;
+        let removed = session.rows(REMOVE_TOKEN, &[(&id.to_string(), Type::TEXT)]).await?;
+        if let Some(row) = removed.first() {
+            let changes = KeptChanges::of_token(Some(&describe(&read_token(row)?)), None);
+            audit::note_done(&session, attempt, None, None, &changes).await?;
+        }
         session.commit().await?;
-        Ok(removed > 0)
+        Ok(!removed.is_empty())
     }
 }
 
@@ -456,12 +471,30 @@ impl TokenStore for PgStore {
         available(self.read_tokens()).await
     }
 
-    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
-        available(self.write_token(&record)).await
+    async fn put_token(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), Unavailable> {
+        available(self.write_token(&record, attempt)).await
     }
 
-    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
-        available(self.delete_token(id)).await
+    async fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> Result<bool, Unavailable> {
+        available(self.delete_token(id, attempt)).await
+    }
+}
+
+/// Returns what everybody may know of a token.
+fn describe(record: &TokenRecord) -> api::Token {
+    api::Token {
+        id: record.id.to_string(),
+        name: record.name.to_string(),
+        scope: record.scope.to_string(),
+        created: api::Time(record.created),
     }
 }
 

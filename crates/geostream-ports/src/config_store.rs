@@ -8,7 +8,7 @@ use geostream_domain::{
 };
 use thiserror::Error;
 
-use crate::Unavailable;
+use crate::{Attempt, Unavailable};
 
 /// Keeps the log of committed changes; the configuration is what the log adds up to.
 ///
@@ -79,6 +79,8 @@ pub struct Proposal {
     pub reason: Line,
     /// When.
     pub at: Timestamp,
+    /// Whose attempt it is, for the audit trail; `None` for nobody's.
+    pub attempt: Option<Attempt>,
 }
 
 /// Why changes were not committed.
@@ -105,6 +107,8 @@ pub struct Import {
     pub id: ImportId,
     /// What comes next.
     pub part: ImportPart,
+    /// Whose attempt it is. The trail tells of the beginning and the end.
+    pub attempt: Option<Attempt>,
 }
 
 /// Tells imports apart, so that two at once do not become one log.

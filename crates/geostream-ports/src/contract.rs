@@ -12,9 +12,10 @@ use geostream_domain::{
 };
 
 use crate::{
-    CHANGES_PER_REGION, Cache, ConfigStore, CounterKey, Exchanged, Head, HealthLog, HealthRecord,
-    Import, ImportError, ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError,
-    SavedTable, Scope, SharedCounters, SharedViews, TokenId, TokenRecord, TokenStore,
+    Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, CHANGES_PER_REGION, Cache,
+    ConfigStore, CounterKey, Effect, Exchanged, Head, HealthLog, HealthRecord, Import, ImportError,
+    ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError, SavedTable, Scope,
+    SharedCounters, SharedViews, TokenId, TokenRecord, TokenStore, TrailQuery,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -226,7 +227,7 @@ async fn a_log_moves_whole(from: &impl ConfigStore, to: &impl ConfigStore) {
     }
     assert_eq!(to.at(Revision::new(16)).await.expect("at"), None);
     propose(to, MANY, vec![region("more")]).await.expect("it goes on from there");
-    let again = to.import(Import { id: ImportId(2), part: ImportPart::End(after) }).await;
+    let again = import(to, 2, ImportPart::End(after)).await;
     assert!(matches!(again, Err(ImportError::NotEmpty { .. })), "{again:?}");
 }
 
@@ -276,7 +277,7 @@ async fn import(
     number: u128,
     part: ImportPart,
 ) -> Result<(), ImportError> {
-    store.import(Import { id: ImportId(number), part }).await
+    store.import(Import { id: ImportId(number), part, attempt: None }).await
 }
 
 fn commit(revision: u64, name: &str) -> Commit {
@@ -384,15 +385,220 @@ pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
         hash: [7; 32],
         created: Timestamp::from_unix_millis(1),
     };
-    store.put_token(record(1, Scope::Viewer)).await.expect("put");
-    store.put_token(record(2, Scope::Admin)).await.expect("put");
-    store.put_token(record(1, Scope::Operator)).await.expect("replace");
+    store.put_token(record(1, Scope::Viewer), None).await.expect("put");
+    store.put_token(record(2, Scope::Admin), None).await.expect("put");
+    store.put_token(record(1, Scope::Operator), None).await.expect("replace");
     let mut tokens = store.tokens().await.expect("tokens");
     tokens.sort_by_key(|token| token.id);
     assert_eq!(tokens, [record(1, Scope::Operator), record(2, Scope::Admin)]);
-    assert!(store.remove_token(TokenId(1)).await.expect("remove"));
-    assert!(!store.remove_token(TokenId(1)).await.expect("remove"));
+    assert!(store.remove_token(TokenId(1), None).await.expect("remove"));
+    assert!(!store.remove_token(TokenId(1), None).await.expect("remove"));
     assert_eq!(store.tokens().await.expect("tokens"), [record(2, Scope::Admin)]);
+}
+
+/// Holds an [`AuditLog`] to its promises, and the other ports of its store to what they promise it.
+///
+/// # Panics
+///
+/// Where one is broken.
+pub async fn audit_log<S: AuditLog + ConfigStore + TokenStore>(new: impl AsyncFn() -> S) {
+    the_trail_tells_everything_newest_first(&new().await).await;
+    the_trail_is_searched_and_paged(&new().await).await;
+    what_was_refused_pushes_out_nothing_that_was_done(&new().await).await;
+    a_commit_is_recorded_with_its_changes(&new().await).await;
+    tokens_are_recorded_without_their_hashes(&new().await).await;
+    an_import_is_recorded_when_it_begins_and_ends(&new().await).await;
+}
+
+async fn the_trail_tells_everything_newest_first(log: &impl AuditLog) {
+    assert_eq!(log.trail(TrailQuery::latest(10)).await.expect("a new one is empty"), []);
+    let stranger = Attempt { who: None, address: None, ..attempt("getConfig", 2) };
+    let odd = Attempt { target: "/100%/\"a' \\u0000".to_owned(), ..attempt("putRegion", 3) };
+    let effect = Effect {
+        revision: Some(Revision::new(7)),
+        reason: Some("it was \"odd\"".parse().expect("a line")),
+        changes: r#"{"changes": [],  "left_out": 1}"#.to_owned(),
+    };
+    let records = [
+        attempt("deleteRegion", 1).done(effect.clone()),
+        refused(stranger),
+        odd.done(Effect { revision: None, reason: None, ..effect }),
+    ];
+    log.record(records[..2].to_vec()).await.expect("record");
+    log.record(Vec::new()).await.expect("nothing is recorded");
+    log.record(records[2..].to_vec()).await.expect("record");
+    let trail = log.trail(TrailQuery::latest(10)).await.expect("trail");
+    assert!(trail.is_sorted_by(|one, next| one.number > next.number), "{trail:?}");
+    let told: Vec<_> = trail.into_iter().rev().map(|audited| audited.record).collect();
+    assert_eq!(told, records);
+}
+
+async fn the_trail_is_searched_and_paged(log: &impl AuditLog) {
+    let put = |region: &str, at| Attempt {
+        target: format!("/api/v1/regions/{region}"),
+        ..attempt("putRegion", at)
+    };
+    let other = Actor { name: "other".parse().expect("a line"), token: None };
+    let records = vec![
+        put("a", 1).done(effect()),
+        refused(put("b", 2)),
+        Attempt { who: Some(other), ..put("a", 3) }.done(effect()),
+        refused(Attempt { who: None, ..put("a", 4) }),
+        attempt("rollBack", 5).done(effect()),
+    ];
+    log.record(records).await.expect("record");
+    let all = || TrailQuery::latest(10);
+    let told = async |wanted: TrailQuery| {
+        let trail = log.trail(wanted).await.expect("trail");
+        trail.iter().map(|audited| audited.record.attempt.at.unix_millis()).collect::<Vec<_>>()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(told(all()).await, [5, 4, 3, 2, 1]);
+    assert_eq!(told(TrailQuery::latest(2)).await, [5, 4]);
+    let since = Some(Timestamp::from_unix_millis(4));
+    assert_eq!(told(TrailQuery { since, ..all() }).await, [5, 4]);
+    assert_eq!(told(TrailQuery { who: text("ops"), ..all() }).await, [5, 2, 1]);
+    assert_eq!(told(TrailQuery { who: text("000000000000002a"), ..all() }).await, [5, 2, 1]);
+    assert_eq!(told(TrailQuery { who: text("op"), ..all() }).await, [0_u64; 0]);
+    assert_eq!(told(TrailQuery { what: text("rollBack"), ..all() }).await, [5]);
+    assert_eq!(told(TrailQuery { what: text("regions/a"), ..all() }).await, [4, 3, 1]);
+    assert_eq!(told(TrailQuery { what: text("_"), ..all() }).await, [0_u64; 0], "no pattern");
+    let both = TrailQuery { who: text("ops"), what: text("putRegion"), since, ..all() };
+    assert_eq!(told(both).await, [0_u64; 0]);
+    let page = log.trail(TrailQuery::latest(2)).await.expect("trail");
+    let below = page.last().map(|audited| audited.number);
+    assert_eq!(told(TrailQuery { below, ..TrailQuery::latest(2) }).await, [3, 2]);
+}
+
+async fn what_was_refused_pushes_out_nothing_that_was_done(log: &impl AuditLog) {
+    let told = async || {
+        let trail = log.trail(TrailQuery::latest(100)).await.expect("trail");
+        let told = trail.iter().map(|audited| {
+            let is_done = matches!(audited.record.outcome, AuditOutcome::Done(_));
+            (is_done, audited.record.attempt.at.unix_millis())
+        });
+        told.collect::<Vec<_>>()
+    };
+    let done = |at| attempt("putFlag", at).done(effect());
+    log.record((0..5).map(done).collect()).await.expect("record");
+    log.record((5..25).map(|at| refused(attempt("putFlag", at))).collect()).await.expect("record");
+    log.forget(Timestamp::EPOCH, 3).await.expect("forget");
+    let kept = [(false, 24), (false, 23), (false, 22), (true, 4), (true, 3), (true, 2)];
+    assert_eq!(told().await, kept);
+    log.forget(Timestamp::from_unix_millis(23), 3).await.expect("forget");
+    assert_eq!(told().await, kept[..2]);
+    log.record(vec![done(25)]).await.expect("it goes on");
+    log.forget(Timestamp::EPOCH, 3).await.expect("there is nothing to forget");
+    assert_eq!(told().await, [(true, 25), kept[0], kept[1]]);
+}
+
+async fn a_commit_is_recorded_with_its_changes(store: &(impl AuditLog + ConfigStore)) {
+    let line = |text: &str| text.parse().expect("a line");
+    let propose = async |expected, names: &[&str]| {
+        let proposal = Proposal {
+            expected: Revision::new(expected),
+            changes: names.iter().map(|name| region(name)).collect(),
+            author: line("ops"),
+            reason: line("because"),
+            at: Timestamp::from_unix_millis(expected),
+            attempt: Some(attempt("putRegion", expected)),
+        };
+        store.propose(proposal).await
+    };
+    propose(0, &["a"]).await.expect("valid");
+    propose(0, &["b"]).await.expect_err("it is a conflict");
+    let many: Vec<_> = (0..1_000).map(|number| format!("r{number}")).collect();
+    propose(1, &many.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("valid");
+    let trail = log_of(store).await;
+    let [(second, large), (first, small)] = &trail[..] else { panic!("{trail:?}") };
+    assert_eq!((first, second), (&attempt("putRegion", 0), &attempt("putRegion", 1)));
+    let reason = Some(line("because"));
+    assert_eq!((small.revision, &small.reason), (Some(Revision::new(1)), &reason));
+    assert_eq!(large.revision, Some(Revision::new(2)));
+    let parts = ["\"path\":\"regions/a\"", "\"before\":null", "\"latitude\":52.5"];
+    assert!(parts.iter().all(|part| small.changes.contains(part)), "{}", small.changes);
+    assert!(large.changes.len() < 20_000, "{} bytes", large.changes.len());
+}
+
+async fn tokens_are_recorded_without_their_hashes(store: &(impl AuditLog + TokenStore)) {
+    let record = TokenRecord {
+        id: TokenId(0xabc),
+        name: "ci".parse().expect("a line"),
+        scope: Scope::Viewer,
+        hash: [0x77; 32],
+        created: Timestamp::from_unix_millis(1),
+    };
+    store.put_token(record, Some(attempt("createToken", 1))).await.expect("put");
+    let remove = async |at| {
+        store.remove_token(TokenId(0xabc), Some(attempt("deleteToken", at))).await.expect("remove")
+    };
+    assert!(remove(2).await);
+    assert!(!remove(3).await, "and nothing is recorded");
+    let trail = log_of(store).await;
+    let [(revoked, after), (made, before)] = &trail[..] else { panic!("{trail:?}") };
+    assert_eq!((made, revoked), (&attempt("createToken", 1), &attempt("deleteToken", 2)));
+    for effect in [before, after] {
+        assert!(effect.changes.contains("tokens/0000000000000abc"), "{}", effect.changes);
+        assert!(effect.changes.contains("viewer"), "{}", effect.changes);
+        assert!(!effect.changes.contains("77") && !effect.changes.contains("119"), "{effect:?}");
+    }
+    assert!(before.changes.contains("\"before\":null"), "{}", before.changes);
+    assert!(after.changes.contains("\"after\":null"), "{}", after.changes);
+}
+
+async fn an_import_is_recorded_when_it_begins_and_ends(store: &(impl AuditLog + ConfigStore)) {
+    let base = Snapshot::default();
+    let parts = [
+        ImportPart::Begin(base),
+        ImportPart::Commits(vec![commit(1, "a"), commit(2, "b")]),
+        ImportPart::End(Revision::new(2)),
+    ];
+    for (at, part) in (0..).zip(parts) {
+        let import = Import { id: ImportId(1), part, attempt: Some(attempt("importLog", at)) };
+        store.import(import).await.expect("it fits");
+    }
+    let trail = log_of(store).await;
+    let [(end, adopted), (begin, nothing)] = &trail[..] else { panic!("{trail:?}") };
+    assert_eq!((begin, end), (&attempt("importLog", 0), &attempt("importLog", 2)));
+    assert_eq!((nothing.revision, adopted.revision), (None, Some(Revision::new(2))));
+    assert!(adopted.changes.contains("regions/b"), "{}", adopted.changes);
+}
+
+/// Returns what was done, newest first.
+async fn log_of(log: &impl AuditLog) -> Vec<(Attempt, Effect)> {
+    let trail = log.trail(TrailQuery::latest(100)).await.expect("trail");
+    let done = trail.into_iter().map(|Audited { record, .. }| match record.outcome {
+        AuditOutcome::Done(effect) => (record.attempt, effect),
+        refused @ AuditOutcome::Refused { .. } => panic!("{refused:?}"),
+    });
+    done.collect()
+}
+
+fn attempt(action: &str, at: u64) -> Attempt {
+    Attempt {
+        at: Timestamp::from_unix_millis(at),
+        node: "node-1".parse().expect("a name"),
+        who: Some(Actor {
+            name: "ops".parse().expect("a line"),
+            token: Some((TokenId(42), Scope::Operator)),
+        }),
+        address: Some("2001:db8::1".parse().expect("an address")),
+        action: action.to_owned(),
+        target: "/api/v1/config".to_owned(),
+    }
+}
+
+fn refused(attempt: Attempt) -> AuditRecord {
+    let outcome = AuditOutcome::Refused {
+        status: 412,
+        problem: "revision-conflict".to_owned(),
+        detail: "somebody was \"faster\"".to_owned(),
+    };
+    AuditRecord { attempt, outcome }
+}
+
+fn effect() -> Effect {
+    Effect { revision: None, reason: None, changes: "{}".to_owned() }
 }
 
 /// Holds a [`LastGood`] to its promises.
@@ -516,7 +722,7 @@ async fn propose(
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
     let expected = Revision::new(expected);
     let (author, reason) = (line("ops"), line("because"));
-    store.propose(Proposal { expected, changes, author, reason, at }).await
+    store.propose(Proposal { expected, changes, author, reason, at, attempt: None }).await
 }
 
 fn region(name: &str) -> Change {

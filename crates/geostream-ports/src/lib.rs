@@ -6,6 +6,7 @@
 //! whose tests call the suite against the real thing, and choose the adapter in the server's
 //! `wire.rs`.
 
+mod audit_log;
 mod cache;
 mod chain;
 mod clock;
@@ -24,6 +25,9 @@ use std::error::Error;
 
 use thiserror::Error;
 
+pub use audit_log::{
+    Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, Effect, TrailQuery,
+};
 pub use cache::{Cache, CacheError, Head, Kept, Marked, MarkedStore};
 pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
@@ -38,10 +42,11 @@ pub use shared_counters::{CounterKey, MOST_LEASES, SharedCounters};
 pub use shared_views::{Exchanged, Heard, SharedViews};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
 
-/// Everything that a node keeps in one place: configuration, tokens and the log of health.
-pub trait Store: ConfigStore + TokenStore + HealthLog {}
+/// Everything that a node keeps in one place: configuration, tokens, the log of health, and who has
+/// done what.
+pub trait Store: ConfigStore + TokenStore + HealthLog + AuditLog {}
 
-impl<S: ConfigStore + TokenStore + HealthLog> Store for S {}
+impl<S: ConfigStore + TokenStore + HealthLog + AuditLog> Store for S {}
 
 /// Something behind a port cannot be reached, or does not do its work: try again later.
 #[derive(Debug, Error)]

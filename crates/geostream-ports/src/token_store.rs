@@ -7,7 +7,7 @@ use std::str::FromStr;
 use geostream_domain::{Line, Timestamp};
 use thiserror::Error;
 
-use crate::Unavailable;
+use crate::{Attempt, Unavailable};
 
 /// Keeps what is known of tokens; never a token itself.
 pub trait TokenStore: Send + Sync + 'static {
@@ -15,13 +15,22 @@ pub trait TokenStore: Send + Sync + 'static {
     fn tokens(&self) -> impl Future<Output = Result<Vec<TokenRecord>, Unavailable>> + Send;
 
     /// Adds a record, or replaces the one of that id.
+    ///
+    /// The attempt, if it is somebody's, is recorded in the audit trail.
     fn put_token(
         &self,
         record: TokenRecord,
+        attempt: Option<Attempt>,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Removes a record, and tells whether there was one.
-    fn remove_token(&self, id: TokenId) -> impl Future<Output = Result<bool, Unavailable>> + Send;
+    ///
+    /// If there was, the attempt is recorded as well.
+    fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> impl Future<Output = Result<bool, Unavailable>> + Send;
 }
 
 /// What is known of a token.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_app::{CacheTally, Cached, Configuration, Publisher, StoreState, WriteError};
+use geostream_app::{CacheTally, Cached, Configuration, Intent, Publisher, StoreState, WriteError};
 use geostream_domain::{
     Change, Config, GeoPoint, Line, Region, Revision, Service, Snapshot, Timestamp,
 };
@@ -192,7 +192,8 @@ async fn no_change_is_thought_out_on_what_somebody_has_planted() {
     publisher.publish(planted, StoreState::Current);
     let configuration = Configuration::new(node.clone(), Arc::clone(&publisher), SystemClock);
     let write = async |changes| {
-        configuration.write(first.revision, changes, line("ops"), line("because")).await
+        let Proposal { expected, author, reason, attempt, .. } = proposal(first.revision, vec![]);
+        configuration.write(Intent { expected, author, reason, attempt }, changes).await
     };
     let of_ghost = write(vec![Change::RemoveRegion("ghost".parse().unwrap())]).await;
     assert!(matches!(of_ghost, Err(WriteError::Invalid(_))), "{of_ghost:?}");
@@ -282,7 +283,8 @@ async fn commit(store: &impl ConfigStore, expected: Revision, name: &str) -> Sna
 
 fn proposal(expected: Revision, changes: Vec<Change>) -> Proposal {
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
-    Proposal { expected, changes, author: line("ops"), reason: line("because"), at }
+    let (author, reason) = (line("ops"), line("because"));
+    Proposal { expected, changes, author, reason, at, attempt: None }
 }
 
 fn put(name: &str) -> Change {

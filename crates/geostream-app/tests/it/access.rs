@@ -15,7 +15,7 @@ async fn access() -> Access<EmbeddedStore, SetClock> {
 #[tokio::test]
 async fn a_token_is_its_holders_and_nobody_elses() {
     let access = access().await;
-    let token = access.create(line("ci"), Scope::Operator).await.unwrap();
+    let token = access.create(line("ci"), Scope::Operator, None).await.unwrap();
     let text = token.text().to_owned();
     let caller = access.authenticate(&text).expect("valid");
     assert_eq!((caller.name.as_str(), caller.scope), ("ci", Scope::Operator));
@@ -34,30 +34,30 @@ async fn a_token_is_its_holders_and_nobody_elses() {
 #[tokio::test]
 async fn a_revoked_token_is_worth_nothing() {
     let access = access().await;
-    let token = access.create(line("ci"), Scope::Viewer).await.unwrap();
-    access.revoke(token.record.id).await.unwrap();
+    let token = access.create(line("ci"), Scope::Viewer, None).await.unwrap();
+    access.revoke(token.record.id, None).await.unwrap();
     assert_eq!(access.authenticate(token.text()), None);
-    assert!(matches!(access.revoke(token.record.id).await, Err(AccessError::Unknown(_))));
+    assert!(matches!(access.revoke(token.record.id, None).await, Err(AccessError::Unknown(_))));
 }
 
 #[tokio::test]
 async fn there_is_always_an_admin() {
     let access = access().await;
-    let first = access.first_admin(line("first")).await.unwrap().expect("there was none");
-    assert!(access.first_admin(line("again")).await.unwrap().is_none());
-    assert!(matches!(access.revoke(first.record.id).await, Err(AccessError::LastAdmin)));
-    access.create(line("second"), Scope::Admin).await.unwrap();
-    access.revoke(first.record.id).await.unwrap();
+    let first = access.first_admin(line("first"), None).await.unwrap().expect("there was none");
+    assert!(access.first_admin(line("again"), None).await.unwrap().is_none());
+    assert!(matches!(access.revoke(first.record.id, None).await, Err(AccessError::LastAdmin)));
+    access.create(line("second"), Scope::Admin, None).await.unwrap();
+    access.revoke(first.record.id, None).await.unwrap();
     assert_eq!(access.list().len(), 1);
 }
 
 #[tokio::test]
 async fn two_admins_cannot_revoke_each_other_at_once() {
     let access = access().await;
-    let first = access.create(line("first"), Scope::Admin).await.unwrap();
-    let second = access.create(line("second"), Scope::Admin).await.unwrap();
+    let first = access.create(line("first"), Scope::Admin, None).await.unwrap();
+    let second = access.create(line("second"), Scope::Admin, None).await.unwrap();
     let (one, other) =
-        tokio::join!(access.revoke(first.record.id), access.revoke(second.record.id));
+        tokio::join!(access.revoke(first.record.id, None), access.revoke(second.record.id, None));
     assert!(one.is_ok());
     assert!(matches!(other, Err(AccessError::LastAdmin)));
     assert_eq!(access.list().len(), 1);

@@ -6,7 +6,7 @@ use geostream_app::{Configuration, Publisher, StoreState, WriteError};
 use geostream_domain::{Change, Override, OverrideAction, Revision, Timestamp};
 use geostream_embedded::EmbeddedStore;
 
-use crate::world::{SetClock, config, line, region, two_regions};
+use crate::world::{SetClock, config, intent, line, region, two_regions};
 
 type Setup = (Configuration<EmbeddedStore, SetClock>, Arc<Publisher<SetClock>>);
 
@@ -23,8 +23,7 @@ async fn write(
     expected: u64,
     changes: Vec<Change>,
 ) -> Result<u64, WriteError> {
-    let expected = Revision::new(expected);
-    let written = configuration.write(expected, changes, line("ops"), line("because")).await?;
+    let written = configuration.write(intent(expected), changes).await?;
     Ok(written.after.revision.get())
 }
 
@@ -68,23 +67,19 @@ async fn a_rollback_is_a_new_revision_and_leaves_overrides_alone() {
     let (configuration, publisher) = setup();
     write(&configuration, 0, two_regions()).await.unwrap();
     write(&configuration, 1, vec![region("eu", 48.9, 2.4), drain("us")]).await.unwrap();
-    let (to, expected) = (Revision::new(1), Revision::new(2));
-    let written = configuration.roll_back(expected, to, line("ops"), line("undo")).await.unwrap();
+    let written = configuration.roll_back(intent(2), Revision::new(1)).await.unwrap();
     assert_eq!(written.after.revision, Revision::new(3));
     let now = publisher.snapshot().config;
     assert_eq!(now.regions(), config().regions());
     assert_eq!(now.overrides().len(), 1, "the drain is still needed");
-    let missing = configuration
-        .roll_back(Revision::new(3), Revision::new(9), line("ops"), line("undo"))
-        .await;
+    let missing = configuration.roll_back(intent(3), Revision::new(9)).await;
     assert!(matches!(missing, Err(WriteError::NotKept(_))));
 }
 
 #[tokio::test]
 async fn a_first_configuration_is_declared_once() {
     let (configuration, _) = setup();
-    let declare =
-        async || configuration.bootstrap(&config(), line("sample"), line("first start")).await;
+    let declare = async || configuration.bootstrap(intent(0), &config()).await;
     assert!(declare().await.unwrap());
     assert!(!declare().await.unwrap());
 }

@@ -12,7 +12,7 @@ use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, SavedTable};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Berlin, SetClock, config, line, two_regions};
+use crate::world::{Berlin, SetClock, config, intent, line, two_regions};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -58,6 +58,7 @@ async fn what_others_commit_is_published_and_kept() {
         author: line("another node"),
         reason: line("because"),
         at: Timestamp::EPOCH,
+        attempt: None,
     };
     store.propose(proposal).await.unwrap();
     setup.until(|setup| setup.publisher.snapshot().revision == Revision::new(1)).await;
@@ -111,11 +112,9 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
 
     let publisher = Arc::clone(&setup.publisher);
     let configuration = Configuration::new(store.clone(), publisher, setup.clock.clone());
-    let (author, reason) = (line("ops"), line("because"));
-    let expected = Revision::new(2);
-    let refused = configuration.write(expected, Vec::new(), author, reason).await;
+    let refused = configuration.write(intent(2), Vec::new()).await;
     assert!(matches!(refused, Err(WriteError::Unavailable(_))), "{refused:?}");
-    let declared = configuration.bootstrap(&config(), line("ops"), line("because")).await;
+    let declared = configuration.bootstrap(intent(0), &config()).await;
     assert!(!declared.unwrap(), "there is a configuration");
 
     // A commit of the same number that says something else is the store's, and so are later ones.
@@ -123,7 +122,7 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
         let changes = if expected == 0 { two_regions() } else { Vec::new() };
         let (author, reason) = (line("another node"), line("because"));
         let (expected, at) = (Revision::new(expected), Timestamp::EPOCH);
-        let proposal = Proposal { expected, changes, author, reason, at };
+        let proposal = Proposal { expected, changes, author, reason, at, attempt: None };
         store.propose(proposal).await.unwrap();
         setup.follower(store.clone()).start().await;
         let in_use = expected.next().max(Revision::new(2));
@@ -157,7 +156,7 @@ async fn an_override_ends_by_itself() {
         since: Timestamp::EPOCH,
         expires: Some(Timestamp::from_unix_millis(60_000)),
     }));
-    configuration.write(Revision::ZERO, changes, line("ops"), line("because")).await.unwrap();
+    configuration.write(intent(0), changes).await.unwrap();
     let router = Router::new(&setup.publisher, Arc::new(Berlin));
     let address = Some("192.0.2.1".parse().unwrap());
     let region = || {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use geostream_app::Intent;
 use geostream_domain::{
-    Change, Config, GeoPoint, Line, Location, Region, RegionId, Service, Setting, Timestamp,
+    Change, Config, GeoPoint, Line, Location, Region, RegionId, Revision, Service, Setting,
+    Timestamp,
 };
 use geostream_ports::{Clock, GeoDatabase, GeoLocator, Place};
 
@@ -59,6 +61,12 @@ pub(crate) fn point(latitude: f64, longitude: f64) -> GeoPoint {
 
 pub(crate) fn line(text: &str) -> Line {
     text.parse().expect("a line")
+}
+
+/// A write that expects this revision.
+pub(crate) fn intent(expected: u64) -> Intent {
+    let expected = Revision::new(expected);
+    Intent { expected, author: line("ops"), reason: line("because"), attempt: None }
 }
 
 pub(crate) fn region(id: &str, latitude: f64, longitude: f64) -> Change {

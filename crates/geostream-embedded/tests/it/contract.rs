@@ -6,8 +6,8 @@ use std::sync::Arc;
 use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Snapshot, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_ports::{
-    CHANGES_IN_ALL, ConfigStore as _, HealthLog as _, HealthRecord, Import,
-    ImportId, ImportPart, LastGood as _, Proposal, contract,
+    AuditLog as _, CHANGES_IN_ALL, ConfigStore as _, HealthLog as _, HealthRecord, Import,
+    ImportId, ImportPart, LastGood as _, Proposal, TrailQuery, contract,
 };
 use redb::{MultimapTableHandle as _, TableHandle as _};
 use tempfile::TempDir;
@@ -127,6 +127,7 @@ async fn fill(store: &EmbeddedStore) {
             author: "writer".parse().expect("a line"),
             reason: "to have something".parse().expect("a line"),
             at: Timestamp::EPOCH,
+            attempt: None,
         };
         store.propose(proposal).await.expect("written");
     }
@@ -150,6 +151,17 @@ async fn a_file_keeps_the_contract_of_a_health_log() {
 #[tokio::test]
 async fn memory_keeps_the_contract_of_a_health_log() {
     contract::health_log(async || EmbeddedStore::in_memory().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_file_keeps_the_contract_of_an_audit_log() {
+    let paths = Paths::new();
+    contract::audit_log(async || EmbeddedStore::create(&paths.next()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract_of_an_audit_log() {
+    contract::audit_log(async || EmbeddedStore::in_memory().unwrap()).await;
 }
 
 #[tokio::test]
@@ -185,18 +197,19 @@ async fn a_file_of_the_first_versions_gets_what_it_lacks() {
         ImportPart::End(Revision::new(7)),
     ];
     for part in parts {
-        store.import(Import { id: ImportId(1), part }).await.unwrap();
+        store.import(Import { id: ImportId(1), part, attempt: None }).await.unwrap();
     }
     assert_eq!(store.load().await.unwrap().revision, Revision::new(7));
+    assert_eq!(store.trail(TrailQuery::latest(1)).await.unwrap(), []);
     drop(store);
-    take_away(&path, &["import"]);
+    take_away(&path, &["import", "audit_done"]);
     let store = EmbeddedStore::open(&path).unwrap();
     assert_eq!(store.load().await.unwrap().revision, Revision::new(7), "whichever it lacks");
 }
 
 /// Leaves the tables that the first versions made.
 fn take_away_what_came_later(path: &Path) {
-    take_away(path, &["health_changes", "health_numbers", "import"]);
+    take_away(path, &["health_changes", "health_numbers", "import", "audit_done", "audit_refused"]);
 }
 
 fn take_away(path: &Path, names: &[&str]) {

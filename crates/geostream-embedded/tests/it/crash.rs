@@ -89,6 +89,7 @@ async fn writer() {
             author: "writer".parse().unwrap(),
             reason: "to be killed".parse().unwrap(),
             at: Timestamp::EPOCH,
+            attempt: None,
         };
         expected = store.propose(proposal).await.unwrap().revision;
         changes += 1;

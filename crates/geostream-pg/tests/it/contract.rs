@@ -18,3 +18,8 @@ async fn it_keeps_the_contract_of_a_token_store() {
 async fn it_keeps_the_contract_of_a_health_log() {
     contract::health_log(store).await;
 }
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_an_audit_log() {
+    contract::audit_log(store).await;
+}

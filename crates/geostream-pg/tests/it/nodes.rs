@@ -28,7 +28,7 @@ pub(crate) async fn propose(
 ) -> Result<Snapshot, ProposeError> {
     let (author, reason) = ("ops".parse().unwrap(), "because".parse().unwrap());
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
-    store.propose(Proposal { expected, changes, author, reason, at }).await
+    store.propose(Proposal { expected, changes, author, reason, at, attempt: None }).await
 }
 
 /// Every kind of change, so that each revision says something else.

@@ -1,0 +1,146 @@
+//! Who wanted what, and what came of it.
+
+use std::mem::take;
+use std::time::Duration;
+
+use geostream_domain::Timestamp;
+use geostream_ports::{AuditLog, AuditRecord, Audited, Chain, Clock, TrailQuery, Unavailable};
+use metrics::counter;
+use tokio::sync::mpsc;
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// The audit trail, for those who read it, and for what no store records by itself: what was refused.
+///
+/// Nobody waits for what is noted; [`AuditKeeper`] brings it to the store.
+#[derive(Debug)]
+pub struct AuditTrail<S> {
+    log: S,
+    notes: mpsc::Sender<AuditRecord>,
+}
+
+/// Writes down what was noted, and forgets what is too old or too much.
+#[derive(Debug)]
+pub struct AuditKeeper<S, C> {
+    log: S,
+    notes: mpsc::Receiver<AuditRecord>,
+    retention: Retention,
+    clock: C,
+}
+
+/// How long the trail is.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// How long a record is kept.
+    pub age: Duration,
+    /// How many are kept of what was done, and as many of what was refused.
+    pub records: usize,
+}
+
+/// The notes that wait for a store that is away or slow. Whatever comes beyond them is lost, so that
+/// nobody can fill the memory by being refused.
+const NOTES: usize = 1_000;
+
+/// The notes that are written together.
+const TOGETHER: usize = 100;
+
+/// How long a store that has failed is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often the trail is looked through for what is to be forgotten, and after how many notes.
+const FORGET: Duration = Duration::from_secs(600);
+const FORGET_AFTER: usize = 1_000;
+
+impl<S: AuditLog + Clone> AuditTrail<S> {
+    /// Returns the trail in this store, and who is to be run to keep it.
+    pub fn new<C: Clock>(log: S, retention: Retention, clock: C) -> (Self, AuditKeeper<S, C>) {
+        let (sender, notes) = mpsc::channel(NOTES);
+        let keeper = AuditKeeper { log: log.clone(), notes, retention, clock };
+        (Self { log, notes: sender }, keeper)
+    }
+}
+
+impl<S: AuditLog> AuditTrail<S> {
+    /// Notes what is to be recorded soon.
+    pub fn note(&self, record: AuditRecord) {
+        if self.notes.try_send(record).is_err() {
+            count("lost", 1);
+        }
+    }
+
+    /// Returns the latest records that are wanted, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be used.
+    pub async fn read(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
+        self.log.trail(wanted).await
+    }
+}
+
+impl<S: AuditLog, C: Clock> AuditKeeper<S, C> {
+    /// Goes on until it is told to stop and has tried once more to write down what was noted.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (mut records, mut kept) = (Vec::new(), 0);
+        let mut forget = interval(FORGET);
+        loop {
+            tokio::select! {
+                // In this order: it stops however much is noted, and the trail is cut before it grows.
+                biased;
+                () = stop.cancelled() => break,
+                _ = forget.tick() => {
+                    self.forget().await;
+                    kept = 0;
+                }
+                noted = self.notes.recv_many(&mut records, TOGETHER), if !self.notes.is_closed() => {
+                    self.keep(take(&mut records), &stop).await;
+                    kept += noted;
+                    if kept >= FORGET_AFTER {
+                        forget.reset_immediately();
+                    }
+                }
+            }
+        }
+        while let Ok(record) = self.notes.try_recv() {
+            records.push(record);
+        }
+        self.keep(records, &stop).await;
+    }
+
+    /// Tries until these are written, or it is told to stop.
+    async fn keep(&self, records: Vec<AuditRecord>, stop: &CancellationToken) {
+        let count_all = |result| count(result, records.len());
+        let mut has_failed = false;
+        while !records.is_empty() {
+            let Err(error) = self.log.record(records.clone()).await else {
+                return count_all("kept");
+            };
+            if stop.is_cancelled() {
+                tracing::error!(error = %Chain(&error), "the audit trail lacks what was refused last");
+                return count_all("lost");
+            }
+            if !has_failed {
+                tracing::error!(error = %Chain(&error), "the audit trail waits for the store");
+            }
+            has_failed = true;
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn forget(&self) {
+        let Retention { age, records } = self.retention;
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let before = self.clock.wall().unix_millis().saturating_sub(age);
+        let before = Timestamp::from_unix_millis(before);
+        if let Err(error) = self.log.forget(before, records).await {
+            tracing::debug!(error = %Chain(&error), "the audit trail is not cut");
+        }
+    }
+}
+
+fn count(result: &'static str, records: usize) {
+    counter!("audit_notes_total", "result" => result).increment(records as u64);
+}

@@ -1,0 +1,76 @@
+//! The audit trail, which nobody waits for.
+
+use std::time::Duration;
+
+use geostream_app::{AuditTrail, Retention};
+use geostream_domain::Timestamp;
+use geostream_embedded::EmbeddedStore;
+use geostream_ports::{Attempt, AuditLog as _, AuditOutcome, AuditRecord, TrailQuery};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::SetClock;
+
+const RETENTION: Retention = Retention { age: Duration::from_secs(60), records: 1_050 };
+
+fn refused(at: u64) -> AuditRecord {
+    let attempt = Attempt {
+        at: Timestamp::from_unix_millis(at),
+        node: "node".parse().unwrap(),
+        who: None,
+        address: None,
+        action: "getConfig".to_owned(),
+        target: "/api/v1/config".to_owned(),
+    };
+    let (problem, detail) = ("unauthorized".to_owned(), "send a token".to_owned());
+    AuditRecord { attempt, outcome: AuditOutcome::Refused { status: 401, problem, detail } }
+}
+
+/// Waits until so many are kept, the latest first, and returns when they were asked for.
+async fn kept(store: &EmbeddedStore, expected: usize) -> Vec<u64> {
+    let waited = async {
+        loop {
+            match store.trail(TrailQuery::latest(10_000)).await {
+                Ok(trail) if trail.len() == expected => return trail,
+                Ok(_) | Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let trail = tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it comes true");
+    trail.iter().map(|audited| audited.record.attempt.at.unix_millis()).collect()
+}
+
+#[tokio::test]
+async fn what_is_noted_is_kept_until_it_is_too_old_or_too_much() {
+    let (store, clock) = (EmbeddedStore::in_memory().unwrap(), SetClock::default());
+    let (trail, keeper) = AuditTrail::new(store.clone(), RETENTION, clock.clone());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(keeper.run(stop.clone()));
+    let note_thousand = |from: u64| (from..from + 1_000).for_each(|at| trail.note(refused(at)));
+    note_thousand(0);
+    assert_eq!(kept(&store, 1_000).await.last(), Some(&0));
+    note_thousand(1_000);
+    assert_eq!(kept(&store, 1_050).await.last(), Some(&950), "the oldest are too many");
+    clock.set(61_990);
+    note_thousand(2_000);
+    assert_eq!(kept(&store, 1_010).await.last(), Some(&1_990), "the others are too old");
+    assert_eq!(trail.read(TrailQuery::latest(1)).await.unwrap().len(), 1);
+    trail.note(refused(3_000));
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(kept(&store, 1_011).await[0], 3_000, "what was noted before the end is kept");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_waited_for_and_memory_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.redb");
+    let store = EmbeddedStore::unopened(&path).unwrap();
+    let (trail, keeper) = AuditTrail::new(store.clone(), RETENTION, SetClock::default());
+    (0..2_000).for_each(|at| trail.note(refused(at)));
+    let running = tokio::spawn(keeper.run(CancellationToken::new()));
+    assert!(store.trail(TrailQuery::latest(1)).await.is_err());
+    drop(EmbeddedStore::create(&path).unwrap());
+    let kept = kept(&store, 1_000).await;
+    assert_eq!((kept[0], kept[999]), (999, 0), "what comes beyond them is lost");
+    running.abort();
+}

@@ -1,0 +1,123 @@
+//! Who wanted what, in the database.
+
+use geostream_api::KeptChanges;
+use geostream_domain::{Line, Revision, Timestamp};
+use geostream_ports::{Attempt, AuditOutcome, AuditRecord, Audited, Effect, TrailQuery};
+use redb::{
+    AccessGuard, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use crate::documents::AuditDocument;
+use crate::log::{Log, LogError, begin_read, damaged, parse, put};
+
+/// What was done, by its number.
+pub(crate) const DONE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_done");
+/// What was refused; the numbers are of the same row.
+const REFUSED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_refused");
+
+/// Makes the tables that are not there.
+pub(crate) fn prepare(write: &WriteTransaction) -> Result<(), LogError> {
+    write.open_table(DONE)?;
+    write.open_table(REFUSED)?;
+    Ok(())
+}
+
+/// Records what is done by the same transaction, if it is somebody's attempt.
+pub(crate) fn note_done(
+    write: &WriteTransaction,
+    attempt: Option<Attempt>,
+    revision: Option<Revision>,
+    reason: Option<Line>,
+    changes: &KeptChanges,
+) -> Result<(), LogError> {
+    let Some(attempt) = attempt else { return Ok(()) };
+    let changes = serde_json::to_string(changes).map_err(|error| damaged("document", 0, error))?;
+    append(write, &[attempt.done(Effect { revision, reason, changes })])
+}
+
+fn append(write: &WriteTransaction, records: &[AuditRecord]) -> Result<(), LogError> {
+    let (mut done, mut refused) = (write.open_table(DONE)?, write.open_table(REFUSED)?);
+    let last = last_of(&done)?.max(last_of(&refused)?);
+    for (number, record) in (last + 1..).zip(records) {
+        let table = match record.outcome {
+            AuditOutcome::Done(_) => &mut done,
+            AuditOutcome::Refused { .. } => &mut refused,
+        };
+        let document = AuditDocument::new(record);
+        put(table, number, &document.map_err(|error| damaged("audit", number, error))?)?;
+    }
+    Ok(())
+}
+
+fn last_of(table: &Table<'_, u64, &'static [u8]>) -> Result<u64, LogError> {
+    Ok(table.last()?.map_or(0, |(number, _)| number.value()))
+}
+
+impl Log {
+    pub(crate) fn record(&self, records: &[AuditRecord]) -> Result<(), LogError> {
+        let write = self.database.begin_write()?;
+        append(&write, records)?;
+        Ok(write.commit()?)
+    }
+
+    pub(crate) fn trail(&self, wanted: &TrailQuery) -> Result<Vec<Audited>, LogError> {
+        let read = begin_read(&self.database)?;
+        let below = wanted.below.unwrap_or(u64::MAX);
+        let mut found = Vec::new();
+        for table in [DONE, REFUSED] {
+            let table = read.open_table(table)?;
+            let of_table = table.range(..below)?.rev().map(|entry| read_entry(entry?));
+            let is_wanted = |audited: &Result<Audited, LogError>| match audited {
+                Ok(audited) => wanted.wants(&audited.record),
+                Err(_) => true,
+            };
+            for audited in of_table.filter(is_wanted).take(wanted.limit) {
+                found.push(audited?);
+            }
+        }
+        found.sort_by_key(|audited| std::cmp::Reverse(audited.number));
+        found.truncate(wanted.limit);
+        Ok(found)
+    }
+
+    pub(crate) fn forget(&self, before: Timestamp, most: usize) -> Result<(), LogError> {
+        let write = self.database.begin_write()?;
+        let mut forgotten = 0;
+        for table in [DONE, REFUSED] {
+            forgotten += forget_oldest(&mut write.open_table(table)?, before, most)?;
+        }
+        // What changes nothing needs no fsync.
+        if forgotten > 0 { Ok(write.commit()?) } else { Ok(write.abort()?) }
+    }
+}
+
+/// Forgets from the oldest on, as long as there are too many or it is too old.
+fn forget_oldest(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    before: Timestamp,
+    most: usize,
+) -> Result<u64, LogError> {
+    let too_many = table.len()?.saturating_sub(most as u64);
+    let mut oldest = Vec::new();
+    for entry in table.iter()? {
+        let audited = read_entry(entry?)?;
+        if oldest.len() as u64 >= too_many && audited.record.attempt.at >= before {
+            break;
+        }
+        oldest.push(audited.number);
+    }
+    for number in &oldest {
+        table.remove(number)?;
+    }
+    Ok(oldest.len() as u64)
+}
+
+fn read_entry(
+    (number, document): (AccessGuard<'_, u64>, AccessGuard<'_, &'static [u8]>),
+) -> Result<Audited, LogError> {
+    let number = number.value();
+    let document: AuditDocument = parse("audit", number, document.value())?;
+    let record = document.to_record().map_err(|error| damaged("audit", number, error))?;
+    Ok(Audited { number, record })
+}

@@ -1,0 +1,214 @@
+//! Who wanted what, and what came of it.
+
+use geostream_api::KeptChanges;
+use geostream_domain::{Line, Revision, Timestamp};
+use geostream_ports::{
+    Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, Effect, Scope, TokenId,
+    TrailQuery, Unavailable,
+};
+use serde::Serialize;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::error::PgError;
+use crate::session::{Purpose, Session, available};
+use crate::store::{PgStore, millis, number};
+use crate::tables::text;
+
+/// A record as the statement below reads it.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// Milliseconds since 1970.
+    at: u64,
+    node: &'a str,
+    who: Option<&'a str>,
+    token: Option<String>,
+    scope: Option<&'a str>,
+    address: Option<String>,
+    action: &'a str,
+    target: &'a str,
+    changes: Option<&'a str>,
+    revision: Option<i64>,
+    reason: Option<&'a str>,
+    status: Option<u16>,
+    problem: Option<&'a str>,
+    detail: Option<&'a str>,
+}
+
+impl<'a> From<&'a AuditRecord> for Document<'a> {
+    fn from(AuditRecord { attempt, outcome }: &'a AuditRecord) -> Self {
+        let who = attempt.who.as_ref();
+        let token = who.and_then(|who| who.token);
+        let (effect, refusal) = match outcome {
+            AuditOutcome::Done(effect) => (Some(effect), None),
+            AuditOutcome::Refused { status, problem, detail } => {
+                (None, Some((*status, problem.as_str(), detail.as_str())))
+            }
+        };
+        Self {
+            at: attempt.at.unix_millis(),
+            node: attempt.node.as_str(),
+            who: who.map(|who| who.name.as_str()),
+            token: token.map(|(id, _)| id.to_string()),
+            scope: token.map(|(_, scope)| scope.as_str()),
+            address: attempt.address.map(|address| address.to_string()),
+            action: &attempt.action,
+            target: &attempt.target,
+            changes: effect.map(|effect| effect.changes.as_str()),
+            revision: effect.and_then(|effect| effect.revision).map(number),
+            reason: effect.and_then(|effect| effect.reason.as_ref()).map(Line::as_str),
+            status: refusal.map(|(status, _, _)| status),
+            problem: refusal.map(|(_, problem, _)| problem),
+            detail: refusal.map(|(_, _, detail)| detail),
+        }
+    }
+}
+
+const RECORD: &str = "INSERT INTO audit
+    (at, node, who, token, scope, address, action, target, changes, revision, reason,
+     status, problem, detail)
+SELECT to_timestamp(at / 1000.0), node, who, token, scope, address::inet, action, target,
+       changes::json, revision, reason, status, problem, detail
+FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS r(record, place),
+     jsonb_to_record(record) AS a(at bigint, node text, who text, token text, scope text,
+         address text, action text, target text, changes text, revision bigint, reason text,
+         status integer, problem text, detail text)
+ORDER BY place";
+
+const TRAIL: &str =
+    "SELECT number, (extract(epoch FROM at) * 1000)::bigint, node, who, token, scope,
+       host(address), action, target, changes::text, revision, reason, status, problem, detail
+FROM audit
+WHERE number < $1 AND ($2 IS NULL OR at >= to_timestamp($2 / 1000.0))
+  AND ($3 IS NULL OR who = $3 OR token = $3)
+  AND ($4 IS NULL OR action = $4 OR position($4 IN target) > 0)
+ORDER BY number DESC LIMIT $5";
+
+const FORGET: &str = "DELETE FROM audit WHERE at < to_timestamp($1 / 1000.0)
+    OR status IS NULL AND number <= (SELECT number FROM audit WHERE status IS NULL
+                                     ORDER BY number DESC OFFSET $2 LIMIT 1)
+    OR status IS NOT NULL AND number <= (SELECT number FROM audit WHERE status IS NOT NULL
+                                         ORDER BY number DESC OFFSET $2 LIMIT 1)";
+
+/// Records what is done by the same transaction, if it is somebody's attempt.
+pub(crate) async fn note_done(
+    session: &Session,
+    attempt: Option<Attempt>,
+    revision: Option<Revision>,
+    reason: Option<Line>,
+    changes: &KeptChanges,
+) -> Result<(), PgError> {
+    let Some(attempt) = attempt else { return Ok(()) };
+    let changes = text(changes)?;
+    append(session, &[attempt.done(Effect { revision, reason, changes })]).await
+}
+
+async fn append(session: &Session, records: &[AuditRecord]) -> Result<(), PgError> {
+    let documents = text(&records.iter().map(Document::from).collect::<Vec<_>>())?;
+    session.run(RECORD, &[(&documents, Type::TEXT)]).await.map(|_rows| ())
+}
+
+impl PgStore {
+    async fn append_records(&self, records: &[AuditRecord]) -> Result<(), PgError> {
+        let session = self.begin(Purpose::Write).await?;
+        append(&session, records).await?;
+        session.commit().await
+    }
+
+    async fn read_trail(&self, wanted: &TrailQuery) -> Result<Vec<Audited>, PgError> {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let below = wanted.below.map_or(i64::MAX, |below| number(Revision::new(below)));
+        let (since, limit) = (wanted.since.map(millis), count(wanted.limit));
+        let parameters = [
+            (&below as _, Type::INT8),
+            (&since as _, Type::INT8),
+            (&wanted.who as _, Type::TEXT),
+            (&wanted.what as _, Type::TEXT),
+            (&limit as _, Type::INT8),
+        ];
+        let session = self.begin(Purpose::Read).await?;
+        let rows = session.rows(TRAIL, &parameters).await?;
+        session.commit().await?;
+        rows.iter().map(read).collect()
+    }
+
+    async fn forget_records(&self, before: Timestamp, most: usize) -> Result<(), PgError> {
+        let (before, most) = (millis(before), i64::try_from(most).unwrap_or(i64::MAX));
+        let session = self.begin(Purpose::Write).await?;
+        session.run(FORGET, &[(&before, Type::INT8), (&most, Type::INT8)]).await?;
+        session.commit().await
+    }
+}
+
+impl AuditLog for PgStore {
+    async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
+        available(self.append_records(&records)).await
+    }
+
+    async fn trail(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
+        available(self.read_trail(&wanted)).await
+    }
+
+    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
+        available(self.forget_records(before, most)).await
+    }
+}
+
+fn read(row: &Row) -> Result<Audited, PgError> {
+    let number: i64 = row.try_get(0)?;
+    let record =
+        AuditRecord { attempt: read_attempt(row, number)?, outcome: read_outcome(row, number)? };
+    Ok(Audited { number: number.unsigned_abs(), record })
+}
+
+fn read_attempt(row: &Row, number: i64) -> Result<Attempt, PgError> {
+    let at: i64 = row.try_get(1)?;
+    let node: &str = row.try_get(2)?;
+    let address: Option<&str> = row.try_get(6)?;
+    let address = address.map(str::parse).transpose();
+    Ok(Attempt {
+        at: Timestamp::from_unix_millis(at.unsigned_abs()),
+        node: node.parse().map_err(|error| damaged(number, error))?,
+        who: read_actor(row, number)?,
+        address: address.map_err(|error| damaged(number, error))?,
+        action: row.try_get(7)?,
+        target: row.try_get(8)?,
+    })
+}
+
+fn read_actor(row: &Row, number: i64) -> Result<Option<Actor>, PgError> {
+    let Some(name) = row.try_get::<_, Option<&str>>(3)? else { return Ok(None) };
+    let name = name.parse().map_err(|error| damaged(number, error))?;
+    let (id, scope): (Option<&str>, Option<&str>) = (row.try_get(4)?, row.try_get(5)?);
+    let token = match id.zip(scope) {
+        Some((id, scope)) => {
+            let id: TokenId = id.parse().map_err(|error| damaged(number, error))?;
+            let scope: Scope = scope.parse().map_err(|error| damaged(number, error))?;
+            Some((id, scope))
+        }
+        None => None,
+    };
+    Ok(Some(Actor { name, token }))
+}
+
+fn read_outcome(row: &Row, number: i64) -> Result<AuditOutcome, PgError> {
+    let Some(changes) = row.try_get(9)? else {
+        let status: i32 = row.try_get(12)?;
+        return Ok(AuditOutcome::Refused {
+            status: status.try_into().map_err(|error| damaged(number, error))?,
+            problem: row.try_get(13)?,
+            detail: row.try_get(14)?,
+        });
+    };
+    let (revision, reason): (Option<i64>, Option<&str>) = (row.try_get(10)?, row.try_get(11)?);
+    let reason = reason.map(str::parse).transpose();
+    Ok(AuditOutcome::Done(Effect {
+        revision: revision.map(|revision| Revision::new(revision.unsigned_abs())),
+        reason: reason.map_err(|error| damaged(number, error))?,
+        changes,
+    }))
+}
+
+fn damaged(number: i64, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PgError {
+    PgError::damaged(format!("entry {number} of the audit trail"), error)
+}
