@@ -1,6 +1,7 @@
 //! `geostream-admin`: looks after a GeoStream server over its HTTP API.
 
 mod apply;
+mod audit;
 mod catalog;
 mod client;
 mod completions;
@@ -72,9 +73,11 @@ enum Command {
     History(history::Arguments),
     /// Go back to what an earlier revision said, as a new revision
     Rollback(history::RollbackArguments),
+    /// Tell who wanted what of the servers, from where, and what came of it
+    Audit(audit::Arguments),
     /// Write the log, with its whole history, to a file that another server can import
     ///
-    /// Tokens and the history of health stay behind.
+    /// Tokens, the history of health and the audit trail stay behind.
     Export(export::Arguments),
     /// Make an exported log the log of a server that has none
     Import(import::Arguments),
@@ -132,6 +135,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::Diff(arguments) => apply::diff(&client, output, &arguments),
         Command::History(arguments) => history::run(&client, output, &arguments),
         Command::Rollback(arguments) => history::roll_back(&client, output, &arguments),
+        Command::Audit(arguments) => audit::run(&client, output, &arguments),
         Command::Export(arguments) => export::run(&client, output, &arguments),
         Command::Import(arguments) => import::run(&client, output, &arguments),
         Command::Catalog(command) => catalog::run(&client, output, &command),

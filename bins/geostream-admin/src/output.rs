@@ -145,7 +145,7 @@ pub(crate) fn show_differences(differences: &[Difference]) {
                 println!("~ {path}");
                 show_fields("", before, after);
             }
-            (None, None) => {}
+            (None, None) => println!("~ {path}"),
         }
     }
 }

@@ -278,6 +278,28 @@ fn a_schema_is_made_listed_and_verified() {
 }
 
 #[test]
+fn the_audit_trail_is_told() {
+    let setup = Setup::new();
+    setup.ends(0, "region drain us-west-2 --for 30m --reason power-work");
+    setup.ends(1, "region remove us-west-2");
+    let mut looks = (0..1_000).map(|_| setup.ends(0, "audit --since 1h"));
+    let told = looks.find(|told| told.contains("refused: 409 in-use")).expect("it is told soon");
+    for part in ["putOverride", "/api/v1/overrides/us-west-2", "done: revision 2", "127.0.0.1"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let changes = setup.ends(0, "audit --who first-admin --what overrides/us-west-2 --changes");
+    assert!(changes.contains("+ overrides/us-west-2") && changes.contains("drain"), "{changes}");
+    assert!(!changes.contains("putConfig"), "{changes}");
+    let all = setup.json("audit -n 600");
+    let entries = all["entries"].as_array().unwrap();
+    assert_eq!(entries.last().unwrap()["who"], "bootstrap");
+    assert_eq!(setup.json("audit -n 1")["entries"].as_array().unwrap().len(), 1);
+    setup.ends(2, "audit --since yesterday");
+    let since = entries[0]["at"].as_str().unwrap();
+    assert!(setup.ends(0, &format!("audit --since {since}")).contains("refused"));
+}
+
+#[test]
 fn exit_codes_tell_what_is_wrong() {
     let setup = Setup::new();
     setup.ends(2, "no-such-command");
