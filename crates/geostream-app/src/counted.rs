@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot};
+use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    ConfigStore, HealthLog, HealthRecord, Import, ImportError, Proposal, ProposeError, TokenId,
-    TokenRecord, TokenStore, Unavailable,
+    Attempt, AuditLog, AuditRecord, Audited, ConfigStore, HealthLog, HealthRecord, Import,
+    ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
 };
 use metrics::{Counter, counter};
 
@@ -27,10 +27,11 @@ enum Operation {
     Watch,
     Tokens,
     Health,
+    Audit,
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Load,
         Self::Propose,
         Self::History,
@@ -38,6 +39,7 @@ impl Operation {
         Self::Watch,
         Self::Tokens,
         Self::Health,
+        Self::Audit,
     ];
 
     fn as_str(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Operation {
             Self::Watch => "watch",
             Self::Tokens => "tokens",
             Self::Health => "health",
+            Self::Audit => "audit",
         }
     }
 }
@@ -103,6 +106,10 @@ impl<S: ConfigStore> ConfigStore for Counted<S> {
         self.count(Operation::Load, self.store.load()).await
     }
 
+    async fn base(&self) -> Result<Snapshot, Unavailable> {
+        self.count(Operation::Load, self.store.base()).await
+    }
+
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
         self.count(Operation::Propose, self.store.propose(proposal)).await
     }
@@ -137,12 +144,20 @@ impl<S: TokenStore> TokenStore for Counted<S> {
         self.count(Operation::Tokens, self.store.tokens()).await
     }
 
-    async fn put_token(&self, record: TokenRecord) -> Result<(), Unavailable> {
-        self.count(Operation::Tokens, self.store.put_token(record)).await
+    async fn put_token(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<(), Unavailable> {
+        self.count(Operation::Tokens, self.store.put_token(record, attempt)).await
     }
 
-    async fn remove_token(&self, id: TokenId) -> Result<bool, Unavailable> {
-        self.count(Operation::Tokens, self.store.remove_token(id)).await
+    async fn remove_token(
+        &self,
+        id: TokenId,
+        attempt: Option<Attempt>,
+    ) -> Result<bool, Unavailable> {
+        self.count(Operation::Tokens, self.store.remove_token(id, attempt)).await
     }
 }
 
@@ -161,5 +176,19 @@ impl<S: HealthLog> HealthLog for Counted<S> {
         limit: usize,
     ) -> Result<Vec<HealthRecord>, Unavailable> {
         self.count(Operation::Health, self.store.changes(region, limit)).await
+    }
+}
+
+impl<S: AuditLog> AuditLog for Counted<S> {
+    async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
+        self.count(Operation::Audit, self.store.record(records)).await
+    }
+
+    async fn trail(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
+        self.count(Operation::Audit, self.store.trail(wanted)).await
+    }
+
+    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.count(Operation::Audit, self.store.forget(before, most)).await
     }
 }

@@ -6,7 +6,7 @@
 use geostream_api::{KeptChanges, WholeConfig};
 use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
 use geostream_ports::{Attempt, Import, ImportError, ImportId, ImportPart};
-use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::audit;
 use crate::documents::CommitDocument;
