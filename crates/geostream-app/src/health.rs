@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Loads;
+use crate::load::{Demand, Loads};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
 
@@ -39,6 +39,7 @@ pub struct RegionHealth<L, C> {
 struct Seen {
     watch: HealthWatch,
     loads: Loads,
+    demands: BTreeMap<RegionId, Demand>,
     regions: BTreeMap<RegionId, Observation>,
     /// Why each region's health is what it is.
     evidence: BTreeMap<RegionId, String>,
@@ -474,6 +475,7 @@ impl Seen {
         Self {
             watch,
             loads: Loads::default(),
+            demands: BTreeMap::new(),
             regions: BTreeMap::new(),
             evidence: BTreeMap::new(),
             resumed: BTreeMap::new(),
@@ -499,6 +501,7 @@ impl Seen {
             let load = LoadShare {
                 own: keep(old.own, new.own),
                 displaced: keep(old.displaced, new.displaced),
+                away: keep(old.away, new.away),
                 reported: steady(old.reported, new.reported),
             };
             (region, Sight { vote, load })
@@ -552,12 +555,16 @@ impl Seen {
             let is_away = watched.health == Health::Unhealthy
                 || watched.share != Share::ALL
                 || withheld.contains(id);
+            let demand = self.demands.entry(id.clone()).or_default();
+            demand.take_in(load.unwrap_or_default(), is_away, now);
+            let demand = steady(old.and_then(|old| old.demand), demand.estimate());
             let observation = match old {
-                // What it had when its clients were sent away is what others have to take.
+                // What it had is told, and not how its clients leave it or come back.
                 Some(old) if is_away => Observation {
                     health: watched.health,
                     share: watched.share,
                     since: if is_same(&old) { old.since } else { wall },
+                    demand,
                     votes: watched.votes,
                     ..old
                 },
@@ -566,16 +573,14 @@ impl Seen {
                     share: watched.share,
                     since: old.filter(is_same).map_or(wall, |old| old.since),
                     load: steady(old.and_then(|old| old.load), load.map(LoadShare::all)),
-                    own_load: steady(
-                        old.and_then(|old| old.own_load),
-                        load.map(LoadShare::of_own_clients),
-                    ),
+                    demand,
                     votes: watched.votes,
                 },
             };
             self.regions.insert(id.clone(), observation);
         }
-        let Self { evidence, regions, resumed, probes, reported_rtts, .. } = self;
+        let Self { evidence, demands, regions, resumed, probes, reported_rtts, .. } = self;
+        demands.retain(|region, _| regions.contains_key(region));
         evidence.retain(|region, _| regions.contains_key(region));
         resumed.retain(|region, _| regions.contains_key(region));
         probes.retain(|region| regions.contains_key(region));
@@ -590,3 +595,6 @@ impl Seen {
         observations
     }
 }
+
+#[cfg(test)]
+mod overload;

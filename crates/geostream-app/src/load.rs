@@ -7,23 +7,33 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{Load, LoadShare, RegionId};
 
-/// Counts the clients that a region was answered to.
+/// Counts the clients that a region was answered to, and its own that another was.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// For whom it ranked first.
     own: AtomicU64,
     /// Who are another region's, which could not have them.
     displaced: AtomicU64,
+    /// For whom it ranked first, and who were answered another one.
+    away: AtomicU64,
 }
 
 impl Tally {
-    pub(crate) fn count(&self, is_own: bool) {
-        let counter = if is_own { &self.own } else { &self.displaced };
-        counter.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_own(&self) {
+        self.own.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn read(&self) -> [u64; 2] {
-        [&self.own, &self.displaced].map(|counter| counter.load(Ordering::Relaxed))
+    pub(crate) fn count_displaced(&self) {
+        self.displaced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_away(&self) {
+        self.away.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> [u64; 3] {
+        let counters = [&self.own, &self.displaced, &self.away];
+        counters.map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 
@@ -37,9 +47,11 @@ pub(crate) struct Loads {
 
 #[derive(Debug, Default)]
 struct Known {
-    tallied: [u64; 2],
-    /// Clients a second, own and displaced, averaged over some seconds.
-    rates: [f64; 2],
+    tallied: [u64; 3],
+    /// Clients a second, own, displaced and away, averaged over some seconds.
+    rates: [f64; 3],
+    /// For how long they have been counted, in seconds.
+    counted_for: f64,
     reported: Option<(Load, Instant)>,
 }
 
@@ -83,10 +95,10 @@ impl Loads {
     /// by.
     pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<LoadShare> {
         let known = self.regions.get(region)?;
-        let [own, displaced] = known.rates.map(Load::new);
+        let [own, displaced, away] = known.rates.map(Load::new);
         let reported = known.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
         let reported = reported.map(|(load, _)| load);
-        Some(LoadShare { own: own.ok()?, displaced: displaced.ok()?, reported })
+        Some(LoadShare { own: own.ok()?, displaced: displaced.ok()?, away: away.ok()?, reported })
     }
 }
 
@@ -95,11 +107,13 @@ impl Known {
         clippy::cast_precision_loss,
         reason = "as many clients as that never come in a second"
     )]
-    fn take_in(&mut self, tallied: [u64; 2], elapsed: Option<Duration>) {
+    fn take_in(&mut self, tallied: [u64; 3], elapsed: Option<Duration>) {
         if let Some(seconds) = elapsed.map(|elapsed| elapsed.as_secs_f64())
             && seconds > 0.0
         {
-            let weight = 1.0 - (-seconds / AVERAGED).exp();
+            // Until there is enough to average, each moment weighs the same.
+            self.counted_for += seconds;
+            let weight = weight_of(seconds, AVERAGED).max(seconds / self.counted_for);
             for (place, rate) in self.rates.iter_mut().enumerate() {
                 // A tally that begins anew is of a region that was away.
                 let counted = tallied[place].saturating_sub(self.tallied[place]);
@@ -111,6 +125,53 @@ impl Known {
         }
         self.tallied = tallied;
     }
+}
+
+/// What is known of the load that a region's own clients make, wherever they are sent.
+#[derive(Debug, Default)]
+pub(crate) struct Demand {
+    estimate: Option<Load>,
+    /// When the region's reports were looked at last, if it reports.
+    reported: Option<Instant>,
+}
+
+/// The seconds over which demand is averaged where it is told by what a region reports.
+///
+/// Such a report is of clients who were sent a while ago. Were it believed at once, it would be taken
+/// for the work of those who are sent now, and regions would be filled and emptied in turn.
+const REPORTS_AVERAGED: f64 = 10.0;
+
+impl Demand {
+    /// Takes in what all nodes know of the region's load now; one that is away does not have all of
+    /// its clients by its health or by an operator's wish, and its reports tell nothing of them.
+    pub(crate) fn take_in(&mut self, share: LoadShare, is_away: bool, now: Instant) {
+        if is_away && (self.reported.is_some() || share.reported.is_some()) {
+            return;
+        }
+        let before = match share.reported {
+            Some(_) => self.reported.replace(now),
+            None => self.reported.take(),
+        };
+        let Some(seen) = share.demand() else { return };
+        self.estimate = match (self.estimate, before) {
+            (Some(estimate), Some(before)) => {
+                let seconds = now.saturating_duration_since(before).as_secs_f64();
+                let change =
+                    (seen.units() - estimate.units()) * weight_of(seconds, REPORTS_AVERAGED);
+                Load::new(estimate.units() + change).ok()
+            }
+            (Some(_) | None, Some(_) | None) => Some(seen),
+        };
+    }
+
+    pub(crate) fn estimate(&self) -> Option<Load> {
+        self.estimate
+    }
+}
+
+/// Returns how much the last seconds weigh in an average over so many.
+fn weight_of(seconds: f64, averaged: f64) -> f64 {
+    1.0 - (-seconds / averaged).exp()
 }
 
 #[cfg(test)]
@@ -127,10 +188,10 @@ mod tests {
             loads.measure([(&region, &tally)].into_iter(), now);
             now += Duration::from_secs(1);
             for _ in 0..40 {
-                tally.count(true);
+                tally.count_own();
             }
             for _ in 0..10 {
-                tally.count(false);
+                tally.count_displaced();
             }
         }
         let load = loads.of(&region, now).unwrap();
@@ -139,8 +200,8 @@ mod tests {
 
         loads.report(&region, Load::new(500.0).unwrap(), now);
         let load = loads.of(&region, now).unwrap();
-        let own = load.of_own_clients().units();
-        assert!((own - 400.0).abs() < 1.0, "by the same share: {load:?}");
+        let demand = load.demand().unwrap().units();
+        assert!((demand - 400.0).abs() < 1.0, "by the same share: {load:?}");
         let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
         assert!(later.all().units() < 51.0, "a report does not hold for ever: {later:?}");
     }
@@ -157,12 +218,38 @@ mod tests {
             loads.of(&region, now).unwrap()
         };
         measure(0);
-        (0..1_000).for_each(|_| tally.count(true));
+        (0..1_000).for_each(|_| tally.count_own());
         assert!(measure(1).all().units() > 100.0);
         for seconds in 2..=60 {
             measure(seconds);
         }
         assert_eq!(measure(61), LoadShare::default());
+    }
+
+    #[test]
+    fn demand_is_of_all_own_clients_and_stays_where_only_a_report_would_tell() {
+        let load = |units| Load::new(units).unwrap();
+        let share = |own, away, reported: Option<f64>| LoadShare {
+            own: load(own),
+            displaced: load(10.0),
+            away: load(away),
+            reported: reported.map(load),
+        };
+        let (mut demand, mut now) = (Demand::default(), start());
+        let mut after_a_second = |share, is_away| {
+            now += Duration::from_secs(1);
+            demand.take_in(share, is_away, now);
+            demand.estimate().unwrap().units()
+        };
+        assert_eq!(after_a_second(share(50.0, 50.0, None), true), 100.0);
+        assert_eq!(after_a_second(share(50.0, 70.0, Some(300.0)), false), 600.0);
+        let next = after_a_second(share(50.0, 70.0, Some(150.0)), false);
+        assert!((570.0..575.0).contains(&next), "a report is not believed at once: {next}");
+        for reported in [Some(10.0), None] {
+            assert_eq!(after_a_second(share(0.0, 120.0, reported), true), next);
+        }
+        after_a_second(share(50.0, 60.0, None), false);
+        assert_eq!(after_a_second(share(50.0, 60.0, None), false), 110.0);
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]

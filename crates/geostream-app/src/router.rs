@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::HashMap;
 use geostream_domain::{
     Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
-    Precision, RoutingTable, ServiceTable,
+    Precision, RegionIndex, RoutingTable, ServiceTable,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Place};
 use metrics::Counter;
@@ -251,7 +251,14 @@ impl Claim {
 /// regions and services have these names: a look-up allocates, and takes ten times as long as a
 /// decision.
 fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
-    published.tallies[decision.region.get()].count(!decision.is_displaced);
+    let tally = |region: RegionIndex| &published.tallies[region.get()];
+    match decision.displaced_from {
+        None => tally(decision.region).count_own(),
+        Some(home) => {
+            tally(decision.region).count_displaced();
+            tally(home).count_away();
+        }
+    }
     thread_local! {
         static COUNTERS: RefCell<Counters> = RefCell::default();
     }

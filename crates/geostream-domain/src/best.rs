@@ -73,6 +73,26 @@ impl<'a> Best<'a> {
         self.worst
     }
 
+    /// Tells whether all hits but the first take others' clients.
+    pub(crate) fn can_replace_first(&self) -> bool {
+        let mut others = self.hits[..self.length].iter().skip(1);
+        others.all(|hit| self.contenders[hit.position as usize].takes_others())
+    }
+
+    /// Returns the best candidate that goes before the first hit: its client this is.
+    pub(crate) fn home(&mut self) -> Option<RegionIndex> {
+        let mut home: Option<Hit> = None;
+        for mut refused in [self.refused, self.drained].into_iter().flatten() {
+            let is_better = home
+                .as_mut()
+                .is_none_or(|home| is_before(&mut refused, home, self.contenders, self.client));
+            if is_better && self.goes_before(&mut refused, 0) {
+                home = Some(refused);
+            }
+        }
+        home.map(|hit| self.contenders[hit.position as usize].region)
+    }
+
     /// Returns the standing of the best candidate that goes before the first hit; one that is
     /// drained is told of only if there is no other.
     pub(crate) fn passed_over(&mut self) -> Option<Standing> {
@@ -91,7 +111,11 @@ impl<'a> Best<'a> {
         let mut hit = Hit { terms, draw: None, position, angle };
         let refused = match self.contenders[position as usize].standing {
             Standing::Drained => &mut self.drained,
-            Standing::Able | Standing::Unhealthy | Standing::Full => &mut self.refused,
+            Standing::Able
+            | Standing::Recovering
+            | Standing::Full
+            | Standing::Retained
+            | Standing::Unhealthy => &mut self.refused,
         };
         let is_best = match refused {
             Some(best) => is_before(&mut hit, best, self.contenders, self.client),

@@ -46,8 +46,8 @@ pub struct Decision {
     pub rtt: Option<Rtt>,
     /// Why this region.
     pub reason: Reason,
-    /// Whether the client is another region's, which cannot have it now.
-    pub is_displaced: bool,
+    /// The region whose client it is, where that cannot have it now.
+    pub displaced_from: Option<RegionIndex>,
     /// The next best regions, best first.
     pub alternatives: Alternatives,
 }
@@ -107,10 +107,10 @@ pub enum Reason {
     Priority,
     /// The client's draw fell to it, by weight.
     Weighted,
-    /// The best-ranked region is unhealthy, and this is the next.
+    /// The best-ranked region is unhealthy, and this is the next with room.
     Failover,
-    /// The best-ranked region is full, or full up with the clients of a drained one, and this is the
-    /// next.
+    /// The best-ranked region has more clients than capacity, or is full up with the clients of a
+    /// drained one, and this is the next with room.
     Overflow,
     /// No region can serve, and the service ranks them as if all were healthy.
     FailOpen,
@@ -202,9 +202,9 @@ pub enum Fate {
     Outranked,
     /// It is not able to serve.
     Unhealthy,
-    /// Its load has reached its capacity.
+    /// Its own clients are more than it has capacity for, and this one is not among those it keeps.
     Full,
-    /// It comes back slowly after a failure, and this client is not yet among its clients.
+    /// It comes back slowly after a failure, and this client is not among those it has back.
     Recovering,
     /// It is full up with the clients of a region that cannot serve, and this one is not among them.
     Spilled,

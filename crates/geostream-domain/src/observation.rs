@@ -38,8 +38,9 @@ pub struct Observation {
     pub since: Timestamp,
     /// How much load it had; for a region that is unhealthy or kept from clients, before it was.
     pub load: Option<Load>,
-    /// How much of that came from clients who were sent to it first, and not past another region.
-    pub own_load: Option<Load>,
+    /// The load that its own clients make, who would all be sent there if it could have them, and
+    /// nobody else's: what of it goes elsewhere now is included.
+    pub demand: Option<Load>,
     /// How many nodes see it down; `None` if this node is the only one that is heard.
     pub votes: Option<Votes>,
 }
@@ -49,7 +50,7 @@ impl Observation {
     /// nobody knows.
     #[must_use]
     pub fn of(health: Health, since: Timestamp) -> Self {
-        Self { health, share: Share::ALL, since, load: None, own_load: None, votes: None }
+        Self { health, share: Share::ALL, since, load: None, demand: None, votes: None }
     }
 }
 
@@ -72,6 +73,12 @@ pub struct Share(u8);
 impl Share {
     /// All of them.
     pub const ALL: Self = Self(u8::MAX);
+
+    /// None of them.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The least that is not none.
+    pub(crate) const LEAST: Self = Self(1);
 
     /// Takes a fraction from 0 to 1, and the nearest of these for any other number; kept in steps
     /// of 1/255.
@@ -131,9 +138,9 @@ impl Load {
         Self((self.0 + other.0).min(Self::MAX))
     }
 
-    /// Returns a fraction of it, from 0 to 1.
-    pub(crate) fn times(self, fraction: f64) -> Self {
-        Self(self.0 * fraction)
+    /// Returns so many times as much, or the most that is a load.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self((self.0 * factor).min(Self::MAX))
     }
 
     /// Returns the load in units of capacity.

@@ -25,20 +25,38 @@ pub(crate) struct Candidate {
 pub(crate) struct Contender {
     pub(crate) region: RegionIndex,
     pub(crate) standing: Standing,
-    /// The share of its clients that it is to have while it comes back.
+    /// The share of its own clients that it is to have.
     pub(crate) share: Share,
     pub(crate) weight: u32,
     /// The stable hash of the region's id.
     pub(crate) seed: u64,
 }
 
-/// Whether a candidate can be chosen.
+/// Whose clients a candidate can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
+    /// All of its own, and others'.
     Able,
-    Unhealthy,
+    /// A share of its own, since it comes back slowly.
+    Recovering,
+    /// A share of its own, since they are more than it has capacity for.
     Full,
+    /// Its own, though it seems to be unhealthy: no more may be removed.
+    Retained,
+    /// Nobody's.
+    Unhealthy,
+    /// Nobody's, as an operator wishes.
     Drained,
+}
+
+impl Standing {
+    /// Tells whether it has any clients.
+    pub(crate) fn serves(self) -> bool {
+        match self {
+            Self::Able | Self::Recovering | Self::Full | Self::Retained => true,
+            Self::Unhealthy | Self::Drained => false,
+        }
+    }
 }
 
 impl Contender {
@@ -47,10 +65,14 @@ impl Contender {
         draw(client, self.seed, self.weight)
     }
 
-    /// Tells whether it can be chosen for a client.
-    pub(crate) fn is_able_for(&self, client: ClientKey) -> bool {
+    /// Tells whether it would have a client if that were its own.
+    pub(crate) fn keeps(&self, client: ClientKey) -> bool {
+        self.share == Share::ALL || self.share.admits(client.lot(self.seed))
+    }
+
+    /// Tells whether it takes the clients of regions that cannot have them.
+    pub(crate) fn takes_others(&self) -> bool {
         self.standing == Standing::Able
-            && (self.share == Share::ALL || self.share.admits(client.lot(self.seed)))
     }
 }
 

@@ -76,8 +76,10 @@ pub enum Vote {
 pub struct LoadShare {
     /// The clients a second that the node sends there, and who would go there anyway.
     pub own: Load,
-    /// Those it sends past another region.
+    /// Those it sends there past another region.
     pub displaced: Load,
+    /// Those who would go there, and are sent past it.
+    pub away: Load,
     /// The load that the region itself reports, in the unit of its capacity: all of it, not a share.
     pub reported: Option<Load>,
 }
@@ -111,6 +113,7 @@ impl LoadShare {
         Self {
             own: self.own.plus(other.own),
             displaced: self.displaced.plus(other.displaced),
+            away: self.away.plus(other.away),
             reported: match (self.reported, other.reported) {
                 (Some(one), Some(two)) => Some(higher(one, two)),
                 (one, two) => one.or(two),
@@ -124,11 +127,17 @@ impl LoadShare {
         self.reported.unwrap_or_else(|| self.own.plus(self.displaced))
     }
 
-    /// Returns how much of that is from its own clients.
+    /// Returns the load that the region's own clients would make if it had all of them, and nobody
+    /// else's; `None` while what it reports tells nothing of them, since nobody is sent there.
     #[must_use]
-    pub fn of_own_clients(self) -> Load {
-        let sent = self.own.plus(self.displaced).units();
-        if sent > 0.0 { self.all().times(self.own.units() / sent) } else { self.all() }
+    pub fn demand(self) -> Option<Load> {
+        let (sent, wanted) = (self.own.plus(self.displaced), self.own.plus(self.away));
+        match self.reported {
+            None => Some(wanted),
+            Some(reported) if sent == wanted => Some(reported),
+            Some(_) if sent == Load::default() => None,
+            Some(reported) => Some(reported.times(wanted.units() / sent.units())),
+        }
     }
 }
 
@@ -304,16 +313,24 @@ mod tests {
     #[test]
     fn shares_add_up_and_what_a_region_reports_is_the_whole() {
         let load = |units| Load::new(units).unwrap();
-        let share = |own, displaced, reported: Option<f64>| LoadShare {
+        let share = |own, displaced, away, reported: Option<f64>| LoadShare {
             own: load(own),
             displaced: load(displaced),
+            away: load(away),
             reported: reported.map(load),
         };
-        let both = share(10.0, 5.0, None).and(share(20.0, 5.0, None));
-        assert_eq!((both.all(), both.of_own_clients()), (load(40.0), load(30.0)));
-        let reported = both.and(share(0.0, 0.0, Some(80.0))).and(share(0.0, 0.0, Some(70.0)));
-        assert_eq!((reported.all(), reported.of_own_clients()), (load(80.0), load(60.0)));
-        let most = share(Load::MAX, Load::MAX, None);
+        let both = share(10.0, 5.0, 0.0, None).and(share(20.0, 5.0, 20.0, None));
+        assert_eq!((both.all(), both.demand()), (load(40.0), Some(load(50.0))));
+        let reports = [80.0, 70.0].map(|units| share(0.0, 0.0, 0.0, Some(units)));
+        let reported = both.and(reports[0]).and(reports[1]);
+        assert_eq!((reported.all(), reported.demand()), (load(80.0), Some(load(100.0))));
+        assert_eq!(reports[0].demand(), Some(load(80.0)), "of clients that nobody here sends");
+        assert_eq!(
+            share(0.0, 0.0, 9.0, Some(80.0)).demand(),
+            None,
+            "a client makes who knows what"
+        );
+        let most = share(Load::MAX, Load::MAX, Load::MAX, None);
         assert_eq!(most.and(most).all(), load(Load::MAX));
     }
 

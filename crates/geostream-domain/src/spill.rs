@@ -63,6 +63,9 @@ impl Spill {
         order: impl Iterator<Item = RegionIndex> + Clone,
         client: ClientKey,
     ) -> usize {
+        if !self.is_limited() {
+            return 0;
+        }
         let fraction = |region: RegionIndex| self.fractions[region.get()];
         let all: f64 = order.clone().map(fraction).sum();
         let number = unit(client.lot(PURPOSE)) * all.min(1.0);

@@ -85,11 +85,11 @@ pub struct ServiceTable {
 #[derive(Clone, Debug)]
 struct FencedPool {
     pool: Pool,
-    /// Whether any candidate is able to serve.
+    /// Whether any candidate serves.
     is_able: bool,
-    /// Whether every candidate is able to serve, and all its clients, as is nearly always so.
+    /// Whether every candidate serves whoever comes, as is nearly always so.
     are_all_able: bool,
-    /// The candidates that were able last.
+    /// The candidates that served last.
     last_good: BTreeSet<RegionIndex>,
     /// Whether any candidate is not drained.
     has_undrained: bool,
@@ -261,10 +261,10 @@ impl RoutingTable {
             };
         };
         match contender.standing {
-            Standing::Able if contender.is_able_for(client.key) => Fate::Outranked,
-            Standing::Able => Fate::Recovering,
-            Standing::Unhealthy => Fate::Unhealthy,
+            Standing::Able => Fate::Outranked,
+            Standing::Recovering => Fate::Recovering,
             Standing::Full => Fate::Full,
+            Standing::Retained | Standing::Unhealthy => Fate::Unhealthy,
             Standing::Drained => Fate::Drained,
         }
     }
@@ -301,6 +301,10 @@ impl ServiceTable {
             .map(|(id, member)| CompiledMember::new(service, member, index_of(id), regions))
             .collect();
         let retained = retain_over_budget(service.removal_budget, &mut members);
+        let stretch = stretch(&members);
+        for member in &mut members {
+            member.limit_to_capacity(stretch);
+        }
         let fallback = match &service.all_down {
             AllDown::Static(id) => Some(index_of(id)),
             AllDown::FailOpen | AllDown::Closed | AllDown::LastGood => None,
@@ -332,7 +336,7 @@ impl ServiceTable {
                 direction: regions[region.get()].region.point.into(),
             }),
             retained,
-            spill: Spill::new(members.iter().map(CompiledMember::room), regions.len()),
+            spill: Spill::new(members.iter().map(|member| member.room(stretch)), regions.len()),
         }
     }
 
@@ -399,41 +403,58 @@ impl ServiceTable {
     }
 
     fn route_among_able(&self, pool: &Pool, client: &Client) -> Option<Decision> {
-        let mut best = self.search(pool, client, |c| c.is_able_for(client.key));
-        let Some(passed_over) = best.passed_over() else {
-            return decision(&best, 0, self.answers, self.reason(client));
-        };
-        let displaced = if self.spill.is_limited() {
-            self.spill_over(pool, client, passed_over)
-        } else {
-            decision(&best, 0, self.answers, self.reason_past(passed_over, 0, client))
-        };
-        // All that could serve come back slowly, and this client is among the first of none.
-        let displaced = displaced.or_else(|| {
-            let best = self.search(pool, client, |c| c.standing == Standing::Able);
-            decision(&best, 0, self.answers, Reason::Failover)
-        });
-        Some(Decision { is_displaced: true, ..displaced? })
+        let mut own = self.search(pool, client, |c| c.keeps(client.key));
+        if let Some(home) = own.home() {
+            let displaced = self.spill_over(pool, client, home);
+            return displaced.or_else(|| self.impose(pool, client));
+        }
+        let decided = decision(&own, 0, self.answers, self.reason(client))?;
+        if own.can_replace_first() {
+            return Some(decided);
+        }
+        let others = self.search(pool, client, Contender::takes_others);
+        let alternatives = alternatives(&others, decided.region, self.answers);
+        Some(Decision { alternatives, ..decided })
     }
 
-    /// Sends a client whose best region cannot serve it where there is room.
+    /// Sends a client whose own region cannot have it where there is room.
     #[cold]
-    fn spill_over(&self, pool: &Pool, client: &Client, passed_over: Standing) -> Option<Decision> {
-        let admits = |c: &Contender| c.is_able_for(client.key);
-        let best = pool.search(&self.yardstick, client.seeker(), SLOTS, admits);
+    fn spill_over(&self, pool: &Pool, client: &Client, home: RegionIndex) -> Option<Decision> {
+        let wanted = if self.spill.is_limited() { SLOTS } else { self.answers };
+        let mut best =
+            pool.search(&self.yardstick, client.seeker(), wanted, Contender::takes_others);
         let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
-        decision(&best, place, self.answers, self.reason_past(passed_over, place, client))
+        let reason = self.reason_past(best.passed_over(), place, client);
+        let decided = decision(&best, place, self.answers, reason)?;
+        Some(Decision { displaced_from: Some(home), ..decided })
     }
 
-    /// Returns why the region at this place is chosen when one of this standing goes before all.
-    fn reason_past(&self, passed_over: Standing, place: usize, client: &Client) -> Reason {
+    /// Sends a client that nobody can have to a region that would be spared it.
+    #[cold]
+    fn impose(&self, pool: &Pool, client: &Client) -> Option<Decision> {
+        let is_well = |c: &Contender| c.standing.serves() && c.standing != Standing::Retained;
+        let serves = |c: &Contender| c.standing.serves();
+        let impose = |mut best: Best<'_>| {
+            let reason = self.reason_past(best.passed_over(), 0, client);
+            let displaced_from = best.home();
+            let decided = decision(&best, 0, self.answers, reason)?;
+            Some(Decision { displaced_from, ..decided })
+        };
+        impose(self.search(pool, client, is_well))
+            .or_else(|| impose(self.search(pool, client, serves)))
+    }
+
+    /// Returns why the region at this place is chosen when the best that goes before all is of this
+    /// standing.
+    fn reason_past(&self, passed_over: Option<Standing>, place: usize, client: &Client) -> Reason {
         match passed_over {
-            // It has been unhealthy, and comes back slowly.
-            Standing::Able | Standing::Unhealthy => Reason::Failover,
-            Standing::Full => Reason::Overflow,
+            Some(
+                Standing::Able | Standing::Recovering | Standing::Retained | Standing::Unhealthy,
+            ) => Reason::Failover,
+            Some(Standing::Full) => Reason::Overflow,
             // Nothing is wrong: the best that may be chosen is, as long as it has room.
-            Standing::Drained if place == 0 => self.reason(client),
-            Standing::Drained => Reason::Overflow,
+            Some(Standing::Drained) | None if place == 0 => self.reason(client),
+            Some(Standing::Drained) | None => Reason::Overflow,
         }
     }
 
@@ -449,7 +470,7 @@ impl ServiceTable {
             region: fallback.region,
             rtt: angle.map(Rtt::over_angle),
             reason: Reason::Static,
-            is_displaced: false,
+            displaced_from: None,
             alternatives: Alternatives::NONE,
         })
     }
@@ -532,12 +553,11 @@ impl FencedPool {
         let candidates = members.iter().filter(permitted).map(|member| member.candidate);
         let candidates: Vec<Candidate> = candidates.collect();
         let contenders = candidates.iter().map(|candidate| candidate.contender);
-        let able = contenders.clone().filter(|contender| contender.standing == Standing::Able);
+        let able = contenders.clone().filter(|contender| contender.standing.serves());
         let able: BTreeSet<_> = able.map(|contender| contender.region).collect();
-        let has_recovering = contenders.clone().any(|contender| contender.share != Share::ALL);
         Self {
             is_able: !able.is_empty(),
-            are_all_able: !able.is_empty() && able.len() == candidates.len() && !has_recovering,
+            are_all_able: contenders.clone().all(|contender| contender.takes_others()),
             last_good: if able.is_empty() { last_good(origin) } else { able },
             has_undrained: contenders.clone().any(|c| c.standing != Standing::Drained),
             pool: Pool::new(candidates),
@@ -573,8 +593,7 @@ impl RegionEntry {
 
     /// Returns how much more load it can take; `None` if nothing limits it.
     pub(crate) fn spare(&self) -> Option<f64> {
-        let capacity = f64::from(self.region.capacity?.units());
-        Some((capacity - self.load().map_or(0.0, Load::units)).max(0.0))
+        Some((self.capacity()? - self.load().map_or(0.0, Load::units)).max(0.0))
     }
 
     fn is_drained(&self) -> bool {
@@ -605,8 +624,7 @@ impl RegionEntry {
     /// Returns the share of its capacity that the region uses; `None` where either is unknown.
     #[must_use]
     pub fn used_share(&self) -> Option<f64> {
-        let capacity = f64::from(self.region.capacity?.units());
-        Some(self.load()?.units() / capacity)
+        Some(self.load()?.units() / self.capacity()?)
     }
 
     /// Returns the share of its clients that it is to have: the operator's word goes first.
@@ -619,17 +637,29 @@ impl RegionEntry {
         }
     }
 
-    fn standing(&self) -> Standing {
+    /// Returns whose clients it can have, and what share of its own, as far as that does not depend
+    /// on others.
+    fn standing(&self) -> (Standing, Share) {
         if self.is_drained() {
-            return Standing::Drained;
+            return (Standing::Drained, Share::NONE);
         }
         match self.health() {
-            Health::Unhealthy => Standing::Unhealthy,
-            Health::Healthy | Health::Unknown => match self.used_share() {
-                Some(share) if share >= 1.0 => Standing::Full,
-                Some(_) | None => Standing::Able,
+            Health::Unhealthy => (Standing::Unhealthy, Share::NONE),
+            Health::Healthy | Health::Unknown => match self.share() {
+                Share::ALL => (Standing::Able, Share::ALL),
+                share => (Standing::Recovering, share),
             },
         }
+    }
+
+    fn capacity(&self) -> Option<f64> {
+        self.region.capacity.map(|capacity| f64::from(capacity.units()))
+    }
+
+    /// Returns the load that its own clients make, wherever they are.
+    fn demand(&self) -> f64 {
+        let seen = self.observed.and_then(|observed| observed.demand.or(observed.load));
+        seen.map_or(0.0, Load::units)
     }
 }
 
@@ -650,11 +680,12 @@ impl<'a> CompiledMember<'a> {
         let id = &entry.region.id;
         let order = &service.policy.without_location;
         let place_in_order = order.iter().position(|listed| listed == id).unwrap_or(order.len());
+        let (standing, share) = entry.standing();
         let candidate = Candidate {
             contender: Contender {
                 region: index,
-                standing: entry.standing(),
-                share: entry.share(),
+                standing,
+                share,
                 weight: member.weight.get(),
                 seed: stable_hash(id.as_str().as_bytes()),
             },
@@ -680,29 +711,49 @@ impl<'a> CompiledMember<'a> {
         Self { entry, candidate }
     }
 
-    /// Returns what it can take of others' clients, or what others have to take of its own.
-    fn room(&self) -> Room {
-        let Contender { region, standing, .. } = self.candidate.contender;
-        let nothing = Room { region, displaced: 0.0, spare: Some(0.0) };
-        let observed = self.entry.observed;
-        let load = observed.and_then(|observed| observed.load).map_or(0.0, Load::units);
-        let capacity = self.entry.region.capacity.map(|capacity| f64::from(capacity.units()));
-        match standing {
-            Standing::Unhealthy | Standing::Drained => Room { displaced: load, ..nothing },
-            Standing::Full => {
-                Room { displaced: capacity.map_or(0.0, |most| load - most), ..nothing }
-            }
-            // Those of its clients that it does not have back yet are elsewhere.
-            Standing::Able if self.candidate.contender.share != Share::ALL => {
-                let away = 1.0 - self.candidate.contender.share.fraction();
-                Room { displaced: load * away, ..nothing }
-            }
-            Standing::Able => {
-                let own = observed.and_then(|observed| observed.own_load).map_or(load, Load::units);
-                Room { spare: capacity.map(|most| (most - own).max(0.0)), ..nothing }
-            }
+    /// Has it keep as many of its own clients as it has capacity for.
+    fn limit_to_capacity(&mut self, stretch: f64) {
+        let Some(capacity) = self.entry.capacity() else { return };
+        // A region without any client would never be seen to have fewer of its own again.
+        let share = Share::new(capacity * stretch / self.entry.demand()).max(Share::LEAST);
+        let contender = &mut self.candidate.contender;
+        if share < contender.share {
+            (contender.standing, contender.share) = (Standing::Full, share);
         }
     }
+
+    /// Returns what it can take of others' clients, and what others have to take of its own.
+    fn room(&self, stretch: f64) -> Room {
+        let contender = self.candidate.contender;
+        let demand = self.entry.demand();
+        Room {
+            region: contender.region,
+            displaced: demand * (1.0 - contender.share.fraction()),
+            spare: if contender.takes_others() {
+                self.entry.capacity().map(|capacity| (capacity * stretch - demand).max(0.0))
+            } else {
+                Some(0.0)
+            },
+        }
+    }
+}
+
+/// Returns by how much all regions together are beyond their capacity, at least 1: each is then
+/// filled up to as many times its own.
+fn stretch(members: &[CompiledMember<'_>]) -> f64 {
+    let (mut capacity, mut demand) = (0.0, 0.0);
+    for CompiledMember { entry, candidate: Candidate { contender, .. } } in members {
+        demand += entry.demand();
+        if contender.takes_others() {
+            let Some(units) = entry.capacity() else { return 1.0 };
+            capacity += units;
+        } else {
+            let kept = entry.demand() * contender.share.fraction();
+            demand -= entry.capacity().map_or(kept, |units| kept.min(units));
+        }
+    }
+    // Where nobody takes anything there is nothing to divide.
+    if capacity > 0.0 { (demand / capacity).max(1.0) } else { 1.0 }
 }
 
 /// Returns what the objective looks at before it looks at the client.
@@ -736,16 +787,24 @@ impl Client {
 /// Makes a decision of what was found, if anything was: the region at this place, and the others
 /// as alternatives.
 fn decision(best: &Best<'_>, place: usize, answers: usize, reason: Reason) -> Option<Decision> {
-    // A client without a location has no angle, and so no estimate.
-    let rtt = |angle: f32| (!angle.is_nan()).then(|| Rtt::over_angle(angle));
     let (region, angle) = best.regions().nth(place)?;
+    let alternatives = alternatives(best, region, answers);
+    Some(Decision { region, rtt: rtt(angle), reason, displaced_from: None, alternatives })
+}
+
+/// Returns the first of what was found but this region: with it, so many answers.
+fn alternatives(best: &Best<'_>, chosen: RegionIndex, answers: usize) -> Alternatives {
     let mut alternatives = Alternatives::NONE;
-    for (other, angle) in best.regions().take(answers.max(place + 1)) {
-        if other != region {
-            alternatives.push(Alternative { region: other, rtt: rtt(angle) });
-        }
+    let others = best.regions().filter(|(region, _)| *region != chosen);
+    for (region, angle) in others.take(answers - 1) {
+        alternatives.push(Alternative { region, rtt: rtt(angle) });
     }
-    Some(Decision { region, rtt: rtt(angle), reason, is_displaced: false, alternatives })
+    alternatives
+}
+
+/// Estimates a time by an angle; a client without a location has neither.
+fn rtt(angle: f32) -> Option<Rtt> {
+    (!angle.is_nan()).then(|| Rtt::over_angle(angle))
 }
 
 /// Takes members back that were to be removed for health, as far as the budget does not permit it.
@@ -770,7 +829,7 @@ fn retain_over_budget(
             removed += size;
         } else {
             let contender = &mut member.candidate.contender;
-            contender.standing = Standing::Able;
+            (contender.standing, contender.share) = (Standing::Retained, Share::ALL);
             retained.insert(contender.region);
         }
     }

@@ -666,7 +666,8 @@ async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedVie
 
 fn view(vote: Vote, own: f64) -> Arc<NodeView> {
     let load = |units| Load::new(units).expect("a load");
-    let load = LoadShare { own: load(own), displaced: load(0.25), reported: Some(load(1e3)) };
+    let reported = Some(load(1e3));
+    let load = LoadShare { own: load(own), displaced: load(0.25), away: load(0.5), reported };
     let seen = Sight { vote: Some(vote), load };
     let abstains = Sight { vote: None, ..seen };
     Arc::new(NodeView { regions: [(id("a"), seen), (id("b"), abstains)].into() })

@@ -146,15 +146,16 @@ impl SharedViews for RedisViews {
     }
 }
 
-/// Whether it is down, if the node votes on it; its own clients and displaced ones, and what it
-/// reports.
-type Words = (Option<bool>, f64, f64, Option<f64>);
+/// Whether it is down, if the node votes on it; its own clients, displaced ones, and those away; and
+/// what it reports.
+type Words = (Option<bool>, f64, f64, f64, Option<f64>);
 
 fn write(view: &NodeView) -> String {
     let words = view.regions.iter().map(|(region, Sight { vote, load })| {
         let is_down = vote.map(|vote| vote == Vote::Down);
         let reported = load.reported.map(Load::units);
-        let words: Words = (is_down, load.own.units(), load.displaced.units(), reported);
+        let [own, displaced, away] = [load.own, load.displaced, load.away].map(Load::units);
+        let words: Words = (is_down, own, displaced, away, reported);
         (region.as_str(), words)
     });
     // Maps of names to numbers can always be written.
@@ -199,10 +200,11 @@ fn read(words: &str) -> Result<NodeView, Nonsense> {
         return Err(Nonsense::Size);
     }
     let mut view = NodeView::default();
-    for (region, (is_down, own, displaced, reported)) in said {
+    for (region, (is_down, own, displaced, away, reported)) in said {
         let vote = is_down.map(|is_down| if is_down { Vote::Down } else { Vote::Well });
-        let (own, displaced) = (Load::new(own)?, Load::new(displaced)?);
-        let load = LoadShare { own, displaced, reported: reported.map(Load::new).transpose()? };
+        let reported = reported.map(Load::new).transpose()?;
+        let (own, displaced, away) = (Load::new(own)?, Load::new(displaced)?, Load::new(away)?);
+        let load = LoadShare { own, displaced, away, reported };
         view.regions.insert(region.parse()?, Sight { vote, load });
     }
     Ok(view)

@@ -109,7 +109,12 @@ impl Scene {
 
     /// Asks for a client who is nearest to the first region.
     fn decision(&self) -> Value {
-        let question = json!({ "location": { "latitude": 1, "longitude": 0 } });
+        self.decision_near(0)
+    }
+
+    /// Asks for a client who is nearest to this region.
+    fn decision_near(&self, region: u32) -> Value {
+        let question = json!({ "location": { "latitude": 1, "longitude": region * 10 } });
         let answer = self.server.route(&question.to_string());
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
@@ -331,9 +336,12 @@ fn a_budget_that_is_spent_is_said() {
     scene.wait_until("the budget is spent", |scene| scene.report()["budget_spent"] != json!([]));
     let report = scene.report();
     assert_eq!(report["budget_spent"], json!([{ "service": "api", "retained": ["r1"] }]));
-    let decision = scene.decision();
+    let decision = scene.decision_near(1);
     assert_eq!(decision["region"], "r1", "one of three is removed, and no more");
     assert_eq!(decision["removal_budget_spent"], true);
+    let decision = scene.decision();
+    assert_eq!(decision["region"], "r2", "who has to go elsewhere goes where all is well");
+    assert_eq!(decision["reason"], "failover");
     let metrics = scene.server.get("/metrics").body;
     assert!(metrics.contains(r#"removal_budget_spent{service="api"} 1"#), "{metrics}");
 }

@@ -22,23 +22,25 @@ proptest! {
         // Whatever way the search took, the answer is the best of those that may be chosen.
         let Ok(decision) = explained.outcome else { return Ok(()) };
         if !matches!(decision.reason, Reason::FailOpen | Reason::LastGood | Reason::Static) {
-            let able = explained.regions.iter().filter(|r| {
-                matches!(r.fate, Fate::Chosen | Fate::Outranked)
+            let others = explained.regions.iter().filter(|r| {
+                matches!(r.fate, Fate::Outranked | Fate::Spilled)
             });
-            let expected: Vec<_> = able.map(|r| r.region).take(4).collect();
-            let mut answered = vec![decision.region];
-            answered.extend(decision.alternatives.iter().map(|a| a.region));
-            prop_assert_eq!(answered, expected);
+            let expected: Vec<_> = others.map(|r| r.region).take(3).collect();
+            // Where nobody takes others' clients, they are those who would be spared them.
+            if !expected.is_empty() {
+                let answered: Vec<_> = decision.alternatives.iter().map(|a| a.region).collect();
+                prop_assert_eq!(answered, expected);
+            }
             let mut undrained = explained.regions.iter().filter(|r| r.fate != Fate::Drained);
             let over_better = undrained.next().unwrap().fate;
-            let expected = if decision.reason == Reason::Failover {
-                Fate::Unhealthy
+            let expected: &[Fate] = if decision.reason == Reason::Failover {
+                &[Fate::Unhealthy]
             } else if decision.reason == Reason::Overflow {
-                Fate::Full
+                &[Fate::Full, Fate::Spilled]
             } else {
-                Fate::Chosen
+                &[Fate::Chosen]
             };
-            prop_assert_eq!(over_better, expected);
+            prop_assert!(expected.contains(&over_better), "{over_better:?}: {:?}", decision.reason);
         }
     }
 
@@ -91,6 +93,8 @@ proptest! {
 
     #[test]
     fn a_new_region_moves_only_clients_that_it_serves(world in world(40), client in client()) {
+        // Where clients are displaced, one more region changes what each of the others takes.
+        let world = world.without_demand();
         prop_assume!(world.places.len() > 1);
         let mut before = world.clone();
         let added = before.places.pop().unwrap();

@@ -72,7 +72,7 @@ impl Row {
 fn seen(health: Health, load: f64, since: u64) -> Observation {
     let load = Load::new(load).ok();
     let since = Timestamp::from_unix_millis(since);
-    Observation { load, own_load: load, since, ..Observation::of(health, Timestamp::EPOCH) }
+    Observation { load, demand: load, since, ..Observation::of(health, Timestamp::EPOCH) }
 }
 
 fn well() -> Observation {
@@ -198,7 +198,7 @@ fn only_who_is_sent_where_he_would_go_anyway_is_a_regions_own_client() {
     let is_displaced = |row: &Row, place: usize| {
         let longitude = f64::from(u32::try_from(place).unwrap()) * 10.0;
         let client = Client::at(GeoPoint::new(1.0, longitude).unwrap());
-        row.table().service("api").unwrap().route(&client).unwrap().is_displaced
+        row.table().service("api").unwrap().route(&client).unwrap().displaced_from.is_some()
     };
     let drained = Row { drained: Some(0), ..Row::of(vec![well(), well()]) };
     assert!(is_displaced(&drained, 0) && !is_displaced(&drained, 1));
@@ -218,8 +218,76 @@ fn what_is_too_much_for_all_is_spread_over_all() {
     };
     let counts = row.clients_of(0);
     let share = |region: &str| f64::from(counts[&(region.to_owned(), Reason::Failover)]) / 30_000.0;
-    assert!((share("r1") - 2.0 / 3.0).abs() < 0.01, "{counts:?}");
-    assert!((share("r2") - 1.0 / 3.0).abs() < 0.01, "{counts:?}");
+    assert!((share("r1") - 5.0 / 9.0).abs() < 0.01, "50 of 90, as all get to 130 %: {counts:?}");
+    assert!((share("r2") - 4.0 / 9.0).abs() < 0.01, "40 of 90: {counts:?}");
+}
+
+#[test]
+fn a_region_with_more_clients_than_capacity_keeps_what_it_has_capacity_for() {
+    let demands = [150.0, 70.0, 10.0].map(|demand| seen(Health::Healthy, demand, 0));
+    let row = Row { capacity: Some(100), ..Row::of(demands.into()) };
+    let counts = row.clients_of(0);
+    let load =
+        |region: &str, reason| f64::from(counts[&(region.to_owned(), reason)]) / 30_000.0 * 150.0;
+    assert!((load("r0", Reason::LowestLatency) - 100.0).abs() < 2.0, "{counts:?}");
+    assert!((load("r1", Reason::Overflow) - 27.0).abs() < 2.0, "90 % of its room: {counts:?}");
+    assert!((load("r2", Reason::Overflow) - 23.0).abs() < 2.0, "the rest: {counts:?}");
+    assert_eq!(counts.len(), 3);
+    for place in [1, 2] {
+        let region = format!("r{place}");
+        let own = BTreeMap::from([((region, Reason::LowestLatency), 30_000)]);
+        assert_eq!(row.clients_of(place), own, "whoever has room keeps its own");
+    }
+}
+
+#[test]
+fn regions_with_more_clients_than_capacity_altogether_are_filled_alike() {
+    let demands = [300.0, 100.0, 50.0];
+    let regions = demands.map(|demand| seen(Health::Healthy, demand, 0));
+    let row = Row { capacity: Some(100), ..Row::of(regions.into()) };
+    let mut loads = BTreeMap::<String, f64>::new();
+    for (place, demand) in demands.into_iter().enumerate() {
+        for ((region, _), clients) in row.clients_of(place) {
+            *loads.entry(region).or_default() += f64::from(clients) / 30_000.0 * demand;
+        }
+    }
+    assert!(loads.values().all(|load| (load - 150.0).abs() < 3.0), "{loads:?}");
+    let alone = Row { capacity: Some(100), ..Row::of(vec![seen(Health::Healthy, 300.0, 0)]) };
+    assert_eq!(
+        alone.clients_of(0),
+        BTreeMap::from([(("r0".into(), Reason::LowestLatency), 30_000)])
+    );
+}
+
+#[test]
+fn nobody_is_sent_past_a_dead_region_to_one_that_seems_as_dead() {
+    // The first two are removed, the third is one too many; the fourth is well and idle.
+    let failed = |since| Observation { since: Timestamp::from_unix_millis(since), ..dead(since) };
+    let with_load = |seen: Observation, units| {
+        let load = Load::new(units).ok();
+        Observation { load, demand: load, ..seen }
+    };
+    for units in [0.0, 20.0, 90.0] {
+        let regions = vec![
+            with_load(failed(1), units),
+            with_load(failed(2), units),
+            with_load(failed(3), units),
+            well(),
+        ];
+        let row = Row { capacity: Some(100), ..Row::of(regions) };
+        assert_eq!(row.retained(), 1);
+        for place in [0, 1] {
+            let answered: Vec<_> = row.clients_of(place).into_keys().collect();
+            assert_eq!(answered, [("r3".into(), Reason::Failover)], "{units} each");
+        }
+        let answered: Vec<_> = row.clients_of(2).into_keys().collect();
+        assert_eq!(answered, [("r2".into(), Reason::LowestLatency)], "it keeps its own");
+        let table = row.table();
+        let client = Client::at(GeoPoint::new(1.0, 0.0).unwrap());
+        let explained = table.explain(table.service("api").unwrap(), &client).regions;
+        let fates: Vec<_> = explained.iter().map(|explained| explained.fate).collect();
+        assert_eq!(fates, [Fate::Unhealthy, Fate::Unhealthy, Fate::Unhealthy, Fate::Chosen]);
+    }
 }
 
 #[test]

@@ -67,6 +67,14 @@ impl World {
         RoutingTable::compile(self.config().into(), &observed, Timestamp::EPOCH, None)
     }
 
+    /// Has no region more clients than it can have: nobody is displaced by what another takes.
+    pub(crate) fn without_demand(mut self) -> Self {
+        for observation in self.places.iter_mut().filter_map(|place| place.observation.as_mut()) {
+            observation.demand = Load::new(0.0).ok();
+        }
+        self
+    }
+
     pub(crate) fn place(&self, id: &RegionId) -> &Place {
         self.places.iter().find(|p| p.region.id == *id).expect("a region of this world")
     }
@@ -123,15 +131,9 @@ fn place() -> impl Strategy<Value = Place> {
             region.capacity = capacity.and_then(|c| Capacity::new(c).ok());
             let labels = residency.map(|r| ("residency".parse().unwrap(), r.parse().unwrap()));
             region.labels = Labels::new(labels.into_iter().collect()).unwrap();
-            // Full, but no more than that, and dead or drained without a load: nothing is displaced,
-            // which would move clients between regions that are well.
-            let most = capacity.unwrap_or(u32::MAX);
-            let observation = seen.map(|(health, load)| Observation {
-                load: load
-                    .filter(|_| health != Health::Unhealthy)
-                    .filter(|_| matches!(overridden, None | Some(OverrideAction::Up)))
-                    .and_then(|units| Load::new(f64::from(units.min(most))).ok()),
-                ..Observation::of(health, Timestamp::EPOCH)
+            let observation = seen.map(|(health, load)| {
+                let load = load.and_then(|units| Load::new(f64::from(units)).ok());
+                Observation { load, demand: load, ..Observation::of(health, Timestamp::EPOCH) }
             });
             let weight = Weight::new(weight).unwrap();
             let member = Member { weight, priority, bias: Bias::from_km(bias).unwrap() };

@@ -33,9 +33,9 @@ async fn nonsense_is_left_out_and_counted() {
     for (name, words) in [
         ("Not_A_Node", "{}"),
         ("x1", "nonsense"),
-        ("x2", r#"{"Not_A_Region":[true,0,0,null]}"#),
-        ("x3", r#"{"eu":[true,-1,0,null]}"#),
-        ("x4", r#"{"eu":["down",0,0,null]}"#),
+        ("x2", r#"{"Not_A_Region":[true,0,0,0,null]}"#),
+        ("x3", r#"{"eu":[true,-1,0,0,null]}"#),
+        ("x4", r#"{"eu":["down",0,0,0,null]}"#),
     ] {
         server.ask(&format!("zadd {keys}:said {}000 {name}", second()));
         server.ask(&format!("hset {keys}:numbers {name} 1"));

@@ -1,0 +1,232 @@
+//! Regions with more clients than capacity, in simulated time: what is decided makes the loads by
+//! which the next is decided.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use geostream_domain::{
+    Capacity, Change, Client, ClientKey, Config, GeoPoint, Health, HealthWatch, Load, Location,
+    Override, OverrideAction, Region, RegionId, RoutingTable, Service, Timestamp,
+};
+use proptest::prelude::*;
+
+use super::Seen;
+use crate::load::Tally;
+
+/// Regions in a row from west to east, each 10 degrees from the next.
+#[derive(Clone, Debug)]
+struct Row {
+    /// What each can take, and the clients a second that it is the best for.
+    regions: Vec<(u32, u32)>,
+    reports: Option<Reports>,
+    /// The place of one that an operator has taken down.
+    down: Option<usize>,
+}
+
+/// How regions report their loads.
+#[derive(Clone, Copy, Debug)]
+struct Reports {
+    /// So many seconds late.
+    late: usize,
+    /// This much load a client a second.
+    per_client: u32,
+}
+
+struct Simulation {
+    row: Row,
+    ids: Vec<RegionId>,
+    config: Config,
+    tallies: BTreeMap<RegionId, Arc<Tally>>,
+    seen: Seen,
+    table: RoutingTable,
+    /// What was answered in the last seconds, by region.
+    answered: VecDeque<Vec<f64>>,
+    second: u32,
+    start: Instant,
+}
+
+impl Row {
+    fn config(&self, ids: &[RegionId]) -> Config {
+        let per_client = self.reports.map_or(1, |reports| reports.per_client);
+        let regions = ids.iter().zip(&self.regions).enumerate();
+        let mut changes: Vec<_> = regions
+            .map(|(place, (id, (capacity, _)))| {
+                let mut region = Region::new(id.clone(), point(place));
+                region.capacity = Capacity::new(capacity * per_client).ok();
+                Change::PutRegion(Arc::new(region))
+            })
+            .collect();
+        let service = Service::new("api".parse().unwrap(), ids.iter().cloned());
+        changes.push(Change::PutService(Arc::new(service)));
+        changes.extend(self.down.map(|place| {
+            let (region, action) = (ids[place].clone(), OverrideAction::Down);
+            let line: geostream_domain::Line = "test".parse().unwrap();
+            let (owner, since) = (line.clone(), Timestamp::EPOCH);
+            Change::SetOverride(Override {
+                region,
+                action,
+                owner,
+                reason: line,
+                since,
+                expires: None,
+            })
+        }));
+        Config::default().after(changes).unwrap()
+    }
+
+    /// Returns by how much the demand exceeds all capacity, at least 1.
+    fn stretch(&self) -> f64 {
+        let able = self.regions.iter().enumerate().filter(|(place, _)| Some(*place) != self.down);
+        let capacity: u32 = able.map(|(_, (capacity, _))| capacity).sum();
+        (f64::from(self.demand()) / f64::from(capacity)).max(1.0)
+    }
+
+    fn demand(&self) -> u32 {
+        self.regions.iter().map(|(_, demand)| demand).sum()
+    }
+}
+
+impl Simulation {
+    fn new(row: Row) -> Self {
+        let ids: Vec<RegionId> =
+            (0..row.regions.len()).map(|place| format!("r{place}").parse().unwrap()).collect();
+        let config = row.config(&ids);
+        let start = start();
+        let mut watch = HealthWatch::new(1);
+        watch.handle_config(&config, |_| Health::Unknown, start);
+        let mut simulation = Self {
+            tallies: ids.iter().map(|id| (id.clone(), Arc::default())).collect(),
+            table: RoutingTable::compile(
+                config.clone().into(),
+                &<_>::default(),
+                Timestamp::EPOCH,
+                None,
+            ),
+            seen: Seen::new(watch),
+            answered: VecDeque::new(),
+            second: 0,
+            row,
+            ids,
+            config,
+            start,
+        };
+        simulation.seen.loads.measure(simulation.tallies.iter(), start);
+        simulation
+    }
+
+    /// Lets a second pass, and returns how many clients each region was answered.
+    fn pass(&mut self) -> Vec<f64> {
+        let mut answered = vec![0.0; self.ids.len()];
+        for (place, (_, demand)) in self.row.regions.clone().into_iter().enumerate() {
+            for number in 0..demand {
+                // Each client asks every 20 seconds.
+                let key = (place, self.second % 20 * demand + number);
+                answered[self.answer(place, &format!("{key:?}"))] += 1.0;
+            }
+        }
+        self.second += 1;
+        self.answered.push_back(answered.clone());
+        self.look();
+        answered
+    }
+
+    fn answer(&self, place: usize, key: &str) -> usize {
+        let location = Location::at(point(place));
+        let client = Client { location, key: ClientKey::of_bytes(key.as_bytes()) };
+        let decision = self.table.service("api").unwrap().route(&client).unwrap();
+        let tally = |index: geostream_domain::RegionIndex| &self.tallies[&self.ids[index.get()]];
+        match decision.displaced_from {
+            None => tally(decision.region).count_own(),
+            Some(home) => {
+                tally(decision.region).count_displaced();
+                tally(home).count_away();
+            }
+        }
+        decision.region.get()
+    }
+
+    /// Does what a driver does each second.
+    fn look(&mut self) {
+        let now = self.start + Duration::from_secs(self.second.into());
+        if let Some(Reports { late, per_client }) = self.row.reports
+            && self.answered.len() > late
+        {
+            let then = self.answered.pop_front().unwrap();
+            for (place, (id, clients)) in self.ids.iter().zip(then).enumerate() {
+                if Some(place) != self.row.down {
+                    self.seen.loads.report(
+                        id,
+                        Load::new(clients * f64::from(per_client)).unwrap(),
+                        now,
+                    );
+                }
+            }
+        }
+        self.seen.loads.measure(self.tallies.iter(), now);
+        let withheld: BTreeSet<_> =
+            self.row.down.map(|place| self.ids[place].clone()).into_iter().collect();
+        self.seen.note(&[], &withheld, now, Timestamp::EPOCH);
+        let snapshot = self.config.clone().into();
+        let observations = self.seen.observations();
+        self.table =
+            RoutingTable::compile(snapshot, &observations, Timestamp::EPOCH, Some(&self.table));
+    }
+}
+
+/// Tells what is wrong with the answers of 20 seconds after so many.
+fn check(row: &Row, settled: u32) -> Result<(), TestCaseError> {
+    let mut simulation = Simulation::new(row.clone());
+    for _ in 0..settled {
+        simulation.pass();
+    }
+    let seconds: Vec<Vec<f64>> = (0..20).map(|_| simulation.pass()).collect();
+    for (place, (capacity, _)) in row.regions.iter().enumerate() {
+        let loads = seconds.iter().map(|answered| answered[place]);
+        let mean = loads.clone().sum::<f64>() / 20.0;
+        // A twentieth that is too little to act on, and chance.
+        let most = f64::from(*capacity) * row.stretch() * 1.06 + 3.0;
+        prop_assert!(mean <= most, "r{} has {} of {}: {:?}", place, mean, most, seconds);
+        let jumps = seconds.windows(2).map(|pair| (pair[1][place] - pair[0][place]).abs());
+        let jump = jumps.fold(0.0, f64::max);
+        // Each second has other clients: some of them are kept, by chance.
+        let little = mean * 0.06 + f64::from(row.demand()).sqrt() * 3.0 + 3.0;
+        prop_assert!(jump <= little, "r{} jumps by {}: {:?}", place, jump, seconds);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn constant_demand_settles_below_capacity_or_alike_above(
+        regions in proptest::collection::vec((50_u32..200, 0_u32..250), 2..5),
+        late in proptest::option::of(0_usize..4),
+        per_client in 1_u32..10,
+        down in proptest::option::of(0_usize..4),
+    ) {
+        let reports = late.map(|late| Reports { late, per_client });
+        // What a client makes where nobody has been yet, nobody knows.
+        let down = down.filter(|place| *place < regions.len() && reports.is_none());
+        let settled = if reports.is_some() { 80 } else { 15 };
+        check(&Row { regions, reports, down }, settled)?;
+    }
+}
+
+#[test]
+fn one_region_and_a_half_are_shared_from_the_first_seconds_on() {
+    let row = Row { regions: vec![(100, 150), (100, 80), (1000, 0)], reports: None, down: None };
+    check(&row, 2).unwrap();
+    let reports = Some(Reports { late: 1, per_client: 3 });
+    check(&Row { reports, ..row }, 30).unwrap();
+}
+
+fn point(place: usize) -> GeoPoint {
+    GeoPoint::new(50.0, f64::from(u32::try_from(place).unwrap()) * 10.0).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+fn start() -> Instant {
+    Instant::now()
+}
