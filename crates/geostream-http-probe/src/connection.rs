@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_domain::{ProbeFailure, ProbeProtocol, ProbeTarget};
+use geostream_domain::{HealthCheck, ProbeFailure, ProbeProtocol, ProbeTarget};
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,6 +14,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::addresses::PermittedNetworks;
@@ -36,7 +39,8 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Connects, and nothing more.
-    pub(crate) async fn dial(&self, target: &ProbeTarget) -> Result<TcpStream, ProbeFailure> {
+    pub(crate) async fn dial(&self, check: &HealthCheck) -> Result<TcpStream, ProbeFailure> {
+        let target = &check.target;
         let resolved = lookup_host((target.url().host(), target.port())).await;
         let addresses: Vec<SocketAddr> = resolved.map_err(|_| ProbeFailure::Name)?.collect();
         if addresses.is_empty() {
@@ -44,23 +48,16 @@ impl Connector {
         }
         // One look-up and one check of what it brought: a name that is given another address in
         // between gains nothing.
-        let mut failure = ProbeFailure::Forbidden;
-        for address in addresses.into_iter().filter(|to| self.networks.permits(to.ip())) {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    // Probes are small, and waiting to fill a packet would only delay them.
-                    stream.set_nodelay(true).map_err(|error| of_io(&error))?;
-                    return Ok(stream);
-                }
-                Err(error) => failure = of_io(&error),
-            }
-        }
-        Err(failure)
+        let permitted = addresses.into_iter().filter(|to| self.networks.permits(to.ip()));
+        let stream = dial_any(permitted.take(MOST_ADDRESSES), check.timing.timeout()).await?;
+        // Probes are small, and waiting to fill a packet would only delay them.
+        stream.set_nodelay(true).map_err(|error| of_io(&error))?;
+        Ok(stream)
     }
 
     /// Connects for requests.
-    pub(crate) async fn connect(&self, target: &ProbeTarget) -> Result<Connection, ProbeFailure> {
-        let stream = self.dial(target).await?;
+    pub(crate) async fn connect(&self, check: &HealthCheck) -> Result<Connection, ProbeFailure> {
+        let (stream, target) = (self.dial(check).await?, &check.target);
         match target.protocol() {
             ProbeProtocol::Http | ProbeProtocol::Tcp => http1(stream).await,
             ProbeProtocol::Https => http1(secure(stream, target, &self.http).await?).await,
@@ -76,6 +73,38 @@ impl Connection {
         match self {
             Self::Http1(sender) => !sender.is_closed(),
             Self::Http2(sender) => !sender.is_closed(),
+        }
+    }
+}
+
+/// The most addresses of a name that are tried.
+const MOST_ADDRESSES: usize = 16;
+
+/// How long an address may keep the next one waiting (RFC 8305, section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Connects to whichever address answers first. The next one is tried as soon as one fails, or is
+/// silent for a while, which is short enough that all are tried in half of the time.
+async fn dial_any(
+    addresses: impl Iterator<Item = SocketAddr>,
+    patience: Duration,
+) -> Result<TcpStream, ProbeFailure> {
+    let addresses: Vec<_> = addresses.collect();
+    let count = u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let delay = ATTEMPT_DELAY.min(patience / 2 / count);
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failure = ProbeFailure::Forbidden;
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        match timeout(delay, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => failure = of_io(&error),
+            Ok(Some(Err(_panic))) => failure = ProbeFailure::Unreachable,
+            Ok(None) => return Err(failure),
+            Err(_) => {}
         }
     }
 }
@@ -139,5 +168,45 @@ pub(crate) fn of_hyper(error: &hyper::Error) -> ProbeFailure {
             ProbeFailure::Reset
         }
         None => ProbeFailure::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// Listens, and has no room for another connection: whoever asks for one waits.
+    async fn silent() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        let moment = Duration::from_millis(100);
+        while let Ok(stream) =
+            timeout(moment, TcpStream::connect(listener.local_addr().unwrap())).await
+        {
+            waiting.push(stream.unwrap());
+        }
+        (listener, waiting)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_or_refuses_does_not_keep_the_next_waiting() {
+        let (silent, _waiting) = silent().await;
+        let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let [silent, well] = [&silent, &well].map(|listener| listener.local_addr().unwrap());
+        let second = Duration::from_secs(1);
+        for before in [vec![silent], vec![refusing], vec![silent; 8], vec![refusing, silent]] {
+            let dialled = dial_any(before.into_iter().chain([well]), second);
+            let stream = timeout(second, dialled).await.unwrap().unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), well);
+        }
+        let refused = dial_any([refusing, refusing].into_iter(), second).await;
+        assert_eq!(refused.err(), Some(ProbeFailure::Refused));
+        assert_eq!(dial_any([].into_iter(), second).await.err(), Some(ProbeFailure::Forbidden));
+        assert!(timeout(second, dial_any([silent].into_iter(), second)).await.is_err());
     }
 }

@@ -123,7 +123,7 @@ impl HttpProber {
 
     async fn ask(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
         match check.target.protocol() {
-            ProbeProtocol::Tcp => self.connector.dial(&check.target).await.map(|_stream| None),
+            ProbeProtocol::Tcp => self.connector.dial(check).await.map(|_stream| None),
             ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check).await,
             ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check).await,
         }
@@ -138,7 +138,7 @@ impl HttpProber {
         };
         let request = Request::get(path).header(HOST, authority(&check.target));
         let request = request.body(Full::default()).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(&check.target, request).await?;
+        let (connection, response) = self.send(check, request).await?;
         let (head, body) = response.into_parts();
         if !check.status.contains(head.status.as_u16()) {
             return Err(ProbeFailure::Status(head.status.as_u16()));
@@ -168,7 +168,7 @@ impl HttpProber {
         let request = request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers");
         let message = grpc::request(url.path_and_query().trim_matches('/'));
         let request = request.body(Full::new(message)).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(&check.target, request).await?;
+        let (connection, response) = self.send(check, request).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY).collect().await.map_err(|_| ProbeFailure::Protocol)?;
         let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
@@ -189,14 +189,14 @@ impl HttpProber {
     /// Sends a request, on the connection of an earlier one if there is one.
     async fn send(
         &self,
-        target: &ProbeTarget,
+        check: &HealthCheck,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(InUse, Response<Incoming>), ProbeFailure> {
         let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
         if let Ok(agent) = agent.parse() {
             request.headers_mut().insert(USER_AGENT, agent);
         }
-        if let Some(mut connection) = self.take(target) {
+        if let Some(mut connection) = self.take(&check.target) {
             match send_on(&mut connection, request.clone()).await {
                 Ok(response) => return Ok((InUse { connection, is_first: false }, response)),
                 // It may have been closed for idleness at this very moment.
@@ -204,7 +204,7 @@ impl HttpProber {
                 Err(failure) => return Err(failure),
             }
         }
-        let mut connection = self.connector.connect(target).await?;
+        let mut connection = self.connector.connect(check).await?;
         let response = send_on(&mut connection, request).await?;
         Ok((InUse { connection, is_first: true }, response))
     }
