@@ -252,7 +252,7 @@ async fn assemble<S: Store + Clone>(
         let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
         keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
     }
-    let driver = HealthDriver::new(Arc::clone(&health), prober);
+    let driver = HealthDriver::resume(Arc::clone(&health), prober).await;
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     ClientKey, Evidence, Health, HealthChange, HealthWatch, HeardView, Load, LoadShare, NodeId,
-    NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId, Report, Share, Sight,
-    Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
+    NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId, Report, Revision, Share,
+    Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, Unavailable};
 use metrics::Histogram;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -118,8 +118,8 @@ const EVENTS: usize = 1_024;
 /// The changes that may wait to be kept.
 const KEPT: usize = 1_024;
 
-/// How long the log of health may take to say how the regions were.
-const RESUME: Duration = Duration::from_secs(5);
+/// How long the log of health may take to say how the regions were: nobody is answered before.
+const RESUME: Duration = Duration::from_secs(2);
 
 /// How long changes are gathered at most before the next table, which takes as long as the last one
 /// took: thousands of regions that change together are not to keep answers from being taken in.
@@ -272,6 +272,26 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         self.events.subscribe()
     }
 
+    async fn resume(&self) {
+        let records = match timeout(RESUME, self.log.latest()).await {
+            Ok(Ok(records)) => records,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %Chain(&error), "nothing is known of the regions' health");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!("the log of health hangs; nothing is known of the regions' health");
+                return;
+            }
+        };
+        let mut seen = self.seen();
+        for HealthRecord { region, health, evidence, at, .. } in records {
+            seen.evidence.insert(region.clone(), evidence);
+            seen.resumed.insert(region.clone(), at);
+            seen.regions.insert(region, Observation::of(health, at));
+        }
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // A panic leaves at worst one region's evidence half taken in.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -289,22 +309,28 @@ pub struct HealthDriver<P, L, C> {
     /// When a table may be made again because of changes.
     next_table: Instant,
     next_tick: Instant,
+    configured: watch::Receiver<Revision>,
 }
 
 impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
     /// Drives what this health's regions need, by this prober.
-    pub fn new(health: Arc<RegionHealth<L, C>>, prober: P) -> Self {
+    ///
+    /// Publishes how the regions were when they were last seen. Whoever is answered before may be
+    /// sent to one that was dead.
+    pub async fn resume(health: Arc<RegionHealth<L, C>>, prober: P) -> Self {
         let now = health.clock.now();
         let (prober, probes, changes) = (Arc::new(prober), JoinSet::new(), Vec::new());
-        Self { health, prober, probes, changes, next_table: now, next_tick: now }
+        let configured = health.publisher.configured();
+        health.resume().await;
+        let driver =
+            Self { health, prober, probes, changes, next_table: now, next_tick: now, configured };
+        driver.configure();
+        driver.publish(&mut driver.health.seen(), &[]);
+        driver
     }
 
-    /// Goes on, from how the regions were when they were last seen, until it is told to stop and
-    /// every change is kept.
+    /// Goes on until it is told to stop and every change is kept.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut configured = self.health.publisher.configured();
-        self.resume().await;
-        self.configure();
         // A log that hangs is not to hold up whoever watches.
         let (keep, kept) = mpsc::channel(KEPT);
         let keeper = tokio::spawn(keep_in(Arc::clone(&self.health.log), kept));
@@ -324,7 +350,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 Some(probed) = self.probes.join_next() => self.take_in(probed),
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
-                Ok(()) = configured.changed() => self.configure(),
+                Ok(()) = self.configured.changed() => self.configure(),
                 () = stop.cancelled() => break,
             }
         }
@@ -334,26 +360,6 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         drop(keep);
         if let Err(error) = keeper.await {
             tracing::error!(%error, "the last changes of health may not be kept");
-        }
-    }
-
-    async fn resume(&self) {
-        let records = match timeout(RESUME, self.health.log.latest()).await {
-            Ok(Ok(records)) => records,
-            Ok(Err(error)) => {
-                tracing::warn!(error = %Chain(&error), "nothing is known of the regions' health");
-                return;
-            }
-            Err(_) => {
-                tracing::warn!("the log of health hangs; nothing is known of the regions' health");
-                return;
-            }
-        };
-        let mut seen = self.health.seen();
-        for HealthRecord { region, health, evidence, at, .. } in records {
-            seen.evidence.insert(region.clone(), evidence);
-            seen.resumed.insert(region.clone(), at);
-            seen.regions.insert(region, Observation::of(health, at));
         }
     }
 
@@ -423,8 +429,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         if is_tick || (!self.changes.is_empty() && now >= self.next_table) {
             let wall = clock.wall();
             let changes = std::mem::take(&mut self.changes);
-            seen.note(&changes, &publisher.withheld(), now, wall);
-            publisher.observe(seen.observations());
+            self.publish(&mut seen, &changes);
             let done = clock.now();
             self.next_table = done + done.saturating_duration_since(now).min(GATHERED);
             for change in changes {
@@ -438,6 +443,13 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         let table = (!self.changes.is_empty()).then_some(self.next_table);
         let due = [seen.watch.poll_timeout(), table].into_iter().flatten();
         (due.fold(self.next_tick, Instant::min), records)
+    }
+
+    /// Publishes what is seen by now, which differs by these changes and by loads.
+    fn publish(&self, seen: &mut Seen, changes: &[HealthChange]) {
+        let RegionHealth { publisher, clock, .. } = &*self.health;
+        seen.note(changes, &publisher.withheld(), clock.now(), clock.wall());
+        publisher.observe(seen.observations());
     }
 }
 

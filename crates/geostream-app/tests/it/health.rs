@@ -68,8 +68,11 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
     let config = Arc::new(Config::default().after(regions).unwrap());
     publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
     let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));
-    let driver = HealthDriver::new(Arc::clone(&health), Silence);
-    (health, tokio::spawn(driver.run(CancellationToken::new())))
+    let driven = Arc::clone(&health);
+    let driver = tokio::spawn(async {
+        HealthDriver::resume(driven, Silence).await.run(CancellationToken::new()).await;
+    });
+    (health, driver)
 }
 
 /// Waits until the regions are watched.

@@ -120,9 +120,10 @@ impl Node {
         let health =
             Arc::new(RegionHealth::new(publisher, Log(Some(Vec::new())), clock, &[], seed));
         let (routes, nodes, stop) = (Routes::default(), Arc::default(), CancellationToken::new());
-        let driver = HealthDriver::new(Arc::clone(&health), routes.clone());
+        let driver = HealthDriver::resume(Arc::clone(&health), routes.clone());
         let exchange = ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes));
-        tokio::spawn(driver.run(stop.clone()));
+        let stopped = stop.clone();
+        tokio::spawn(async { driver.await.run(stopped).await });
         tokio::spawn(exchange.run(stop.clone()));
         Self { health, routes, nodes, stop }
     }
