@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Override;
 use crate::time::Time;
 
 /// How every region is.
@@ -104,6 +105,16 @@ pub struct HealthEvent {
     pub evidence: String,
     /// When.
     pub at: Time,
+}
+
+/// An override has ended by itself: the event `override_ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideEnded {
+    /// The region.
+    pub region: String,
+    /// What has ended.
+    #[serde(rename = "override")]
+    pub ended: Override,
 }
 
 /// Up to 1,000 outcomes at once.

@@ -32,7 +32,7 @@ pub use control::{
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
-    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Votes,
+    OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,
 };
 pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
 pub use problem::Problem;

@@ -11,7 +11,7 @@ use geostream_ports::{
     Unavailable,
 };
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::publisher::{Publisher, StoreBehind, StoreState};
 
@@ -94,6 +94,12 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Revision> {
         self.publisher.configured()
+    }
+
+    /// Tells of every override that ends by itself.
+    #[must_use]
+    pub fn ended_overrides(&self) -> broadcast::Receiver<Override> {
+        self.publisher.ended()
     }
 
     /// Returns the configuration in use.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use geostream_domain::{
-    Observations, OverrideAction, RegionEntry, RegionId, Revision, RoutingTable, Snapshot,
-    Timestamp,
+    Observations, Override, OverrideAction, RegionEntry, RegionId, Revision, RoutingTable,
+    Snapshot, Timestamp,
 };
 use geostream_ports::Clock;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::load::{Loads, Tally};
 
@@ -22,8 +22,12 @@ pub struct Publisher<C> {
     published: Arc<ArcSwap<Published>>,
     sources: Mutex<Sources>,
     configured: watch::Sender<Revision>,
+    ended: broadcast::Sender<Override>,
     clock: C,
 }
+
+/// The overrides that may have ended before a slow listener misses some.
+const ENDED: usize = 256;
 
 /// What a table is made of.
 #[derive(Debug, Default)]
@@ -91,7 +95,8 @@ impl<C: Clock> Publisher<C> {
         let sources = Sources::default();
         let published = Arc::new(ArcSwap::from_pointee(sources.compile(clock.wall(), None)));
         let (configured, _) = watch::channel(Revision::ZERO);
-        Self { published, sources: Mutex::new(sources), configured, clock }
+        let (ended, _) = broadcast::channel(ENDED);
+        Self { published, sources: Mutex::new(sources), configured, ended, clock }
     }
 
     /// Publishes a configuration, unless a later one has been published.
@@ -153,6 +158,11 @@ impl<C: Clock> Publisher<C> {
         self.configured.subscribe()
     }
 
+    /// Tells of every override that ends by itself, once the table is without it.
+    pub(crate) fn ended(&self) -> broadcast::Receiver<Override> {
+        self.ended.subscribe()
+    }
+
     /// Measures how many clients each region was answered to.
     pub(crate) fn measure(&self, loads: &mut Loads) {
         let published = self.published.load();
@@ -192,8 +202,14 @@ impl<C: Clock> Publisher<C> {
 
     fn swap(&self, sources: &Sources) {
         let previous = self.published.load_full();
-        let next = sources.compile(self.clock.wall(), Some(&previous));
-        self.published.store(Arc::new(next));
+        let next = Arc::new(sources.compile(self.clock.wall(), Some(&previous)));
+        self.published.store(Arc::clone(&next));
+        for wish in next.table.ended_since(&previous.table) {
+            let Override { region, action, .. } = wish;
+            tracing::info!(%region, action = action.as_str(), "an override has ended");
+            // Nobody has to listen.
+            let _nobody = self.ended.send(wish.clone()).is_err();
+        }
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {

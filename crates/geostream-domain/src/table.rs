@@ -161,6 +161,16 @@ impl RoutingTable {
         self.expires
     }
 
+    /// Returns the overrides that the table before was made with, and that have ended since.
+    pub fn ended_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Override> {
+        let held = before.regions.iter().filter_map(|entry| entry.overridden.as_ref());
+        held.filter(|wish| {
+            // One that was taken back, or replaced, has not ended by itself.
+            self.config().overrides().get(&wish.region) == Some(*wish)
+                && !wish.holds_at(self.compiled_at)
+        })
+    }
+
     /// Returns the regions by their index, in the order of their ids.
     #[must_use]
     pub fn regions(&self) -> &[RegionEntry] {

@@ -174,9 +174,10 @@ where
 
     pub(crate) fn list_overrides(&self, call: &Call) -> Result<Answer, Failure> {
         self.show(call, |config| {
-            let overrides = config.overrides().iter();
+            let now = self.parts.clock.wall();
+            let hold = config.overrides().iter().filter(|(_, wish)| wish.holds_at(now));
             let overrides: BTreeMap<_, _> =
-                overrides.map(|(id, wish)| (id.to_string(), Override::from(wish))).collect();
+                hold.map(|(id, wish)| (id.to_string(), Override::from(wish))).collect();
             Ok(BTreeMap::from([("overrides", overrides)]))
         })
     }

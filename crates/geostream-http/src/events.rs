@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::{HealthEvent, Time};
-use geostream_domain::{Commit, HealthChange, Revision};
+use geostream_api::{HealthEvent, OverrideEnded, Time};
+use geostream_domain::{Commit, HealthChange, Override, Revision};
 use geostream_ports::{Clock, GeoLocator, Store};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -83,18 +83,17 @@ where
     async fn tell(&self, sender: mpsc::Sender<Bytes>) -> Option<()> {
         let mut health = self.parts.health.events();
         let mut configured = self.parts.configuration.watch();
+        let mut ended = self.parts.configuration.ended_overrides();
         let mut tick = interval(TICK);
         let mut listener = Listener { sender, silent_ticks: SILENT_TICKS };
         let mut told = self.parts.configuration.current().revision;
         loop {
             tokio::select! {
                 change = health.recv() => {
-                    let event = match change {
-                        Ok(event) => frame("health", &describe(&event)),
-                        Err(RecvError::Lagged(events)) => frame("missed", &Missed { events }),
-                        Err(RecvError::Closed) => return None,
-                    };
-                    listener.hear(event).await?;
+                    listener.hear(event("health", change, describe)?).await?;
+                }
+                wish = ended.recv() => {
+                    listener.hear(event("override_ended", wish, describe_end)?).await?;
                 }
                 changed = configured.changed() => {
                     changed.ok()?;
@@ -148,6 +147,23 @@ fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes 
         events.extend_from_slice(&frame("config", &config::history_entry(commit)));
     }
     events.into()
+}
+
+/// Writes an event that was received, or how many were missed; `None` if there will be no more.
+fn event<T, D: Serialize>(
+    name: &str,
+    received: Result<T, RecvError>,
+    describe: impl Fn(&T) -> D,
+) -> Option<Bytes> {
+    match received {
+        Ok(event) => Some(frame(name, &describe(&event))),
+        Err(RecvError::Lagged(events)) => Some(frame("missed", &Missed { events })),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn describe_end(wish: &Override) -> OverrideEnded {
+    OverrideEnded { region: wish.region.to_string(), ended: wish.into() }
 }
 
 fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {

@@ -255,6 +255,13 @@ fn what_happens_is_told_as_it_happens() {
     let change = next("health");
     assert_eq!((&change["region"], &change["to"]), (&"r0".into(), &"unhealthy".into()));
     assert!(change["evidence"].as_str().unwrap().contains("status 503"), "{change}");
+    let wish = json!({ "action": "drain", "reason": "work", "duration_seconds": 1 }).to_string();
+    let drain = Request::new("PUT", "/api/v1/overrides/r2").token(token).revision(43);
+    assert_eq!(scene.server.send(&drain.json(&wish)).status, 200);
+    let end = next("override_ended");
+    assert_eq!((&end["region"], &end["override"]["reason"]), (&"r2".into(), &"work".into()));
+    let overrides = scene.server.send(&Request::new("GET", "/api/v1/overrides").token(token));
+    assert_eq!(overrides.json()["overrides"], json!({}), "what has ended is not listed");
 }
 
 #[test]
