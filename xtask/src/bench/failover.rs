@@ -10,6 +10,7 @@ mod faults;
 mod flapping;
 mod ground;
 mod loss;
+mod overload;
 mod thirds;
 mod thousands;
 mod world;
@@ -59,6 +60,8 @@ enum Scenario {
     Endpoints,
     /// One of three regions is lost at 60 % load
     Thirds,
+    /// One of three regions has clients for 150 % of its capacity
+    Overload,
     /// 5,000 regions are probed each second
     Thousands,
 }
@@ -113,7 +116,7 @@ impl Scenario {
     /// Tells whether it needs the machine for itself.
     fn is_heavy(self) -> bool {
         match self {
-            Self::Thirds | Self::Thousands => true,
+            Self::Thirds | Self::Overload | Self::Thousands => true,
             Self::Faults | Self::Loss | Self::CutOff | Self::Flapping | Self::Endpoints => false,
         }
     }
@@ -126,6 +129,7 @@ impl Scenario {
             Self::Flapping => flapping::run(plan),
             Self::Endpoints => endpoints::run(plan),
             Self::Thirds => thirds::run(plan),
+            Self::Overload => overload::run(plan),
             Self::Thousands => thousands::run(plan),
         }
     }

@@ -14,13 +14,13 @@ use crate::bench::failover::{Plan, float};
 use crate::bench::process::{now, pause};
 
 /// What each region can take, in requests a second.
-const CAPACITY: u32 = 800;
+pub(super) const CAPACITY: u32 = 800;
 
 /// How many clients each region has; each asks once in a cycle.
 const CLIENTS: usize = 960;
 
 /// 960 clients in 2 s are 480 requests a second: 60 % of the capacity.
-const CYCLE: Duration = Duration::from_secs(2);
+pub(super) const CYCLE: Duration = Duration::from_secs(2);
 
 /// How many threads send the requests.
 const SENDERS: usize = 4;
@@ -63,18 +63,32 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
 fn lose_one(world: &World, regions: &mut [Region], phase: Duration) -> anyhow::Result<Vec<Sent>> {
     let end = now() + phase * 3;
     let addresses: Vec<_> = regions.iter().map(|region| region.address).collect();
-    thread::scope(|scope| {
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|number| {
-                let sender = Sender::new(number, world, addresses.clone())?;
-                Ok(scope.spawn(move || sender.send_until(end)))
-            })
-            .collect::<anyhow::Result<_>>()?;
+    send_during(world, &addresses, &[CLIENTS; 3], end, || {
         wait("60 % load on three regions", phase);
         regions[LOST].process().end();
         wait("60 % load, one of three lost", phase);
         regions[LOST].restart()?;
         wait("60 % load, and back", phase);
+        Ok(())
+    })
+}
+
+/// Lets so many clients of each region ask once in a cycle while something happens.
+pub(super) fn send_during(
+    world: &World,
+    addresses: &[SocketAddr],
+    clients: &[usize],
+    end: Instant,
+    happens: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Sent>> {
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|number| {
+                let sender = Sender::new(number, world, addresses.to_vec(), clients)?;
+                Ok(scope.spawn(move || sender.send_until(end)))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        happens()?;
         let mut sent = Vec::new();
         for sender in senders {
             sent.extend(sender.join().ok().context("a sender has panicked")??);
@@ -88,9 +102,9 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 /// A request that a decision has sent somewhere.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
-    at: Instant,
-    to: usize,
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) to: usize,
     is_served: bool,
 }
 
@@ -104,11 +118,13 @@ struct Sender {
 
 impl Sender {
     /// Takes every so manieth client of each region.
-    fn new(number: usize, world: &World, addresses: Vec<SocketAddr>) -> anyhow::Result<Self> {
-        let around = (0..CLIENTS).flat_map(|place| {
-            (0..addresses.len()).map(move |region| Client::around(region, CLIENTS)[place])
-        });
-        let clients = around.skip(number).step_by(SENDERS).collect();
+    fn new(
+        number: usize,
+        world: &World,
+        addresses: Vec<SocketAddr>,
+        clients: &[usize],
+    ) -> anyhow::Result<Self> {
+        let clients = in_order(clients).into_iter().skip(number).step_by(SENDERS).collect();
         let regions = addresses.iter().map(|_| None).collect();
         Ok(Self { clients, server: world.connect()?, addresses, regions })
     }
@@ -145,8 +161,20 @@ impl Sender {
     }
 }
 
+/// Returns so many clients of each region in the order in which they ask: each region's are spread
+/// over the cycle.
+fn in_order(clients: &[usize]) -> Vec<Client> {
+    let mut all: Vec<(f64, Client)> = Vec::new();
+    for (region, &count) in clients.iter().enumerate() {
+        let moments = (0..count).map(|place| float(place) / float(count));
+        all.extend(moments.zip(Client::around(region, count)));
+    }
+    all.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    all.into_iter().map(|(_, client)| client).collect()
+}
+
 /// Returns the highest share of its capacity that a region was sent in any two seconds.
-fn highest_share(sent: &[Sent], region: usize) -> f64 {
+pub(super) fn highest_share(sent: &[Sent], region: usize) -> f64 {
     let mut moments: Vec<Instant> =
         sent.iter().filter(|sent| sent.to == region).map(|sent| sent.at).collect();
     moments.sort();
