@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use crate::shell::{cargo, command, run as run_command, say};
+use crate::shell::{cargo, command, root, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     install_servers()?;
+    install_collector()?;
     let mut took = Vec::new();
     for (name, arguments) in STEPS {
         say(&format!("\n=== {name}"));
@@ -41,6 +42,18 @@ fn install_servers() -> anyhow::Result<()> {
     let mut apt = command("sh");
     apt.args(["-c", &format!("apt-get update --quiet --quiet && {install} --quiet --quiet")]);
     run_command(apt.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Installs the collector that traces are sent to in tests: PyPI has it as a built program.
+fn install_collector() -> anyhow::Result<()> {
+    const ROTEL: &str = "rotel==0.0.1a15";
+    let directory = root().join("target/rotel");
+    if directory.join("rotel/rotel-agent").exists() {
+        return Ok(());
+    }
+    let mut pip = command("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
+    run_command(pip.arg(directory).arg(ROTEL))
 }
 
 /// A package of Debian's, and what tells that it is installed.

@@ -3,13 +3,14 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 /// Keeps a server until it is told to stop it, or until there is nobody left to tell it: then the
 /// server's directory goes as well.
 ///
 /// The log ends with the server: the keeper itself has none. PostgreSQL, Redis and Prometheus end at
-/// once by QUIT, `PgBouncer` by TERM. Redis logs to standard output.
+/// once by QUIT, `PgBouncer` by TERM. Redis and rotel log to standard output.
 const SCRIPT: &str = r#"
 directory=$1; shift
 "$@" >&2 &
@@ -31,7 +32,31 @@ fi
 #[derive(Debug)]
 pub(crate) struct Keeper {
     shell: Child,
+    log: Arc<Log>,
 }
+
+/// What a server has said so far.
+#[derive(Debug, Default)]
+struct Log {
+    text: Mutex<String>,
+    longer: Condvar,
+}
+
+impl Log {
+    fn text(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &str) {
+        let mut text = self.text();
+        text.push_str(line);
+        text.push('\n');
+        self.longer.notify_all();
+    }
+}
+
+/// Longer than any server takes to say something.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Keeper {
     /// Starts a server, and waits until it says in its log that it is ready.
@@ -52,7 +77,7 @@ impl Keeper {
     fn spawn(mut command: Command, directory: &Path, server: &[String]) -> Self {
         command.args(["-c", SCRIPT, "keeper"]).arg(directory).args(server).current_dir(directory);
         let shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self { shell: shell.spawn().expect("there is a shell") }
+        Self { shell: shell.spawn().expect("there is a shell"), log: Arc::default() }
     }
 
     /// Tells when the server is ready, or else its log.
@@ -60,18 +85,32 @@ impl Keeper {
         let shell = &mut self.shell;
         let log = BufReader::new(shell.stderr.take().expect("it is piped"));
         let (tell, told) = mpsc::channel();
+        let kept = Arc::clone(&self.log);
         // Somebody has to read on, or the server would wait for room in the pipe.
         std::thread::spawn(move || {
-            let mut text = String::new();
             for line in log.lines().map_while(Result::ok) {
                 if line.contains(ready) {
                     tell.send(Ok(())).ok();
                 }
-                text = text + &line + "\n";
+                kept.push(&line);
             }
-            tell.send(Err(text)).ok();
+            tell.send(Err(kept.text().clone())).ok();
         });
         told
+    }
+
+    /// Returns what the server has said so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text().clone()
+    }
+
+    /// Waits until what the server has said is enough, and returns it; else the error is what it has
+    /// said in a time in which it should have been.
+    pub(crate) fn wait_for(&self, is_enough: impl Fn(&str) -> bool) -> Result<String, String> {
+        let too_little = |text: &mut String| !is_enough(text);
+        let waited = self.log.longer.wait_timeout_while(self.log.text(), PATIENCE, too_little);
+        let (text, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() { Err(text.clone()) } else { Ok(text.clone()) }
     }
 
     /// Has the server end by this signal, and waits for it.

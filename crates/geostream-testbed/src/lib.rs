@@ -1,12 +1,14 @@
 //! Real servers for tests, each on a free loopback port and in a temporary directory.
 //!
-//! They run as an unprivileged user, and end with the process that started them, however that ends.
+//! Those that keep data run as an unprivileged user, and all end with the process that started them,
+//! however that ends.
 //! Whatever cannot be done panics, as in the tests that it is for: a test without its server has
 //! failed.
 
 #![expect(clippy::missing_panics_doc, reason = "everything here panics where it cannot be done")]
 
 mod account;
+mod collector;
 mod keeper;
 mod pooler;
 mod postgres;
@@ -15,6 +17,7 @@ mod prometheus;
 mod proxy;
 mod redis;
 
+pub use collector::{CollectedSpan, Collector};
 pub use pooler::Pooler;
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, check_metrics, promtool_in};
