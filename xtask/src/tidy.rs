@@ -56,6 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-geoip", &["geostream-domain", "geostream-ports"]),
     ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
     ("geostream-http-probe", &["geostream-domain", "geostream-ports"]),
+    ("geostream-otlp", &["geostream-ports"]),
     ("geostream-pg", &["geostream-api", "geostream-domain", "geostream-ports"]),
     // It keeps configurations in the API's vocabulary, as the stores do.
     ("geostream-redis", &["geostream-api", "geostream-domain", "geostream-ports"]),
@@ -69,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geostream-geoip",
             "geostream-http",
             "geostream-http-probe",
+            "geostream-otlp",
             "geostream-pg",
             "geostream-ports",
             "geostream-redis",

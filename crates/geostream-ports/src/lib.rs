@@ -20,6 +20,7 @@ mod prober;
 mod shared_counters;
 mod shared_views;
 mod token_store;
+mod trace;
 
 use std::error::Error;
 
@@ -41,6 +42,7 @@ pub use prober::{Probed, Prober};
 pub use shared_counters::{CounterKey, MOST_LEASES, SharedCounters};
 pub use shared_views::{Exchanged, Heard, SharedViews};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
+pub use trace::{Note, Span, SpanId, SpanKind, SpanSink, TraceContext, TraceContextError, TraceId};
 
 /// Everything that a node keeps in one place: configuration, tokens, the log of health, and who has
 /// done what.
