@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::telemetry;
+use crate::trace::{self, Trace, TraceArguments};
 
 /// For how many days a PostgreSQL keeps changes of health, unless told otherwise.
 const HEALTH_DAYS: u16 = 90;
@@ -133,6 +134,9 @@ pub(crate) struct Arguments {
     /// What is logged: a level, or directives such as `info,geostream_http=debug` [default: info]
     #[arg(long, env = "GEOSTREAM_LOG", value_name = "FILTER")]
     log: Option<String>,
+
+    #[command(flatten)]
+    trace: TraceArguments,
 }
 
 /// How logs are written.
@@ -175,6 +179,8 @@ pub(crate) struct Config {
     pub(crate) token_rate: Option<domain::Rate>,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
+    /// What is traced, and where it is sent; `None` for nothing.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// Where configuration, tokens and health are kept.
@@ -234,6 +240,7 @@ struct File {
     http: FileHttp,
     tls: FileTls,
     log: FileLog,
+    trace: trace::File,
 }
 
 #[derive(Debug, Deserialize)]
@@ -329,6 +336,7 @@ impl Config {
             token_rate: domain::Rate::per_second(file.http.requests_per_second_per_token),
             tls: tls(arguments, file.tls)?,
             log: log(arguments, file.log)?,
+            trace: Trace::read(&arguments.trace, &file.trace)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod process;
 mod telemetry;
+mod trace;
 mod wire;
 
 use std::process::ExitCode;

@@ -52,7 +52,9 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
         .with_writer(io::stderr);
     match log.format {
         LogFormat::Pretty => subscriber.init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            subscriber.json().flatten_event(true).with_span_list(false).init();
+        }
     }
     let mut builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FRESH));
     for (name, bounds) in BUCKETS {
@@ -102,7 +104,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 11] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
     (
@@ -114,6 +116,7 @@ const COUNTERS: [(&str, &str); 10] = [
     ("cache_requests_total", "Requests to caches, by what came of them"),
     ("store_errors_total", "What the store could not do, by what it was to do"),
     ("audit_notes_total", "Refused requests for the audit trail, by what became of the note"),
+    ("trace_spans_total", "Spans of traces, by what became of them"),
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
     ("geoip_decode_errors_total", "GeoIP records that could not be read"),
 ];

@@ -16,13 +16,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use geostream_app::{
     Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
-    KnownNodes, LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, ViewExchange, WriteError,
+    KnownNodes, LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, Traced, Tracer,
+    ViewExchange, WriteError,
 };
 use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
 use geostream_http_probe::{HttpProber, PermittedNetworks};
+use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
 use geostream_ports::{
     Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
@@ -38,12 +40,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
+use crate::trace::Trace;
 use crate::{process, telemetry};
 
 /// How often it is looked which tokens there are.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
 
-type ServerApi<S> = Api<S, GeoIp, SystemClock>;
+type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
 
 /// How long a server that has answered its last client may take to keep what has happened, and then
 /// again for what is still under way: together with the time to drain, less than supervisors wait.
@@ -214,6 +217,11 @@ async fn assemble<S: Store + Clone>(
     let clock = SystemClock;
     let started = clock.wall();
     let node: NodeId = format!("{}-{:016x}", config.node, seed()?).parse().context("node")?;
+    let tracer = match &config.trace {
+        Some(trace) => start_tracing(trace, &node, keeping)?,
+        None => Tracer::OFF,
+    };
+    let store = Traced::new(store, tracer.clone());
     let last_good = LastGoodFile::new(last_good);
     let publisher = Arc::new(Publisher::new(clock));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
@@ -252,7 +260,7 @@ async fn assemble<S: Store + Clone>(
         let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
         keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
     }
-    let driver = HealthDriver::resume(Arc::clone(&health), prober).await;
+    let driver = HealthDriver::resume(Arc::clone(&health), prober, tracer.clone()).await;
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
@@ -270,6 +278,7 @@ async fn assemble<S: Store + Clone>(
         clock,
         rate_limit: limits.clients,
         token_rate_limit: limits.tokens,
+        tracer,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),
         metrics: Box::new(move || metrics.render() + &process::metrics(started)),
@@ -278,6 +287,23 @@ async fn assemble<S: Store + Clone>(
         started,
         stopping: Box::new(move || *stopping.borrow()),
     }))
+}
+
+/// Has spans sent, as long as the server keeps anything.
+fn start_tracing(trace: &Trace, node: &NodeId, keeping: &Keeping) -> anyhow::Result<Tracer> {
+    let target = Target {
+        endpoint: trace.endpoint.clone(),
+        protocol: trace.protocol,
+        sender: Sender {
+            name: trace.service.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            instance: node.to_string(),
+        },
+    };
+    let (sink, exporter) = geostream_otlp::connect(&target).context("trace")?;
+    keeping.tasks.spawn(exporter.run(keeping.stop.clone()));
+    tracing::info!(endpoint = trace.endpoint, sampling = ?trace.sampling, "traces are sent");
+    Ok(Tracer::new(sink, trace.sampling, SystemClock))
 }
 
 /// How often clients and holders of tokens may ask.

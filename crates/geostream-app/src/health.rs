@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    ClientKey, Evidence, Health, HealthChange, HealthWatch, HeardView, Load, LoadShare, NodeId,
-    NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId, Report, Revision, Share,
-    Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
+    ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView, Load,
+    LoadShare, NodeId, NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId,
+    Report, Revision, Share, Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
-use geostream_ports::{Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, Unavailable};
+use geostream_ports::{
+    Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, SpanKind, Unavailable,
+};
 use metrics::Histogram;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::load::{Demand, Loads};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
+use crate::trace::{Root, Tracer};
 
 /// What is seen of the regions: it takes reports, and tells how all are and were.
 #[derive(Debug)]
@@ -303,6 +306,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
 pub struct HealthDriver<P, L, C> {
     health: Arc<RegionHealth<L, C>>,
     prober: Arc<P>,
+    tracer: Tracer,
     probes: JoinSet<(Subject, ProbeId, Probed)>,
     /// What has changed and is not published yet.
     changes: Vec<HealthChange>,
@@ -317,13 +321,21 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
     ///
     /// Publishes how the regions were when they were last seen. Whoever is answered before may be
     /// sent to one that was dead.
-    pub async fn resume(health: Arc<RegionHealth<L, C>>, prober: P) -> Self {
+    pub async fn resume(health: Arc<RegionHealth<L, C>>, prober: P, tracer: Tracer) -> Self {
         let now = health.clock.now();
         let (prober, probes, changes) = (Arc::new(prober), JoinSet::new(), Vec::new());
         let configured = health.publisher.configured();
         health.resume().await;
-        let driver =
-            Self { health, prober, probes, changes, next_table: now, next_tick: now, configured };
+        let driver = Self {
+            health,
+            prober,
+            tracer,
+            probes,
+            changes,
+            next_table: now,
+            next_tick: now,
+            configured,
+        };
         driver.configure();
         driver.publish(&mut driver.health.seen(), &[]);
         driver
@@ -405,9 +417,12 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                     seen.watch.handle_outcome(&subject, id, ProbeOutcome::NotAsked, now);
                 }
                 WatchOutput::Probe { subject, check, id } => {
-                    let prober = Arc::clone(&self.prober);
+                    let (prober, root) = (Arc::clone(&self.prober), self.tracer.sample(None));
                     self.probes.spawn(async move {
-                        let probed = prober.probe(&check).await;
+                        let probed = match root {
+                            None => prober.probe(&check, None).await,
+                            Some(root) => probe_traced(&*prober, &subject, &check, root).await,
+                        };
                         (subject, id, probed)
                     });
                 }
@@ -451,6 +466,29 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         seen.note(changes, &publisher.withheld(), clock.now(), clock.wall());
         publisher.observe(seen.observations());
     }
+}
+
+async fn probe_traced<P: Prober>(
+    prober: &P,
+    subject: &Subject,
+    check: &HealthCheck,
+    root: Root,
+) -> Probed {
+    let mut span = root.open(SpanKind::Client, "probe");
+    match subject {
+        Subject::Region(region) => span.note("geostream.region", region.to_string()),
+        Subject::Canary(canary) => span.note("geostream.canary", canary.to_string()),
+    }
+    // What else is in the URL may be meant for the region alone.
+    span.note("server.address", check.target.url().host().to_owned());
+    span.note("server.port", u64::from(check.target.port()));
+    let probed = prober.probe(check, Some(span.trace().context())).await;
+    match probed.outcome {
+        ProbeOutcome::Well(_) => {}
+        ProbeOutcome::Failed(failure) => span.fail(failure),
+        ProbeOutcome::NotAsked => span.note("geostream.outcome", "not_asked"),
+    }
+    probed
 }
 
 fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {

@@ -12,6 +12,7 @@
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
 //! - [`Access`] says who a token belongs to; [`AuditTrail`] tells who wanted what.
+//! - [`Tracer`] says what is traced; [`Traced`] shows what a store does.
 
 mod access;
 mod audit;
@@ -27,6 +28,8 @@ mod publisher;
 mod rate;
 mod router;
 mod timer;
+mod trace;
+mod traced;
 
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
@@ -40,3 +43,5 @@ pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::{LeaseKeeper, RateLimit};
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};
 pub use timer::DecisionTimer;
+pub use trace::{OpenSpan, Ratio, RatioError, Root, Sampling, Trace, Tracer};
+pub use traced::Traced;

@@ -10,11 +10,12 @@ use geostream_domain::{
     Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
     Precision, RegionIndex, RoutingTable, ServiceTable,
 };
-use geostream_ports::{Clock, GeoLocator, Network, Place};
+use geostream_ports::{Chain, Clock, GeoLocator, Network, Place};
 use metrics::Counter;
 use thiserror::Error;
 
 use crate::publisher::{Published, Publisher, StoreState};
+use crate::trace::Trace;
 
 /// Answers which region should serve a client now.
 #[derive(Debug)]
@@ -60,6 +61,18 @@ pub enum LocationSource {
     Caller,
     /// Nobody.
     None,
+}
+
+impl LocationSource {
+    /// Returns the source's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GeoIp => "geoip",
+            Self::Caller => "caller",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A decision, with all that an answer tells of it.
@@ -155,12 +168,61 @@ impl<G: GeoLocator> View<'_, G> {
     ///
     /// Says what was asked wrongly, or why no region may or can serve the client.
     pub fn route(&self, query: &RouteQuery<'_>) -> Result<Routed<'_>, RouteError> {
-        let table = self.table();
         let service = self.permitted_service(query)?;
-        let (client, network, source) = self.client(query);
-        match service.route(&client) {
+        let located = self.client(query);
+        self.routed(service, located, service.route(&located.0))
+    }
+
+    /// Decides as [`View::route`] does, with a span for each stage.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::route`].
+    pub fn route_traced(
+        &self,
+        query: &RouteQuery<'_>,
+        trace: &Trace,
+    ) -> Result<Routed<'_>, RouteError> {
+        let service = self.permitted_service(query)?;
+        let located = {
+            let mut span = trace.open("locate");
+            let located = self.client(query);
+            span.note("geostream.location.source", located.2.as_str());
+            located
+        };
+        let client = &located.0;
+        let permitted = {
+            let mut span = trace.open("filter");
+            let permitted = service.filter(client);
+            span.note("geostream.service", service.service().id.to_string());
+            span.note("geostream.members", service.service().members.len());
+            span.note("geostream.permitted", permitted.count());
+            span.note("geostream.able", permitted.count_able(client));
+            permitted
+        };
+        let mut span = trace.open("rank");
+        let routed = self.routed(service, located, permitted.rank(client));
+        match &routed {
+            Ok(Routed { table, decision, .. }) => {
+                span.note("geostream.region", table.region(decision.region).id.to_string());
+                span.note("geostream.reason", decision.reason.as_str());
+                span.note("geostream.revision", table.revision().get());
+            }
+            Err(error) => span.fail(Chain(error)),
+        }
+        routed
+    }
+
+    fn routed<'a>(
+        &'a self,
+        service: &'a ServiceTable,
+        (client, network, source): (Client, Option<Network>, LocationSource),
+        decided: Result<Decision, NoRegion>,
+    ) -> Result<Routed<'a>, RouteError> {
+        match decided {
             Ok(decision) => {
                 count(&self.published, service, &decision);
+                let table = self.table();
                 Ok(Routed { table, service, client, network, source, decision })
             }
             Err(why) => {

@@ -110,6 +110,6 @@ pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
     RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
 };
-pub use table::{RegionEntry, RegionIndex, RoutingTable, ServiceTable};
+pub use table::{Permitted, RegionEntry, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
 pub use watch::{HealthChange, HealthWatch, Subject, WatchOutput, WatchedHealth};

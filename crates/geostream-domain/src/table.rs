@@ -97,6 +97,13 @@ struct FencedPool {
     permits_fallback: bool,
 }
 
+/// The members of a service that may serve a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Permitted<'a> {
+    service: &'a ServiceTable,
+    fenced: &'a FencedPool,
+}
+
 /// The static answer for when all are down.
 #[derive(Clone, Copy, Debug)]
 struct Fallback {
@@ -377,7 +384,16 @@ impl ServiceTable {
     ///
     /// Says why no region may or can serve the client.
     pub fn route(&self, client: &Client) -> Result<Decision, NoRegion> {
-        let fenced = self.pool(client);
+        self.filter(client).rank(client)
+    }
+
+    /// Returns what the geofence leaves for a client: the first half of [`ServiceTable::route`].
+    #[must_use]
+    pub fn filter(&self, client: &Client) -> Permitted<'_> {
+        Permitted { service: self, fenced: self.pool(client) }
+    }
+
+    fn rank(&self, fenced: &FencedPool, client: &Client) -> Result<Decision, NoRegion> {
         let pool = &fenced.pool;
         if fenced.is_able {
             let decided = if fenced.are_all_able {
@@ -573,6 +589,30 @@ impl FencedPool {
             pool: Pool::new(candidates),
             permits_fallback,
         }
+    }
+}
+
+impl Permitted<'_> {
+    /// Decides for the same client: the second half of [`ServiceTable::route`].
+    ///
+    /// # Errors
+    ///
+    /// Says why no region may or can serve the client.
+    pub fn rank(self, client: &Client) -> Result<Decision, NoRegion> {
+        self.service.rank(self.fenced, client)
+    }
+
+    /// Counts them.
+    #[must_use]
+    pub fn count(self) -> usize {
+        self.fenced.pool.candidates().len()
+    }
+
+    /// Counts those that can have the client if it is their own.
+    #[must_use]
+    pub fn count_able(self, client: &Client) -> usize {
+        let candidates = self.fenced.pool.candidates().iter();
+        candidates.filter(|candidate| candidate.contender.keeps(client.key)).count()
     }
 }
 

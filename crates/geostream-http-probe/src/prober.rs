@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_domain::{HealthCheck, Load, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget};
-use geostream_ports::{Probed, Prober};
-use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
+use geostream_ports::{Probed, Prober, TraceContext};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -121,15 +121,23 @@ impl HttpProber {
         Ok(Self { connector, pace: Pace::default(), idle: Mutex::default() })
     }
 
-    async fn ask(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+    async fn ask(
+        &self,
+        check: &HealthCheck,
+        trace: Option<TraceContext>,
+    ) -> Result<Option<Load>, ProbeFailure> {
         match check.target.protocol() {
             ProbeProtocol::Tcp => self.connector.dial(check).await.map(|_stream| None),
-            ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check).await,
-            ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check).await,
+            ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check, trace).await,
+            ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check, trace).await,
         }
     }
 
-    async fn ask_http(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+    async fn ask_http(
+        &self,
+        check: &HealthCheck,
+        trace: Option<TraceContext>,
+    ) -> Result<Option<Load>, ProbeFailure> {
         let url = check.target.url();
         let path = match url.path_and_query() {
             "" => "/".to_owned(),
@@ -138,7 +146,7 @@ impl HttpProber {
         };
         let request = Request::get(path).header(HOST, authority(&check.target));
         let request = request.body(Full::default()).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(check, request).await?;
+        let (connection, response) = self.send(check, request, trace).await?;
         let (head, body) = response.into_parts();
         if !check.status.contains(head.status.as_u16()) {
             return Err(ProbeFailure::Status(head.status.as_u16()));
@@ -160,7 +168,11 @@ impl HttpProber {
         Ok(load(&head.headers))
     }
 
-    async fn ask_grpc(&self, check: &HealthCheck) -> Result<Option<Load>, ProbeFailure> {
+    async fn ask_grpc(
+        &self,
+        check: &HealthCheck,
+        trace: Option<TraceContext>,
+    ) -> Result<Option<Load>, ProbeFailure> {
         let url = check.target.url();
         let scheme = if check.target.protocol() == ProbeProtocol::Grpcs { "https" } else { "http" };
         let uri = format!("{scheme}://{}{}", authority(&check.target), grpc::METHOD);
@@ -168,7 +180,7 @@ impl HttpProber {
         let request = request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers");
         let message = grpc::request(url.path_and_query().trim_matches('/'));
         let request = request.body(Full::new(message)).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(check, request).await?;
+        let (connection, response) = self.send(check, request, trace).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY).collect().await.map_err(|_| ProbeFailure::Protocol)?;
         let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
@@ -191,10 +203,12 @@ impl HttpProber {
         &self,
         check: &HealthCheck,
         mut request: Request<Full<Bytes>>,
+        trace: Option<TraceContext>,
     ) -> Result<(InUse, Response<Incoming>), ProbeFailure> {
         let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
-        if let Ok(agent) = agent.parse() {
-            request.headers_mut().insert(USER_AGENT, agent);
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(Ok(trace)) = trace.map(|trace| trace.to_string().parse()) {
+            request.headers_mut().insert("traceparent", trace);
         }
         if let Some(mut connection) = self.take(&check.target) {
             match send_on(&mut connection, request.clone()).await {
@@ -239,12 +253,12 @@ impl Idle {
 }
 
 impl Prober for HttpProber {
-    async fn probe(&self, check: &HealthCheck) -> Probed {
+    async fn probe(&self, check: &HealthCheck, trace: Option<TraceContext>) -> Probed {
         if !self.pace.permits(check.target.url().host(), check.target.port()) {
             return Probed { outcome: ProbeOutcome::NotAsked, load: None };
         }
         let (began, patience) = (Instant::now(), check.timing.timeout());
-        match timeout(patience, self.ask(check)).await {
+        match timeout(patience, self.ask(check, trace)).await {
             Ok(Ok(load)) => Probed { outcome: ProbeOutcome::Well(began.elapsed()), load },
             Ok(Err(failure)) => Probed { outcome: ProbeOutcome::Failed(failure), load: None },
             Err(_) if began.elapsed() > patience + LATE => {

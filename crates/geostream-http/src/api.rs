@@ -9,7 +9,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
     Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, RateLimit, RegionHealth,
-    Router,
+    Router, Trace, Tracer,
 };
 use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Scope, Store, TokenId};
@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use metrics::Histogram;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::body;
 use crate::client::TrustedProxies;
@@ -35,7 +36,7 @@ pub struct Api<S, G, C> {
     pub(crate) parts: Arc<Parts<S, G, C>>,
     pub(crate) router: Router<G>,
     pub(crate) timer: DecisionTimer,
-    finder: RouteFinder,
+    pub(crate) finder: RouteFinder,
 }
 
 impl<S, G, C> Clone for Api<S, G, C> {
@@ -68,6 +69,8 @@ pub struct Parts<S, G, C> {
     pub rate_limit: Option<Arc<RateLimit<ClientKey>>>,
     /// How often may be asked with one token; `None` for as often as its holder likes.
     pub token_rate_limit: Option<Arc<RateLimit<TokenId>>>,
+    /// Decides which requests are traced.
+    pub tracer: Tracer,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
     /// Where everything runs that may wait or takes long.
@@ -142,6 +145,19 @@ where
         peer: SocketAddr,
         patience: Duration,
     ) -> Answer {
+        match self.watch(request.headers()) {
+            None => self.answer_unwatched(request, peer, patience).await,
+            // On the heap, it takes no room in the futures of all the others.
+            Some(root) => Box::pin(self.answer_watched(root, request, peer, patience)).await,
+        }
+    }
+
+    pub(crate) async fn answer_unwatched(
+        &self,
+        request: &mut Request<Incoming>,
+        peer: SocketAddr,
+        patience: Duration,
+    ) -> Answer {
         let started = self.parts.clock.now();
         let method = Label::of(request.method());
         let (position, result) = match self.finder.find(request.method(), request.uri().path()) {
@@ -205,30 +221,37 @@ where
             Decide::ByDocument => {
                 Query::of(request.uri()).end()?;
                 let asked = Asked::by_document(request.headers(), &body)?;
-                self.route(asked, request.headers_mut(), peer).await
+                self.route(asked, request, peer).await
             }
             Decide::ByQuery => {
                 let asked = Asked::by_query(request.uri())?.into_owned();
-                let routed = self.route(asked, request.headers_mut(), peer).await;
+                let routed = self.route(asked, request, peer).await;
                 routed.map_err(Failure::in_query)
             }
             Decide::Batch => {
                 Query::of(request.uri()).end()?;
-                self.route_batch(request.headers(), &body, peer)
+                self.route_batch(request, &body, peer)
             }
         }
     }
 
-    /// Does something on the control runtime, whose threads may wait.
+    /// Does something on the control runtime, whose threads may wait; what is logged meanwhile names
+    /// the operation and the trace.
     pub(crate) async fn on_control<F>(
         &self,
+        operation: &'static str,
+        trace: Trace,
         work: impl FnOnce(Self) -> F,
     ) -> Result<Answer, Failure>
     where
         F: Future<Output = Result<Answer, Failure>> + Send + 'static,
     {
+        let trace_id = trace.context().trace;
+        // It is there whatever is logged.
+        let logged = tracing::error_span!("request", operation, %trace_id);
+        let work = trace.around(work(self.clone())).instrument(logged);
         // Every request's future has room for this one: on the heap, it takes no more than a pointer.
-        match Box::pin(self.parts.control.spawn(work(self.clone()))).await {
+        match Box::pin(self.parts.control.spawn(work)).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(%error, "a request could not be finished");

@@ -17,6 +17,7 @@ use crate::control::RevisionNumber;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::routes::{Control, Route};
+use crate::trace::trace_of;
 
 /// The most characters that are kept of a text that a stranger can choose.
 const LONGEST: usize = 300;
@@ -69,10 +70,12 @@ where
             }
         }
         let body = body::collect(request.body_mut(), route.body_limit, patience).await?;
+        let trace = trace_of(request);
         let (uri, headers) =
             (std::mem::take(request.uri_mut()), std::mem::take(request.headers_mut()));
         let call = Call { operation, parameter, uri, headers, body, attempt: attempt.clone() };
-        self.on_control(|api| async move { api.control(call).await }).await
+        let work = |api: Self| async move { api.control(call).await };
+        self.on_control(route.operation.id(), trace, work).await
     }
 
     fn attempt(&self, route: &Route, request: &Request<Incoming>, peer: SocketAddr) -> Attempt {

@@ -29,6 +29,7 @@ mod routes;
 mod serve;
 mod strict;
 mod tls;
+mod trace;
 
 pub use api::{Api, Parts};
 pub use client::TrustedProxies;

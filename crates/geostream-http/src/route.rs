@@ -10,14 +10,15 @@ use bytes::Bytes;
 use geostream_api::{
     Explained, Explanation, Fields, LocationClaim, Observed, RouteRequest, Terms, Time,
 };
-use geostream_app::{Claim, LocationSource, RouteQuery, Routed, View};
+use geostream_app::{Claim, LocationSource, RouteQuery, Routed, Trace, View};
 use geostream_domain::{
     Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
     Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::HeaderValue;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Uri};
+use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -29,6 +30,7 @@ use crate::health::votes;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
+use crate::trace::{log, route_watched, trace_of};
 
 /// The most questions in a batch.
 const BATCH: usize = 1_000;
@@ -147,21 +149,28 @@ where
     pub(crate) async fn route(
         &self,
         asked: Asked<'_>,
-        headers: &mut HeaderMap,
+        request: &mut Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
-        let peer = self.client_address(headers, peer);
+        let peer = self.client_address(request.headers(), peer);
         if !asked.explain {
             let view = self.router.view();
             let query = asked.query(peer);
-            let routed = self.timer.time(&self.parts.clock, || view.route(&query))?;
-            return Ok(write(take(headers), |out, choices| {
+            let trace = request.extensions_mut().remove::<Trace>();
+            let routed = self.timer.time(&self.parts.clock, || match &trace {
+                None => view.route(&query),
+                Some(trace) => route_watched(&view, &query, trace),
+            })?;
+            let _span = trace.map(|trace| trace.open("answer"));
+            return Ok(write(take(request.headers_mut()), |out, choices| {
                 write_answer(out, choices, &routed, query.address, None);
             }));
         }
-        self.authorize_explanation(headers)?;
+        self.authorize_explanation(request.headers())?;
         let asked = asked.into_owned();
-        self.on_control(move |api| async move {
+        let trace = trace_of(request);
+        let context = trace.context();
+        self.on_control("explain", trace, move |api| async move {
             let view = api.router.view();
             let query = asked.query(peer);
             let (service, explained) = view.explain(&query)?;
@@ -170,7 +179,9 @@ where
             let regions = explained.regions.iter().map(|told| &table.region(told.region).id);
             let seen_at = api.parts.health.seen_at(regions);
             let explanation = explanation(table, service, explained.regions, seen_at, now);
-            let routed = match view.route(&query) {
+            let routed = view.route(&query);
+            log(&routed, query.address, context);
+            let routed = match routed {
                 Ok(routed) => routed,
                 Err(error) => return Err(Failure::from(error).explained(explanation)),
             };
@@ -184,21 +195,26 @@ where
     /// Answers many questions by one table.
     pub(crate) fn route_batch(
         &self,
-        headers: &HeaderMap,
+        request: &Request<Incoming>,
         body: &[u8],
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
-        let Batch { requests } = body::read(headers, body)?;
+        let Batch { requests } = body::read(request.headers(), body)?;
         if !(1..=BATCH).contains(&requests.len()) {
             let detail = format!("1 to {BATCH} are expected, and {} were given", requests.len());
             return Err(Failure::field("/requests", detail));
         }
-        let peer = self.client_address(headers, peer);
+        let peer = self.client_address(request.headers(), peer);
+        let trace = request.extensions().get::<Trace>();
+        let mut span = trace.map(|trace| trace.open("answer"));
+        if let Some(span) = &mut span {
+            span.note("geostream.questions", requests.len());
+        }
         let view = self.router.view();
         Ok(write(HeaderMap::new(), |out, choices| {
             let mut object = Object::begin(out);
-            object.array(key!("answers"), &requests, |out, request| {
-                if let Err(failure) = answer_one(out, choices, &view, request, peer) {
+            object.array(key!("answers"), &requests, |out, question| {
+                if let Err(failure) = answer_one(out, choices, &view, question, peer, trace) {
                     json::write_document(out, &failure.to_problem());
                 }
             });
@@ -212,16 +228,20 @@ fn answer_one<G: GeoLocator>(
     out: &mut Vec<u8>,
     choices: &mut Choices,
     view: &View<'_, G>,
-    request: &RawValue,
+    question: &RawValue,
     peer: IpAddr,
+    trace: Option<&Trace>,
 ) -> Result<(), Failure> {
-    let asked = Asked::read(body::parse(request.get().as_bytes())?)?;
+    let asked = Asked::read(body::parse(question.get().as_bytes())?)?;
     if asked.explain {
         return Err(Failure::field("/explain", "explanations are given for one client at a time"));
     }
     let query = asked.query(peer);
-    let routed = view.route(&query)?;
-    write_answer(out, choices, &routed, query.address, None);
+    let routed = view.route(&query);
+    if let Some(trace) = trace {
+        log(&routed, query.address, trace.context());
+    }
+    write_answer(out, choices, &routed?, query.address, None);
     Ok(())
 }
 
@@ -308,14 +328,7 @@ pub(crate) fn write_client(
             Precision::City => "city",
         },
     );
-    object.plain(
-        key!("source"),
-        match source {
-            LocationSource::GeoIp => "geoip",
-            LocationSource::Caller => "caller",
-            LocationSource::None => "none",
-        },
-    );
+    object.plain(key!("source"), source.as_str());
 }
 
 fn explanation(

@@ -15,4 +15,5 @@ mod postgres;
 mod server;
 mod survival;
 mod tls;
+mod traces;
 mod watched;

@@ -4,12 +4,12 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_app::{HealthDriver, Publisher, RegionHealth, RegionStatus, StoreState};
+use geostream_app::{HealthDriver, Publisher, RegionHealth, RegionStatus, StoreState, Tracer};
 use geostream_domain::{
     Change, Config, GeoPoint, Health, HealthCheck, ProbeTarget, Region, RegionId, Revision,
     Snapshot, Timestamp,
 };
-use geostream_ports::{HealthLog, HealthRecord, Probed, Prober, Unavailable};
+use geostream_ports::{HealthLog, HealthRecord, Probed, Prober, TraceContext, Unavailable};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::world::SetClock;
 struct Silence;
 
 impl Prober for Silence {
-    async fn probe(&self, _: &HealthCheck) -> Probed {
+    async fn probe(&self, _: &HealthCheck, _: Option<TraceContext>) -> Probed {
         pending().await
     }
 }
@@ -70,7 +70,10 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
     let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));
     let driven = Arc::clone(&health);
     let driver = tokio::spawn(async {
-        HealthDriver::resume(driven, Silence).await.run(CancellationToken::new()).await;
+        HealthDriver::resume(driven, Silence, Tracer::OFF)
+            .await
+            .run(CancellationToken::new())
+            .await;
     });
     (health, driver)
 }

@@ -9,4 +9,5 @@ mod follow;
 mod health;
 mod peers;
 mod route;
+mod trace;
 mod world;

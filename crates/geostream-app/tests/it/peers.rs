@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use geostream_app::{
-    HealthDriver, KnownNodes, Outcome, Publisher, RegionHealth, RegionStatus, StoreState,
+    HealthDriver, KnownNodes, Outcome, Publisher, RegionHealth, RegionStatus, StoreState, Tracer,
     ViewExchange,
 };
 use geostream_domain::{
     Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeView, ProbeFailure,
     ProbeOutcome, ProbeTarget, Region, Revision, Snapshot, VIEW_HOLDS, Votes,
 };
-use geostream_ports::{Exchanged, Heard, Probed, Prober, SharedViews, Unavailable, contract};
+use geostream_ports::{
+    Exchanged, Heard, Probed, Prober, SharedViews, TraceContext, Unavailable, contract,
+};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +88,7 @@ async fn a_hub_keeps_the_contract() {
 struct Routes(Arc<Mutex<BTreeSet<&'static str>>>);
 
 impl Prober for Routes {
-    async fn probe(&self, check: &HealthCheck) -> Probed {
+    async fn probe(&self, check: &HealthCheck, _: Option<TraceContext>) -> Probed {
         sleep(Duration::from_millis(5)).await;
         let host = check.target.url().host().to_owned();
         let outcome = if self.0.lock().unwrap().contains(host.as_str()) {
@@ -120,7 +122,7 @@ impl Node {
         let health =
             Arc::new(RegionHealth::new(publisher, Log(Some(Vec::new())), clock, &[], seed));
         let (routes, nodes, stop) = (Routes::default(), Arc::default(), CancellationToken::new());
-        let driver = HealthDriver::resume(Arc::clone(&health), routes.clone());
+        let driver = HealthDriver::resume(Arc::clone(&health), routes.clone(), Tracer::OFF);
         let exchange = ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes));
         let stopped = stop.clone();
         tokio::spawn(async { driver.await.run(stopped).await });

@@ -86,12 +86,12 @@ async fn a_region_that_is_well_is_asked_twice_on_a_connection_and_may_report_its
     let region = Region::answering(WELL).await;
     let prober = prober();
     for _ in 0..5 {
-        let probed = prober.probe(&region.check("http")).await;
+        let probed = prober.probe(&region.check("http"), None).await;
         assert_eq!(failure(probed), None);
         assert_eq!(probed.load, Some(Load::new(41.5).unwrap()));
     }
     assert_eq!(region.connections.load(Ordering::SeqCst), 3);
-    assert_eq!(failure(prober.probe(&region.check("tcp")).await), None);
+    assert_eq!(failure(prober.probe(&region.check("tcp"), None).await), None);
 }
 
 #[tokio::test]
@@ -106,15 +106,15 @@ async fn what_is_wrong_is_told() {
         (&moved, ProbeFailure::Status(302)),
         (&nonsense, ProbeFailure::Protocol),
     ] {
-        assert_eq!(failure(prober.probe(&region.check("http")).await), Some(expected));
+        assert_eq!(failure(prober.probe(&region.check("http"), None).await), Some(expected));
     }
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}/", listener.local_addr().unwrap())
     };
-    assert_eq!(failure(prober.probe(&check(&gone)).await), Some(ProbeFailure::Refused));
+    assert_eq!(failure(prober.probe(&check(&gone), None).await), Some(ProbeFailure::Refused));
     let nowhere = check("http://no-such-host.invalid/");
-    assert_eq!(failure(prober.probe(&nowhere).await), Some(ProbeFailure::Name));
+    assert_eq!(failure(prober.probe(&nowhere, None).await), Some(ProbeFailure::Name));
 }
 
 #[tokio::test]
@@ -125,8 +125,11 @@ async fn a_body_is_looked_into() {
         body: Some(text.parse::<Line>().unwrap()),
         ..region.check("http")
     };
-    assert_eq!(failure(prober.probe(&holding("ok")).await), None);
-    assert_eq!(failure(prober.probe(&holding("maintenance")).await), Some(ProbeFailure::Body));
+    assert_eq!(failure(prober.probe(&holding("ok"), None).await), None);
+    assert_eq!(
+        failure(prober.probe(&holding("maintenance"), None).await),
+        Some(ProbeFailure::Body)
+    );
 }
 
 #[tokio::test]
@@ -135,7 +138,7 @@ async fn silence_ends_with_the_timeout() {
     let second = Duration::from_secs(1);
     let timing = CheckTiming::new(second, second / 10, 5, 3, second).unwrap();
     let check = HealthCheck { timing, ..region.check("http") };
-    assert_eq!(failure(prober().probe(&check).await), Some(ProbeFailure::Timeout));
+    assert_eq!(failure(prober().probe(&check, None).await), Some(ProbeFailure::Timeout));
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn who_is_too_busy_to_listen_learns_nothing() {
     let second = Duration::from_secs(1);
     let timing = CheckTiming::new(second, second / 10, 5, 3, second).unwrap();
     let check = HealthCheck { timing, ..region.check("http") };
-    let probing = tokio::spawn(async move { prober().probe(&check).await.outcome });
+    let probing = tokio::spawn(async move { prober().probe(&check, None).await.outcome });
     tokio::task::yield_now().await;
     let busy = tokio::time::Instant::now();
     while busy.elapsed() < second / 2 {
@@ -159,7 +162,7 @@ async fn addresses_of_ones_own_network_are_left_alone() {
     let careful = HttpProber::new(PermittedNetworks::default(), None).unwrap();
     let port = region.address.port();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"] {
-        let probed = careful.probe(&check(&format!("http://{host}:{port}/"))).await;
+        let probed = careful.probe(&check(&format!("http://{host}:{port}/")), None).await;
         assert_eq!(failure(probed), Some(ProbeFailure::Forbidden), "{host}");
     }
     assert_eq!(region.connections.load(Ordering::SeqCst), 0);
@@ -183,12 +186,12 @@ async fn a_certificate_that_runs_out_is_noticed_by_every_second_probe() {
     let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
     let check = check(&format!("https://{address}/"));
     for _ in 0..3 {
-        assert_eq!(failure(prober.probe(&check).await), None);
+        assert_eq!(failure(prober.probe(&check, None).await), None);
     }
     *presented.0.lock().unwrap() = certified(expired);
-    assert_eq!(failure(prober.probe(&check).await), None, "on the connection of the third");
-    assert_eq!(failure(prober.probe(&check).await), Some(ProbeFailure::Tls));
-    assert_eq!(failure(prober.probe(&check).await), Some(ProbeFailure::Tls));
+    assert_eq!(failure(prober.probe(&check, None).await), None, "on the connection of the third");
+    assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
+    assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
     std::fs::remove_file(&file).unwrap();
 }
 
@@ -237,7 +240,7 @@ async fn many_regions_behind_one_endpoint_do_not_ask_it_more_than_ten_times_a_se
     let mut asked = 0;
     let began = tokio::time::Instant::now();
     for _ in 0..50 {
-        let probed = prober.probe(&region.check("http")).await;
+        let probed = prober.probe(&region.check("http"), None).await;
         asked += u32::from(probed.outcome != ProbeOutcome::NotAsked);
     }
     // The burst, and what has come back while they were asked.
