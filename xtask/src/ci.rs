@@ -65,6 +65,9 @@ fn schemathesis() -> anyhow::Result<()> {
     }
     let mut server = command(&root().join("target/release/geostream-server").to_string_lossy());
     server.args(["--log", "warn", "--bootstrap", "xtask/sample/sample.toml", "--data-dir"]);
+    // Anything may be asked to be logged.
+    let log = fs::File::create(root().join("target/schemathesis.log")).context("making the log")?;
+    server.stderr(log);
     let _server = start(server.arg(&data), &["--listen", "127.0.0.1:18080"], 18080)?;
     let token = fs::read_to_string(data.join("admin.token")).context("reading the token")?;
     let token = token.trim();

@@ -126,6 +126,15 @@ impl Client {
         self.write("PUT", path, revision, reason, Some(value))
     }
 
+    /// Replaces something that is no part of the configuration.
+    pub(crate) fn set<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        value: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        Ok(self.send("PUT", path, Some(self.token()?), None, Some(value))?.value)
+    }
+
     /// Removes a part of the configuration that was read at this revision.
     pub(crate) fn delete(
         &self,

@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod import;
 mod log_file;
+mod log_level;
 mod migrate;
 mod output;
 mod region;
@@ -92,6 +93,9 @@ enum Command {
     Setting(setting::Command),
     /// Make the schema of a PostgreSQL, and look at it
     Migrate(migrate::Arguments),
+    /// Show and change what the server logs, for a while if that is wanted
+    #[command(subcommand)]
+    LogLevel(log_level::Command),
     /// List, make and revoke tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -142,6 +146,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::Flag(command) => flag::run(&client, output, &command),
         Command::Setting(command) => setting::run(&client, output, &command),
         Command::Migrate(arguments) => migrate::run(output, &arguments),
+        Command::LogLevel(command) => log_level::run(&client, output, &command),
         Command::Token(command) => token::run(&client, output, &command),
         Command::Geoip(command) => geoip::run(&client, output, &command),
         Command::Completions(arguments) => {

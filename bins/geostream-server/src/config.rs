@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
-use geostream_app::Retention;
+use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
 use geostream_http_probe::PermittedNetworks;
@@ -16,7 +16,6 @@ use geostream_redis as redis;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::telemetry;
 use crate::trace::{self, Trace, TraceArguments};
 
 /// For how many days a PostgreSQL keeps changes of health, unless told otherwise.
@@ -131,7 +130,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or directives such as `info,geostream_http=debug` [default: info]
+    /// What is logged: a level, or several with the parts that they hold for, such as
+    /// `info,geostream_http=debug` [default: info]
     #[arg(long, env = "GEOSTREAM_LOG", value_name = "FILTER")]
     log: Option<String>,
 
@@ -216,7 +216,7 @@ pub(crate) struct Probe {
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
-    pub(crate) filter: String,
+    pub(crate) filter: LogFilter,
 }
 
 /// The file as it is written.
@@ -454,7 +454,7 @@ fn seconds(name: &str, seconds: u64) -> anyhow::Result<Duration> {
 
 fn log(arguments: &Arguments, file: FileLog) -> anyhow::Result<Log> {
     let filter = arguments.log.clone().or(file.filter).unwrap_or_else(|| "info".to_owned());
-    telemetry::filter(&filter)?;
+    let filter = filter.parse().with_context(|| format!("log: {filter:?}"))?;
     Ok(Log { format: arguments.log_format.unwrap_or(file.format), filter })
 }
 
@@ -550,7 +550,7 @@ mod tests {
                 "store = \"postgres://me@db/x\"\ncache = \"redis://a\"\ncache_password_file = \"gone\"",
                 "cache_password_file: reading",
             ),
-            ("[log]\nfilter = \"=====\"", "no level"),
+            ("[log]\nfilter = \"inof\"", "log: \"inof\": off, error, warn,"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),
         ] {

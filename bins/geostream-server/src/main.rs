@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         say("the configuration is valid");
         return ExitCode::SUCCESS;
     }
-    let outcome = telemetry::start(&config.log).and_then(|metrics| wire::run(&config, metrics));
+    let started = telemetry::start(&config.log);
+    let outcome = started.and_then(|telemetry| wire::run(&config, telemetry));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),

@@ -4,9 +4,13 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use geostream_app::LogFilter;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -42,36 +46,49 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How often the recorder's buckets are folded, which keeps them from growing while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What shows how the server is.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    pub(crate) metrics: PrometheusHandle,
+    log: reload::Handle<Targets, Registry>,
+}
+
+impl Telemetry {
+    /// Logs this from now on.
+    pub(crate) fn apply(&self, filter: &LogFilter) {
+        if let Err(error) = self.log.reload(targets(filter)) {
+            tracing::error!(%error, "what is logged stays as it is");
+        }
+    }
+}
+
 /// Starts logging to standard error and recording metrics.
-pub(crate) fn start(log: &Log) -> anyhow::Result<PrometheusHandle> {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter(&log.filter)?)
+pub(crate) fn start(log: &Log) -> anyhow::Result<Telemetry> {
+    let (filter, handle) = reload::Layer::new(targets(&log.filter));
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         // It would be reported by a panic, in the middle of a request, when nobody reads the log.
         .log_internal_errors(false)
         .with_writer(io::stderr);
-    match log.format {
-        LogFormat::Pretty => subscriber.init(),
-        LogFormat::Json => {
-            subscriber.json().flatten_event(true).with_span_list(false).init();
-        }
-    }
+    let lines = match log.format {
+        LogFormat::Pretty => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).init();
     let mut builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FRESH));
     for (name, bounds) in BUCKETS {
         let built = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds);
         builder = built.context("the buckets of histograms")?;
     }
     let recorder = builder.build_recorder();
-    let handle = recorder.handle();
+    let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;
     describe();
-    Ok(handle)
+    Ok(Telemetry { metrics, log: handle })
 }
 
-/// Reads what is to be logged.
-pub(crate) fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    let filter = EnvFilter::try_new(text);
-    filter.with_context(|| format!("log: {text:?} is no level or list of directives"))
+fn targets(filter: &LogFilter) -> Targets {
+    filter.as_str().parse().expect("every filter is a list of levels and targets")
 }
 
 /// Keeps the recorder's memory bounded, for ever.

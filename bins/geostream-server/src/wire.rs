@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use geostream_app::{
     Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
-    KnownNodes, LeaseKeeper, Publisher, RateLimit, RegionHealth, Router, Traced, Tracer,
-    ViewExchange, WriteError,
+    KnownNodes, LeaseKeeper, LogFilter, LogLevel, Publisher, RateLimit, RegionHealth, Router,
+    Traced, Tracer, ViewExchange, WriteError,
 };
 use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
@@ -30,7 +30,6 @@ use geostream_ports::{
     Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
 };
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
-use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,8 +39,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
+use crate::process;
+use crate::telemetry::{self, Telemetry};
 use crate::trace::Trace;
-use crate::{process, telemetry};
 
 /// How often it is looked which tokens there are.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ const KEEPING_PATIENCE: Duration = Duration::from_secs(3);
 const LISTENERS: usize = 64;
 
 /// Runs the server until it is told to stop.
-pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config, telemetry: Telemetry) -> anyhow::Result<()> {
     permit_many_files();
     let control = runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -65,7 +65,7 @@ pub(crate) fn run(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<
         .build()
         .context("starting the control runtime")?;
     let outcome =
-        start(config, &control, metrics).and_then(|server| server.until_stopped(&control));
+        start(config, &control, telemetry).and_then(|server| server.until_stopped(&control));
     control.shutdown_timeout(KEEPING_PATIENCE);
     outcome
 }
@@ -95,7 +95,7 @@ impl Keeping {
     }
 }
 
-fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyhow::Result<Server> {
+fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Result<Server> {
     // Taken first, so that a second server on the same port fails before it touches anything.
     let listeners = open_listeners(config.listen, config.workers)?;
     make_private_directory(&config.data_dir)?;
@@ -103,18 +103,18 @@ fn start(config: &Config, control: &Runtime, metrics: PrometheusHandle) -> anyho
     match &config.store {
         config::Store::Embedded => {
             let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
-            start_on(store, None, &last_good, listeners, config, control, metrics)
+            start_on(store, None, &last_good, listeners, config, control, telemetry)
         }
         config::Store::Postgres(target) => {
             let _context = control.enter();
             let store = PgStore::new(target.clone(), config.health_days, seed()?);
             let Some(cache) = &config.cache else {
-                return start_on(store, None, &last_good, listeners, config, control, metrics);
+                return start_on(store, None, &last_good, listeners, config, control, telemetry);
             };
             let redis = Redis::new(cache.clone()).context("cache")?;
             let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
             let tally = Some(store.tally());
-            start_on(store, tally, &last_good, listeners, config, control, metrics)
+            start_on(store, tally, &last_good, listeners, config, control, telemetry)
         }
     }
 }
@@ -126,12 +126,13 @@ fn start_on<S: Store + Clone>(
     listeners: Vec<TcpListener>,
     config: &Config,
     control: &Runtime,
-    metrics: PrometheusHandle,
+    telemetry: Telemetry,
 ) -> anyhow::Result<Server> {
     let (stop, stopping) = watch::channel(false);
     let keeping = Keeping::default();
     let store = Counted::new(store);
-    let assembling = assemble(store, cache, last_good, config, metrics, stopping.clone(), &keeping);
+    let assembling =
+        assemble(store, cache, last_good, config, telemetry, stopping.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let address = listeners[0].local_addr().context("asking for the port")?;
     let workers = listeners
@@ -210,7 +211,7 @@ async fn assemble<S: Store + Clone>(
     cache: Option<Arc<CacheTally>>,
     last_good: &Path,
     config: &Config,
-    metrics: PrometheusHandle,
+    telemetry: Telemetry,
     stopping: watch::Receiver<bool>,
     keeping: &Keeping,
 ) -> anyhow::Result<ServerApi<S>> {
@@ -266,7 +267,9 @@ async fn assemble<S: Store + Clone>(
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
     tokio::spawn(look_after_tokens(first, is_prepared));
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
-    tokio::spawn(telemetry::upkeep(metrics.clone()));
+    tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
+    let metrics = telemetry.metrics.clone();
+    let apply = move |filter: &LogFilter| telemetry.apply(filter);
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
@@ -278,6 +281,7 @@ async fn assemble<S: Store + Clone>(
         clock,
         rate_limit: limits.clients,
         token_rate_limit: limits.tokens,
+        log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
         tracer,
         proxies: TrustedProxies::new(config.trusted_proxies.clone()),
         control: Handle::current(),

@@ -198,6 +198,28 @@ pub struct Toggle {
     pub on: bool,
 }
 
+/// What a node logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevel {
+    /// What is logged now.
+    pub filter: String,
+    /// What is logged as a rule.
+    pub usual: String,
+    /// When that is logged again; null where nothing ends by itself.
+    pub until: Option<Time>,
+}
+
+/// Has something else logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevelRequest {
+    /// What is to be logged, such as `info,geostream_http=debug`.
+    pub filter: String,
+    /// After how many seconds the usual is logged again, up to a day; without, that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<u32>,
+}
+
 /// Asks for a new token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,8 +26,9 @@ pub use config::{
     OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 pub use control::{
-    Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, NewToken,
-    OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle, Token, TokenRequest,
+    Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, LogLevel,
+    LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle,
+    Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields};
 pub use health::{

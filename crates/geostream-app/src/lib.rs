@@ -12,6 +12,7 @@
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
 //! - [`Access`] says who a token belongs to; [`AuditTrail`] tells who wanted what.
+//! - [`LogLevel`] says what is logged.
 //! - [`Tracer`] says what is traced; [`Traced`] shows what a store does.
 
 mod access;
@@ -22,6 +23,7 @@ mod counted;
 mod follow;
 mod health;
 mod load;
+mod log_level;
 mod meters;
 mod peers;
 mod publisher;
@@ -38,6 +40,7 @@ pub use configuration::{Configuration, Intent, WriteError, Written};
 pub use counted::Counted;
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
+pub use log_level::{LogFilter, LogFilterError, LogLevel, Logged};
 pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::{LeaseKeeper, RateLimit};

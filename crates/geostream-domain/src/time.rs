@@ -28,6 +28,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// Returns the moment that will be after so long.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Returns how long ago an earlier moment was; zero if it was not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, RateLimit, RegionHealth,
-    Router, Trace, Tracer,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, LogLevel, RateLimit,
+    RegionHealth, Router, Trace, Tracer,
 };
-use geostream_domain::{ClientKey, Flag, NodeId, Timestamp};
+use geostream_domain::{ClientKey, Flag, Line, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Scope, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -69,6 +69,8 @@ pub struct Parts<S, G, C> {
     pub rate_limit: Option<Arc<RateLimit<ClientKey>>>,
     /// How often may be asked with one token; `None` for as often as its holder likes.
     pub token_rate_limit: Option<Arc<RateLimit<TokenId>>>,
+    /// Says what is logged.
+    pub log_level: Arc<LogLevel<C>>,
     /// Decides which requests are traced.
     pub tracer: Tracer,
     /// The proxies that are believed.
@@ -116,6 +118,12 @@ impl Call {
         let invalid =
             |error| Failure::new(Kind::NotFound, format!("{:?}: {error}", self.parameter));
         self.parameter.parse().map_err(invalid)
+    }
+
+    /// Returns who writes.
+    pub(crate) fn author(&self) -> Result<Line, Failure> {
+        let author = self.attempt.who.as_ref().map(|who| who.name.clone());
+        author.ok_or_else(|| Failure::unauthorized("a write needs a token"))
     }
 
     /// Refuses query parameters, for operations that take none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_api::{
     Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
@@ -310,9 +311,7 @@ fn read_override(
     if duration.is_some_and(|seconds| !(1..=longest).contains(&seconds)) {
         fields.note("/duration_seconds", format_args!("1 to {longest} are expected"));
     }
-    let expires = duration.map(|seconds| {
-        Timestamp::from_unix_millis(now.unix_millis().saturating_add(seconds * 1000))
-    });
+    let expires = duration.map(|seconds| now.after(Duration::from_secs(seconds)));
     let action = request.action.into();
     let wish = owner.zip(reason).map(|(owner, reason)| domain::Override {
         region,

@@ -61,6 +61,8 @@ where
             O::GetSettings => self.get_settings(&call),
             O::PutSettings => self.put_settings(&call).await,
             O::ListAudit => self.list_audit(&call).await,
+            O::GetLogLevel => call.no_query().and_then(|()| self.log_level()),
+            O::PutLogLevel => self.set_log_level(&call),
             O::ListTokens => call.no_query().and_then(|()| self.list_tokens()),
             O::CreateToken => self.create_token(&call).await,
             O::DeleteToken => self.delete_token(&call).await,
@@ -114,8 +116,7 @@ pub(crate) fn intent(call: &Call, query: &mut Query<'_>, deed: &str) -> Result<I
         Some(reason) => reason,
         None => deed.parse().map_err(|error| Failure::field("?reason", error))?,
     };
-    let author = call.attempt.who.as_ref().map(|who| who.name.clone());
-    let author = author.ok_or_else(|| Failure::unauthorized("a write needs a token"))?;
+    let author = call.author()?;
     Ok(Intent { expected, author, reason, attempt: Some(call.attempt.clone()) })
 }
 

@@ -21,6 +21,7 @@ mod gauges;
 mod health;
 mod json;
 mod log;
+mod log_level;
 mod node;
 mod problem;
 mod query;

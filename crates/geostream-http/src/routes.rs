@@ -112,6 +112,10 @@ pub enum Control {
     PutSettings,
     /// Tells who wanted what, and what came of it.
     ListAudit,
+    /// Tells what is logged.
+    GetLogLevel,
+    /// Has something else logged.
+    PutLogLevel,
     /// Lists the tokens.
     ListTokens,
     /// Makes a token.
@@ -171,6 +175,8 @@ impl Control {
             Self::GetSettings => "getSettings",
             Self::PutSettings => "putSettings",
             Self::ListAudit => "listAudit",
+            Self::GetLogLevel => "getLogLevel",
+            Self::PutLogLevel => "putLogLevel",
             Self::ListTokens => "listTokens",
             Self::CreateToken => "createToken",
             Self::DeleteToken => "deleteToken",
@@ -234,6 +240,8 @@ pub static ROUTES: &[Route] = {
         route(GET, "/api/v1/settings", Do(C::GetSettings), Some(Viewer), NONE),
         route(PUT, "/api/v1/settings", Do(C::PutSettings), Some(Admin), SMALL),
         route(GET, "/api/v1/audit", Do(C::ListAudit), Some(Admin), NONE),
+        route(GET, "/api/v1/log-level", Do(C::GetLogLevel), Some(Viewer), NONE),
+        route(PUT, "/api/v1/log-level", Do(C::PutLogLevel), Some(Admin), SMALL),
         route(GET, "/api/v1/tokens", Do(C::ListTokens), Some(Admin), NONE),
         route(POST, "/api/v1/tokens", Do(C::CreateToken), Some(Admin), SMALL),
         route(DELETE, "/api/v1/tokens/{token}", Do(C::DeleteToken), Some(Admin), NONE),

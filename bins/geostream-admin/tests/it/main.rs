@@ -310,3 +310,15 @@ fn exit_codes_tell_what_is_wrong() {
     let said = said(&nobody.output().unwrap(), 4, "status without a token");
     assert!(said.contains("GEOSTREAM_TOKEN"), "{said}");
 }
+
+#[test]
+fn what_is_logged_changes_for_a_while() {
+    let setup = Setup::new();
+    let set = setup.json("log-level set warn,decision=trace --for 5m");
+    assert_eq!((&set["filter"], &set["usual"]), (&"warn,decision=trace".into(), &"info".into()));
+    assert!(set["until"].is_string(), "{set}");
+    assert!(setup.ends(0, "log-level show").contains("warn,decision=trace"));
+    let reset = setup.json("log-level reset");
+    assert_eq!((&reset["filter"], &reset["until"]), (&"info".into(), &Value::Null));
+    assert!(setup.ends(1, "log-level set inof").contains("off, error, warn, info, debug or trace"));
+}

@@ -10,6 +10,7 @@ mod control;
 mod decisions;
 mod health;
 mod limits;
+mod logs;
 mod peers;
 mod postgres;
 mod server;

@@ -1,0 +1,45 @@
+//! What this node logs.
+
+use std::time::Duration;
+
+use geostream_api::{Fields, LogLevel, LogLevelRequest, Time};
+use geostream_app::{LogFilter, Logged};
+use geostream_ports::{Clock, GeoLocator, Store};
+
+use crate::api::{Api, Call};
+use crate::body;
+use crate::problem::{Answer, Failure};
+
+/// The longest that something may be logged by itself: a day.
+const LONGEST_SECONDS: u32 = 86_400;
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: Store,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    pub(crate) fn log_level(&self) -> Result<Answer, Failure> {
+        let Logged { filter, usual, until } = self.parts.log_level.logged();
+        let text = |filter: &LogFilter| filter.to_string();
+        let (filter, usual) = (text(&filter), text(&usual));
+        body::json(&LogLevel { filter, usual, until: until.map(Time) })
+    }
+
+    pub(crate) fn set_log_level(&self, call: &Call) -> Result<Answer, Failure> {
+        call.no_query()?;
+        let request: LogLevelRequest = body::read(&call.headers, &call.body)?;
+        let mut fields = Fields::default();
+        let filter = fields.check("/filter", request.filter.parse());
+        let hold = request.duration_seconds;
+        if hold.is_some_and(|seconds| !(1..=LONGEST_SECONDS).contains(&seconds)) {
+            let expected = format_args!("1 to {LONGEST_SECONDS} are expected");
+            fields.note("/duration_seconds", expected);
+        }
+        let filter: LogFilter = fields.finish(filter)?;
+        let hold = hold.map(|seconds| Duration::from_secs(seconds.into()));
+        let author = call.author()?;
+        self.parts.log_level.set(filter, hold, &author);
+        self.log_level()
+    }
+}
