@@ -117,7 +117,7 @@ fn a_control_request_is_logged_with_its_trace() {
     let server = home.start();
     token(&server, &home, "viewer");
     let events = events(server);
-    let made = events.iter().filter(|event| event["message"] == "token made").next_back().unwrap();
+    let made = events.iter().rfind(|event| event["message"] == "token made").unwrap();
     let request = json!({"name": "request", "operation": "createToken", "trace_id": TRACE_ID});
     assert_eq!(made["span"], request, "{made}");
 }
