@@ -29,6 +29,8 @@ pub(crate) enum Command {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ScopeName {
+    /// Reports outcomes, and nothing else
+    Reporter,
     /// Reads
     Viewer,
     /// Also drains and restores regions
@@ -57,6 +59,7 @@ pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow:
         }
         Command::Create { name, scope } => {
             let scope = match scope {
+                ScopeName::Reporter => "reporter",
                 ScopeName::Viewer => "viewer",
                 ScopeName::Operator => "operator",
                 ScopeName::Admin => "admin",

@@ -226,7 +226,7 @@ pub struct LogLevelRequest {
 pub struct TokenRequest {
     /// Who will use it: the author of what is done with it.
     pub name: String,
-    /// `viewer`, `operator` or `admin`.
+    /// `reporter`, `viewer`, `operator` or `admin`.
     pub scope: String,
 }
 
@@ -247,7 +247,7 @@ pub struct Token {
     pub id: String,
     /// Who uses it.
     pub name: String,
-    /// `viewer`, `operator` or `admin`.
+    /// `reporter`, `viewer`, `operator` or `admin`.
     pub scope: String,
     /// When it was made.
     pub created: Time,

@@ -217,6 +217,8 @@ fn tokens_flags_and_settings_are_managed() {
     assert!(setup.ends(0, "flag list").contains("off"));
     setup.ends(0, "setting set --alternatives 1");
     assert_eq!(setup.json("setting show")["default_service"], "api");
+    setup.ends(0, "token create edge --scope reporter");
+    assert!(setup.ends(0, "token list").contains("reporter"));
     let tokens = setup.json("token list");
     let id = tokens.as_array().unwrap().iter().find(|token| token["name"] == "ci").unwrap()["id"]
         .clone();
