@@ -164,7 +164,7 @@ pub struct RollbackRequest {
 pub struct OverrideRequest {
     /// `drain`, `up` or `down`.
     pub action: OverrideAction,
-    /// Why.
+    /// Why; kept in the history too, unless the request gives another reason for it.
     pub reason: String,
     /// Who wants it; without, the token's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -119,7 +119,10 @@ fn regions_come_change_and_go() {
     setup.ends(0, "region drain eu-north-1 --for 30m --reason work");
     assert!(setup.ends(0, "region list").contains("drain"));
     assert!(setup.ends(0, "status").contains("work"));
-    setup.ends(0, "region undrain eu-north-1");
+    setup.ends(0, "region undrain eu-north-1 --reason repaired");
+    let history = setup.json("history -n 2");
+    assert_eq!(history["commits"][0]["reason"], "repaired");
+    assert_eq!(history["commits"][1]["reason"], "work");
     setup.ends(0, "service set api --without-region eu-north-1");
     setup.ends(0, "region remove eu-north-1");
     assert!(setup.ends(0, "history -n 3").contains("remove region eu-north-1"));

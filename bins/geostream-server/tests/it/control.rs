@@ -94,6 +94,9 @@ fn a_drain_moves_clients_until_it_ends() {
     assert_eq!(operated.write("PUT", path, 1, Some(drain)).status, 200);
     assert_ne!(operated.tokyo().0, "ap-northeast-1");
     assert_eq!(operated.tokyo().1, "lowest_latency", "nothing has failed");
+    let last = operated.get("/api/v1/config/history?limit=1").json()["commits"][0].clone();
+    assert_eq!(last["reason"], "power work");
+    assert_eq!(last["summary"], json!(["override region ap-northeast-1: drain"]));
     let overrides = operated.get("/api/v1/overrides").json();
     assert_eq!(overrides["overrides"]["ap-northeast-1"]["owner"], "first-admin");
     assert!(overrides["overrides"]["ap-northeast-1"]["expires"].is_string());

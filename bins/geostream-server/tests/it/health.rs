@@ -242,6 +242,7 @@ fn what_happens_is_told_as_it_happens() {
     assert_eq!(scene.server.send(&drain).status, 200);
     let commit = next("config");
     assert_eq!((&commit["revision"], &commit["author"]), (&3.into(), &"first-admin".into()));
+    assert_eq!(commit["reason"], "work");
     // A burst of writes is told of one by one.
     for revision in 3..43 {
         let wish = json!({ "action": "drain", "reason": revision.to_string() }).to_string();
