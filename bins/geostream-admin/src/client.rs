@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use geostream_api::{Problem, Proposed};
+use geostream_api::{FieldError, Problem, Proposed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -274,15 +274,13 @@ fn is_on_this_machine(server: &str) -> bool {
 }
 
 fn describe(problem: &Problem) -> String {
-    match &problem.errors[..] {
-        [] => problem.detail.clone(),
-        [error] if error.pointer.is_empty() => error.detail.clone(),
-        errors => {
-            let lines =
-                errors.iter().map(|error| format!("{} (at {})", error.detail, error.pointer));
-            lines.collect::<Vec<_>>().join("\n")
-        }
-    }
+    let lines = problem.errors.iter().map(|FieldError { pointer, detail }| {
+        // What else there is in a request, a user of this program knows nothing of.
+        let is_in_document = pointer.starts_with('/');
+        if is_in_document { format!("{detail} (at {pointer})") } else { detail.clone() }
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() { problem.detail.clone() } else { lines.join("\n") }
 }
 
 /// Writes a text as part of a query.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// A field that is wrong, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// Where in the document: a JSON pointer (RFC 6901), or `?name` for a query parameter.
+    /// Where in the request: a JSON pointer (RFC 6901) into the body, `?name` for a query parameter,
+    /// `{name}` for a parameter of the path, or the name of a header.
     pub pointer: String,
     /// What is wrong with it and what is expected.
     pub detail: String,
@@ -109,6 +110,7 @@ impl Fields {
 }
 
 /// Writes a name as a step of a JSON pointer.
-pub(crate) fn step(name: &str) -> String {
+#[must_use]
+pub fn step(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }

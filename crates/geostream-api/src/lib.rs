@@ -30,7 +30,7 @@ pub use control::{
     LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle,
     Token, TokenRequest,
 };
-pub use fields::{FieldError, FieldErrors, Fields};
+pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 /// Reads a map and refuses a name that appears twice.
 pub(crate) fn map<'de, D, V>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
@@ -17,6 +17,17 @@ where
 
 struct UniqueMap<V>(PhantomData<V>);
 
+/// Refuses a value, since its name was there already: so the error points at it.
+struct Twice<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Twice<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, _value: D) -> Result<(), D::Error> {
+        Err(D::Error::custom(format_args!("{:?} is given twice", self.0)))
+    }
+}
+
 impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueMap<V> {
     type Value = BTreeMap<String, V>;
 
@@ -28,7 +39,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueMap<V> {
         let mut map = BTreeMap::new();
         while let Some(name) = access.next_key::<String>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("{name:?} is given twice")));
+                access.next_value_seed(Twice(&name))?;
             }
             map.insert(name, access.next_value()?);
         }

@@ -221,7 +221,10 @@ where
             Operation::Control(control) => {
                 let done = self.supervise(route, control, parameter, request, peer, patience);
                 // Every request's future has room for this one: on the heap, for a pointer.
-                return Box::pin(done).await;
+                return Box::pin(done).await.map_err(|failure| match route.parameter() {
+                    Some(parameter) => failure.at(parameter),
+                    None => failure,
+                });
             }
         };
         let body = body::collect(request.body_mut(), route.body_limit, patience).await?;

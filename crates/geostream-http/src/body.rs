@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::FieldErrors;
+use geostream_api::{FieldErrors, step};
 use geostream_domain::Revision;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
@@ -80,7 +80,7 @@ async fn collect_rest(
 }
 
 fn broken(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Kind::InvalidRequest, format!("the body breaks off: {error}"))
+    Failure::field("", format_args!("the body breaks off: {error}"))
 }
 
 fn late(patience: Duration) -> Failure {
@@ -95,7 +95,7 @@ where
 {
     if !is_json(headers) {
         let detail = "send the header content-type: application/json";
-        return Err(Failure::new(Kind::UnsupportedMediaType, detail));
+        return Err(Failure::naming(Kind::UnsupportedMediaType, "content-type", detail));
     }
     parse(body)
 }
@@ -113,7 +113,8 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure
     let mut slow = serde_json::Deserializer::from_str(body);
     let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
         let detail = error.inner().to_string();
-        FieldErrors::one(pointer(error.path()), detail)
+        let field = field_of_object(&detail).map(step).unwrap_or_default();
+        FieldErrors::one(pointer(error.path()) + &field, detail)
     })?;
     slow.end().map_err(|error| FieldErrors::one("", error))?;
     Ok(read)
@@ -134,13 +135,19 @@ fn pointer(path: &Path) -> String {
     for segment in path {
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => {
-                pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")));
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                pointer.push_str(&step(name));
             }
-            Segment::Enum { .. } | Segment::Unknown => {}
+            Segment::Unknown => {}
         }
     }
     pointer
+}
+
+/// Returns the field that an object lacks or has twice: of these, the path tells the object only.
+fn field_of_object(detail: &str) -> Option<&str> {
+    let missing = detail.strip_prefix("missing field `");
+    missing.or_else(|| detail.strip_prefix("duplicate field `"))?.split('`').next()
 }
 
 /// Answers with a JSON document.
@@ -202,7 +209,12 @@ mod tests {
             ("[]", " invalid type: sequence"),
             (r#"{"requests": [["8.8.8.8"]]}"#, "/requests/0 invalid type: sequence"),
             (r#"{"requests": [{"location": [1, 2]}]}"#, "/requests/0/location invalid type"),
-            ("{}", " missing field `requests`"),
+            ("{}", "/requests missing field `requests`"),
+            (r#"{"requests": [], "requests": []}"#, "/requests duplicate field `requests`"),
+            (
+                r#"{"requests": [{"location": {"latitude": 1}}]}"#,
+                "/requests/0/location/longitude missing",
+            ),
             (r#"{"requests": 7}"#, "/requests invalid type: integer `7`, expected a sequence"),
             (r#"{"requests": [{}, {"service": 7}]}"#, "/requests/1/service invalid type"),
             (r#"{"requests": [{"servce": "a"}]}"#, "/requests/0/servce unknown field `servce`"),

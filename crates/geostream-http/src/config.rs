@@ -40,7 +40,8 @@ where
         let current = self.parts.configuration.current();
         let target = domain::Config::default().after(document.to_changes()?);
         let target = target.map_err(|error| {
-            Failure::unfit(pointer_in_config(&error.source), error.source.to_string())
+            let pointer = pointer_in_config(&error.source);
+            Failure::naming(Kind::InvalidConfiguration, pointer, error.source.to_string())
         })?;
         if dry_run {
             return propose_only(&intent, &current, &target);
@@ -64,7 +65,11 @@ where
         call.no_query()?;
         let RevisionNumber(revision) = call.parameter()?;
         match revision.get().checked_sub(1) {
-            Some(before) => self.diff(Revision::new(before), revision).await,
+            Some(before) => {
+                let before = Revision::new(before);
+                let (old, new) = (self.config_at(before).await?, self.config_at(revision).await?);
+                diff((before, &*old), (revision, &*new))
+            }
             None => Err(Failure::new(Kind::NotFound, "revision 0 is the empty configuration")),
         }
     }
@@ -78,13 +83,9 @@ where
         let from = needed("from", query.parsed("from")?)?;
         let to = needed("to", query.parsed("to")?)?;
         query.end()?;
-        self.diff(from, to).await
-    }
-
-    async fn diff(&self, from: Revision, to: Revision) -> Result<Answer, Failure> {
-        let (old, new) = (self.config_at(from).await?, self.config_at(to).await?);
-        let changes = Difference::between(&old, &new);
-        body::json(&Diff { from: from.get(), to: to.get(), changes })
+        let old = self.config_at(from).await.map_err(|failure| failure.at("?from"))?;
+        let new = self.config_at(to).await.map_err(|failure| failure.at("?to"))?;
+        diff((from, &*old), (to, &*new))
     }
 
     pub(crate) async fn config_at(
@@ -104,7 +105,8 @@ where
         let RevisionNumber(to) = to.map_err(|error| Failure::field("/revision", error))?;
         let deed = format!("roll back to revision {to}");
         let intent = lone_intent(call, &deed)?;
-        written(&self.parts.configuration.roll_back(intent, to).await?)
+        let back = self.parts.configuration.roll_back(intent, to).await;
+        written(&back.map_err(|error| Failure::from(error).at("/revision"))?)
     }
 
     // === Regions and services ===
@@ -253,6 +255,15 @@ where
         let intent = lone_intent(call, deed)?;
         written(&self.parts.configuration.write(intent, changes).await?)
     }
+}
+
+/// Answers what differs between two revisions.
+fn diff(
+    old: (Revision, &domain::Config),
+    new: (Revision, &domain::Config),
+) -> Result<Answer, Failure> {
+    let changes = Difference::between(old.1, new.1);
+    body::json(&Diff { from: old.0.get(), to: new.0.get(), changes })
 }
 
 fn written(written: &Written) -> Result<Answer, Failure> {

@@ -158,7 +158,7 @@ fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
     let Some(header) = headers.get(IF_MATCH) else {
         let detail = "send the header if-match: \"REVISION\" with the revision that you read, as \
                       the etag of every part of the configuration tells it";
-        return Err(Failure::new(Kind::RevisionRequired, detail));
+        return Err(Failure::naming(Kind::RevisionRequired, "if-match", detail));
     };
     let tag = header.to_str().ok().and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
     match tag.and_then(|tag| tag.parse::<RevisionNumber>().ok()) {

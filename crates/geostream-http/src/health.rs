@@ -51,7 +51,7 @@ where
             && let Some(region) = region
             && self.router.view().table().entry(&region).is_none()
         {
-            return Err(config::no_region(&region));
+            return Err(config::no_region(&region).at("?region"));
         }
         body::json(&HealthHistory { changes: changes.iter().map(describe_change).collect() })
     }

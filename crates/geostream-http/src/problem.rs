@@ -141,6 +141,12 @@ impl Kind {
         }
     }
 
+    /// Tells whether it is about something that the request names: it is not there, is still
+    /// needed, or does not fit.
+    fn is_about_what_is_named(self) -> bool {
+        matches!(self, Self::NotFound | Self::InUse | Self::LastRegion | Self::InvalidConfiguration)
+    }
+
     /// Returns the problem's `type`.
     pub(crate) fn uri(self) -> String {
         format!("urn:geostream:problem:{}", self.described().1)
@@ -159,15 +165,20 @@ impl Failure {
         }
     }
 
-    /// One field is wrong.
-    pub(crate) fn field(pointer: impl Into<String>, detail: impl std::fmt::Display) -> Self {
-        FieldErrors::one(pointer, detail).into()
+    /// One part of the request is to blame.
+    pub(crate) fn naming(
+        kind: Kind,
+        pointer: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let detail = detail.into();
+        let errors = vec![FieldError { pointer: pointer.into(), detail: detail.clone() }];
+        Self { errors, ..Self::new(kind, detail) }
     }
 
-    /// The parts of a configuration do not fit together.
-    pub(crate) fn unfit(pointer: impl Into<String>, detail: String) -> Self {
-        let errors = vec![FieldError { pointer: pointer.into(), detail: detail.clone() }];
-        Self { errors, ..Self::new(Kind::InvalidConfiguration, detail) }
+    /// One field is wrong.
+    pub(crate) fn field(pointer: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        Self::naming(Kind::InvalidRequest, pointer, detail.to_string())
     }
 
     /// Somebody asks too often (RFC 6585, section 4).
@@ -179,11 +190,12 @@ impl Failure {
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
-        Self::new(Kind::Unauthorized, detail)
+        Self::naming(Kind::Unauthorized, "authorization", detail)
     }
 
     pub(crate) fn scope(needed: Scope) -> Self {
-        Self::new(Kind::Forbidden, format!("a token of scope {needed} or above is needed"))
+        let detail = format!("a token of scope {needed} or above is needed");
+        Self::naming(Kind::Forbidden, "authorization", detail)
     }
 
     pub(crate) fn method(allowed: &str) -> Self {
@@ -205,17 +217,18 @@ impl Failure {
         }
     }
 
-    /// Points at a field, where the rules know of none.
-    pub(crate) fn at(mut self, pointer: &str) -> Self {
-        for error in self.errors.iter_mut().filter(|error| error.pointer.is_empty()) {
-            pointer.clone_into(&mut error.pointer);
+    /// Points at the part of the request that names what the rules speak of, where they know of none.
+    pub(crate) fn at(self, pointer: &str) -> Self {
+        if self.errors.is_empty() && self.kind.is_about_what_is_named() {
+            Self::naming(self.kind, pointer, self.detail)
+        } else {
+            self
         }
-        self
     }
 
     /// Points at parameters of the query, where the rules speak of a document's fields.
     pub(crate) fn in_query(mut self) -> Self {
-        for error in &mut self.errors {
+        for error in self.errors.iter_mut().filter(|error| error.pointer.starts_with('/')) {
             error.pointer = match error.pointer.rsplit('/').next().unwrap_or_default() {
                 "location" => "?latitude".to_owned(),
                 name => format!("?{name}"),
@@ -284,17 +297,10 @@ impl From<RouteError> for Failure {
         let detail = error.to_string();
         match error {
             RouteError::NotReady => Self::new(Kind::NotReady, detail),
-            RouteError::UnknownService(_) | RouteError::NoDefaultService => Self {
-                errors: vec![FieldError { pointer: "/service".to_owned(), detail: detail.clone() }],
-                ..Self::new(Kind::UnknownService, detail)
-            },
-            RouteError::ClaimRefused => Self {
-                errors: vec![FieldError {
-                    pointer: "/location".to_owned(),
-                    detail: detail.clone(),
-                }],
-                ..Self::new(Kind::Forbidden, detail)
-            },
+            RouteError::UnknownService(_) | RouteError::NoDefaultService => {
+                Self::naming(Kind::UnknownService, "/service", detail)
+            }
+            RouteError::ClaimRefused => Self::naming(Kind::Forbidden, "/location", detail),
             RouteError::NoRegion { why, .. } => {
                 let kind = match why {
                     NoRegion::Fenced => Kind::Geofenced,
@@ -311,7 +317,7 @@ impl From<WriteError> for Failure {
         match error {
             WriteError::Conflict { .. } => {
                 let detail = format!("{error}; read it again and repeat the write");
-                Self::new(Kind::RevisionConflict, detail)
+                Self::naming(Kind::RevisionConflict, "if-match", detail)
             }
             WriteError::Invalid(error) => error.source.into(),
             WriteError::LastRegion { .. } => {
@@ -330,14 +336,15 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::NotEmpty { .. } => {
                 let detail = format!("{detail}; import into a store without any commit");
-                Self::new(Kind::RevisionConflict, detail)
+                Self::naming(Kind::RevisionConflict, "/part", detail)
             }
             ImportError::NotBegun => {
                 let detail = format!("{detail}; begin again, alone");
-                Self::new(Kind::RevisionConflict, detail)
+                Self::naming(Kind::RevisionConflict, "/import", detail)
             }
             ImportError::Unfit(error) => {
-                Self::new(Kind::InvalidConfiguration, Chain(&error).to_string())
+                let detail = Chain(&error).to_string();
+                Self::naming(Kind::InvalidConfiguration, "/part", detail)
             }
             ImportError::Unavailable(error) => error.into(),
         }
@@ -359,7 +366,10 @@ impl From<ConfigError> for Failure {
             | E::FenceTooLong(_)
             | E::FenceTooComplex(_)
             | E::TooManyRegions
-            | E::TooManyServices => Self::unfit(pointer_in_service(&error), detail),
+            | E::TooManyServices => match pointer_in_service(&error) {
+                "" => Self::new(Kind::InvalidConfiguration, detail),
+                pointer => Self::naming(Kind::InvalidConfiguration, pointer, detail),
+            },
         }
     }
 }

@@ -124,6 +124,13 @@ pub enum Control {
     DeleteToken,
 }
 
+impl Route {
+    /// Returns the path's parameter as the pattern has it, such as `{region}`.
+    pub(crate) fn parameter(&self) -> Option<&'static str> {
+        self.pattern.find('{').map(|begin| &self.pattern[begin..])
+    }
+}
+
 impl Operation {
     /// Returns the `operationId` in the API's description.
     #[must_use]

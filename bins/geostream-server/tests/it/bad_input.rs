@@ -30,7 +30,8 @@ fn bad_questions_are_told_what_is_wrong() {
         (r#"{"location": {"latitude": NaN, "longitude": 0}}"#, "/location/latitude"),
         (r#"{"location": {"latitude": 1e999, "longitude": 0}}"#, "/location/latitude"),
         (r#"{"location": {"latitude": "1", "longitude": 0}}"#, "/location/latitude"),
-        (r#"{"location": {"latitude": 1}}"#, "/location"),
+        (r#"{"location": {"latitude": 1}}"#, "/location/longitude"),
+        (r#"{"service": "api", "service": "api"}"#, "/service"),
         (r#"{"location": {"latitude": 1, "longitude": 2, "country": "Z"}}"#, "/location/country"),
     ] {
         server.route(body).expect_problem(400, "invalid-request", pointer);
@@ -64,10 +65,10 @@ fn paths_methods_and_types_that_are_not_there_are_named() {
     assert_eq!(answer.header("allow"), Some("post, get, head"));
     server.send(&Request::new("BREW", "/health")).expect_problem(405, "method-not-allowed", "");
     let plain = Request::new("POST", "/api/v1/route").header("content-type: text/plain");
-    server.send(&plain).expect_problem(415, "unsupported-media-type", "");
+    server.send(&plain).expect_problem(415, "unsupported-media-type", "content-type");
     let form = "content-type: application/x-www-form-urlencoded";
     let form = Request::new("POST", "/api/v1/route").header(form);
-    server.send(&form).expect_problem(415, "unsupported-media-type", "");
+    server.send(&form).expect_problem(415, "unsupported-media-type", "content-type");
 }
 
 #[test]
@@ -77,16 +78,20 @@ fn tokens_are_needed_and_have_their_scope() {
     let admin = home.token();
     let regions = Request::new("GET", "/api/v1/regions");
     let answer = server.send(&regions);
-    answer.expect_problem(401, "unauthorized", "");
+    answer.expect_problem(401, "unauthorized", "authorization");
     assert_eq!(answer.header("www-authenticate"), Some("bearer"));
     for position in [0, 3, 10, 19, 20, 50, admin.len() - 1] {
         let mut wrong = admin.clone().into_bytes();
         wrong[position] = if wrong[position] == b'a' { b'b' } else { b'a' };
         let wrong = String::from_utf8(wrong).unwrap();
-        server.send(&regions.clone().token(&wrong)).expect_problem(401, "unauthorized", "");
+        server.send(&regions.clone().token(&wrong)).expect_problem(
+            401,
+            "unauthorized",
+            "authorization",
+        );
     }
     let basic = regions.clone().header("authorization: Basic YTpi");
-    server.send(&basic).expect_problem(401, "unauthorized", "");
+    server.send(&basic).expect_problem(401, "unauthorized", "authorization");
     assert_eq!(server.send(&regions.clone().token(&admin)).status, 200);
 
     let make = |scope: &str| {
@@ -101,8 +106,8 @@ fn tokens_are_needed_and_have_their_scope() {
         .json(r#"{"action": "drain", "reason": "test"}"#);
     let remove = Request::new("DELETE", "/api/v1/services/api").revision(1);
     assert_eq!(server.send(&regions.token(&viewer)).status, 200);
-    server.send(&drain.clone().token(&viewer)).expect_problem(403, "forbidden", "");
-    server.send(&remove.clone().token(&operator)).expect_problem(403, "forbidden", "");
+    server.send(&drain.clone().token(&viewer)).expect_problem(403, "forbidden", "authorization");
+    server.send(&remove.clone().token(&operator)).expect_problem(403, "forbidden", "authorization");
     assert_eq!(server.send(&drain.token(&operator)).status, 200);
     let listed = server.send(&Request::new("GET", "/api/v1/tokens").token(&admin));
     assert!(!listed.body.contains(&viewer[20..]), "no token is ever shown again");
@@ -129,9 +134,14 @@ fn a_configuration_that_does_not_fit_is_refused_as_a_whole() {
             format!(r#"{{"regions": {{"a": {region}, "a": {region}}}}}"#),
             400,
             "invalid-request",
-            "/regions",
+            "/regions/a",
         ),
-        (r#"{"regions": {"a": {"latitude": 1}}}"#.to_owned(), 400, "invalid-request", "/regions/a"),
+        (
+            r#"{"regions": {"a": {"latitude": 1}}}"#.to_owned(),
+            400,
+            "invalid-request",
+            "/regions/a/longitude",
+        ),
         (
             r#"{"regions": {"a": {"latitude": 99, "longitude": 2}}}"#.to_owned(),
             400,
@@ -156,9 +166,16 @@ fn a_configuration_that_does_not_fit_is_refused_as_a_whole() {
     }
     let token = home.token();
     let in_use = Request::new("DELETE", "/api/v1/regions/eu-west-1").token(&token).revision(1);
-    server.send(&in_use).expect_problem(409, "in-use", "");
+    server.send(&in_use).expect_problem(409, "in-use", "{region}");
+    let default = Request::new("DELETE", "/api/v1/services/api").token(&token).revision(1);
+    server.send(&default).expect_problem(409, "in-use", "{service}");
+    let nowhere = Request::new("DELETE", "/api/v1/services/nowhere").token(&token).revision(1);
+    server.send(&nowhere).expect_problem(404, "not-found", "{service}");
+    let drain = Request::new("PUT", "/api/v1/overrides/eu-west-1").token(&token).revision(1);
+    let drain = drain.json(r#"{"action": "drain"}"#);
+    server.send(&drain).expect_problem(400, "invalid-request", "/reason");
     let missing = Request::new("GET", "/api/v1/regions/nowhere").token(&token);
-    server.send(&missing).expect_problem(404, "not-found", "");
+    server.send(&missing).expect_problem(404, "not-found", "{region}");
     let history = Request::new("GET", "/api/v1/config/history").token(&token);
     assert_eq!(server.send(&history).json()["commits"].as_array().unwrap().len(), 1, "no trace");
 }

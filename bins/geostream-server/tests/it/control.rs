@@ -63,7 +63,7 @@ fn writes_demand_the_right_revision_and_answer_the_new_one() {
     let stockholm = json!({ "latitude": 59.3, "longitude": 18.1 });
     let without = Request::new("PUT", path).token(&operated.home.token());
     let answer = operated.server.send(&without.clone().json(&stockholm.to_string()));
-    answer.expect_problem(428, "revision-required", "");
+    answer.expect_problem(428, "revision-required", "if-match");
     for tag in ["1", "\"one\"", "W/\"1\"", "*", "\"-1\""] {
         let header = format!("if-match: {tag}");
         let answer =
@@ -71,7 +71,7 @@ fn writes_demand_the_right_revision_and_answer_the_new_one() {
         answer.expect_problem(400, "invalid-request", "if-match");
     }
     let stale = operated.write("PUT", path, 0, Some(stockholm.clone()));
-    stale.expect_problem(412, "revision-conflict", "");
+    stale.expect_problem(412, "revision-conflict", "if-match");
     let written = operated.write("PUT", path, 1, Some(stockholm.clone()));
     assert_eq!((written.status, written.header("etag")), (200, Some("\"2\"")));
     assert_eq!(written.json()["changes"][0]["path"], "regions/eu-north-1");
@@ -82,7 +82,7 @@ fn writes_demand_the_right_revision_and_answer_the_new_one() {
     assert_eq!(read.header("etag"), Some("\"2\""));
     assert_eq!(read.json()["latitude"], 59.3);
     assert_eq!(operated.write("DELETE", path, 2, None).status, 200);
-    operated.get(path).expect_problem(404, "not-found", "");
+    operated.get(path).expect_problem(404, "not-found", "{region}");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_drain_moves_clients_until_it_ends() {
     assert!(overrides["overrides"]["ap-northeast-1"]["expires"].is_string());
     assert_eq!(operated.write("DELETE", path, 2, None).status, 200);
     assert_eq!(operated.tokyo().0, "ap-northeast-1");
-    operated.write("DELETE", path, 3, None).expect_problem(404, "not-found", "");
+    operated.write("DELETE", path, 3, None).expect_problem(404, "not-found", "{region}");
     let down = json!({ "action": "down", "reason": "it is broken" });
     assert_eq!(operated.write("PUT", path, 3, Some(down)).status, 200);
     assert_eq!(operated.tokyo().1, "failover");
@@ -133,9 +133,9 @@ fn a_drain_that_leaves_nobody_needs_force_and_one_that_leaves_little_room_is_war
     );
     let last =
         |revision, drain| operated.write("PUT", "/api/v1/overrides/r1", revision, Some(drain));
-    last(2, drain.clone()).expect_problem(412, "revision-conflict", "");
+    last(2, drain.clone()).expect_problem(412, "revision-conflict", "if-match");
     let refused = last(3, drain);
-    refused.expect_problem(409, "last-region", "");
+    refused.expect_problem(409, "last-region", "{region}");
     assert!(refused.json()["detail"].as_str().unwrap().contains("the clients of api"));
     let forced = last(3, json!({ "action": "drain", "reason": "work", "force": true })).json();
     assert_eq!(forced["warnings"], json!(["api: no region is left that can serve its clients"]));
@@ -245,7 +245,9 @@ fn history_diff_and_rollback_tell_and_undo() {
     assert_eq!(now["changes"], json!([]));
     let missing =
         operated.write("POST", "/api/v1/config/rollback", 4, Some(json!({ "revision": 9 })));
-    missing.expect_problem(404, "not-found", "");
+    missing.expect_problem(404, "not-found", "/revision");
+    let diff = operated.get("/api/v1/config/diff?from=1&to=9");
+    diff.expect_problem(404, "not-found", "?to");
 }
 
 #[test]
@@ -293,7 +295,7 @@ fn flags_and_settings_take_effect() {
     let off = Some(json!({ "on": false }));
     assert_eq!(operated.write("PUT", "/api/v1/flags/public_explain", 1, off.clone()).status, 200);
     let explain = Request::new("POST", "/api/v1/route").json(r#"{"explain": true}"#);
-    operated.server.send(&explain).expect_problem(401, "unauthorized", "");
+    operated.server.send(&explain).expect_problem(401, "unauthorized", "authorization");
     assert_eq!(operated.server.send(&explain.token(&operated.home.token())).status, 200);
     operated.write("PUT", "/api/v1/flags/caller_location", 2, off);
     let claim = r#"{"location": {"latitude": 1, "longitude": 2}}"#;

@@ -309,9 +309,9 @@ fn the_history_of_health_refuses_what_it_cannot_mean() {
         let answer = scene.history(&query.replace(' ', "%20"));
         answer.expect_problem(400, "invalid-request", pointer);
     }
-    scene.history("region=atlantis").expect_problem(404, "not-found", "");
+    scene.history("region=atlantis").expect_problem(404, "not-found", "?region");
     let unasked = scene.server.get("/api/v1/health/history");
-    unasked.expect_problem(401, "unauthorized", "");
+    unasked.expect_problem(401, "unauthorized", "authorization");
 }
 
 #[test]
