@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use geostream_ports::{Clock, GeoLocator, Store};
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -39,6 +39,8 @@ pub struct Limits {
 }
 
 const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// What hyper takes of HTTP/1, where its own limit costs least; of HTTP/2 it limits the bytes only.
+const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -229,6 +231,11 @@ where
         peer: SocketAddr,
         open: OpenRequest,
     ) -> Result<Answer, Infallible> {
+        if request.headers().len() > MAX_HEADERS {
+            let mut answer = Answer::default();
+            *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Ok(answer);
+        }
         let answer = self.api.answer(&mut request, peer, self.limits.body_patience).await;
         Ok(answer.map(|content| content.keeping(open)))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2;
+use hyper::header::HeaderName;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::server::{Answer, Home, PATIENCE, Request, Server};
@@ -71,16 +72,39 @@ fn bodies_and_headers_have_their_limits() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     Answer::read(&mut stream).expect_problem(413, "payload-too-large", "");
 
-    let mut many = Request::new("GET", "/health");
-    for number in 0..100 {
-        many = many.header(&format!("x-{number}: 1"));
-    }
-    assert_eq!(server.send(&many).status, 431);
+    let with = |headers: u32| {
+        let request = Request::new("GET", "/health");
+        // A request has two anyway: host and connection.
+        (2..headers).fold(request, |request, number| request.header(&format!("x-{number}: 1")))
+    };
+    assert_eq!(server.send(&with(100)).status, 200);
+    assert_eq!(server.send(&with(101)).status, 431);
     let long = Request::new("GET", "/health").header(&format!("x: {}", "x".repeat(64 << 10)));
     assert_eq!(server.send(&long).status, 431);
     let body = Request::new("GET", "/health").json("{}");
     server.send(&body).expect_problem(413, "payload-too-large", "");
     assert_eq!(server.route("{}").status, 200, "the server still answers");
+}
+
+#[test]
+fn http2_has_the_same_limits_of_headers() {
+    let home = Home::new();
+    let server = home.start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut sender, _connection) = speak_http2(&server, WIDE).await;
+        for (headers, value, expected) in
+            [(100, "1".to_owned(), 200), (101, "1".to_owned(), 431), (1, "x".repeat(24 << 10), 431)]
+        {
+            let mut request = get(&server, "/health");
+            for number in 0..headers {
+                let name: HeaderName = format!("x-{number}").parse().unwrap();
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), expected, "{headers} headers");
+        }
+    });
 }
 
 #[test]
