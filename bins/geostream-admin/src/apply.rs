@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use geostream_api::{Config, Diff, Proposed};
+use geostream_api::{Config, ConfigFile, Diff, FieldErrors, Problem, Proposed};
 
 use crate::End;
-use crate::client::{Client, Versioned};
+use crate::client::{Client, ClientError, Versioned};
 use crate::output::{Output, say, show_differences};
 
 #[derive(Debug, Args)]
@@ -97,18 +97,31 @@ fn show(output: Output, tried: &Proposed) -> anyhow::Result<End> {
 
 /// Reads a file, and asks the server what it would change.
 fn try_file(client: &Client, file: &Path) -> anyhow::Result<(Config, Proposed)> {
-    let config = read(file)?;
+    let read = read(file)?;
     ensure!(
-        !config.is_empty(),
+        !read.config.is_empty(),
         "{} declares no region and no service: applying it would remove everything",
         file.display()
     );
     let Versioned { revision, .. } = client.get_versioned::<Config>("/api/v1/config")?;
-    let tried = client.put("/api/v1/config?dry_run=true", revision, None, &config)?;
-    Ok((config, tried))
+    let tried = client.put("/api/v1/config?dry_run=true", revision, None, &read.config);
+    let tried = tried.map_err(|error| in_lines_of(&read, error))?;
+    Ok((read.config, tried))
 }
 
-fn read(file: &Path) -> anyhow::Result<Config> {
+/// Says in which lines of the file the fields are that the server refuses.
+fn in_lines_of(file: &ConfigFile, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast() {
+        Ok(ClientError::Problem(problem)) => {
+            let FieldErrors(errors) = file.locate(FieldErrors(problem.errors));
+            ClientError::Problem(Problem { errors, ..problem }).into()
+        }
+        Ok(other) => other.into(),
+        Err(error) => error,
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<ConfigFile> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
@@ -116,9 +129,5 @@ fn read(file: &Path) -> anyhow::Result<Config> {
     } else {
         fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
     };
-    if file.extension().is_some_and(|extension| extension == "json") {
-        serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))
-    } else {
-        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
-    }
+    ConfigFile::parse(file, text).with_context(|| format!("in {}", file.display()))
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
+use geostream_api::{ConfigFile, TomlLines};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
@@ -56,12 +58,25 @@ pub(crate) struct Arguments {
     /// What this server is called among those that share what they see; a number from each start is
     /// added [default: node]
     #[arg(long, env = "GEOSTREAM_NODE", value_name = "NAME")]
-    node: Option<String>,
+    node: Option<NodeName>,
 
     /// Where the configuration is kept: `embedded` in the data directory, or the URL of a PostgreSQL
     /// that nodes share, postgres://USER@HOST:PORT/DATABASE [default: embedded]
     #[arg(long, env = "GEOSTREAM_STORE", value_name = "STORE", hide_env_values = true)]
     store: Option<String>,
+
+    /// For how many days a PostgreSQL keeps changes of health [default: 90]
+    #[arg(long, env = "GEOSTREAM_HEALTH_DAYS", value_name = "DAYS")]
+    health_days: Option<u16>,
+
+    /// For how many days the audit trail is kept [default: 90]
+    #[arg(long, env = "GEOSTREAM_AUDIT_DAYS", value_name = "DAYS")]
+    audit_days: Option<u16>,
+
+    /// How many records of what was done the audit trail keeps, and of what was refused
+    /// [default: 100000]
+    #[arg(long, env = "GEOSTREAM_AUDIT_RECORDS", value_name = "NUMBER")]
+    audit_records: Option<usize>,
 
     /// A file with the password for the store; without, PGPASSWORD in the environment is used
     #[arg(long, env = "GEOSTREAM_STORE_PASSWORD_FILE", value_name = "FILE")]
@@ -86,9 +101,10 @@ pub(crate) struct Arguments {
 
     /// The threads that answer clients [default: one per core]
     #[arg(long, env = "GEOSTREAM_WORKERS", value_name = "NUMBER")]
-    workers: Option<usize>,
+    workers: Option<Workers>,
 
-    /// The configuration of regions and services to begin with, if there is none yet
+    /// The file of regions and services to begin with, if there is no configuration yet;
+    /// docs/Configuration.md describes it
     #[arg(long, env = "GEOSTREAM_BOOTSTRAP", value_name = "FILE")]
     bootstrap: Option<PathBuf>,
 
@@ -96,9 +112,37 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_GEOIP_FILE", value_name = "FILE", value_delimiter = ',')]
     geoip_file: Vec<PathBuf>,
 
+    /// How often it is looked for changed GeoIP files [default: 30]
+    #[arg(long, env = "GEOSTREAM_GEOIP_REFRESH_SECONDS", value_name = "SECONDS")]
+    geoip_refresh_seconds: Option<Seconds>,
+
     /// The proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GEOSTREAM_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<IpNet>,
+
+    /// The most connections at once; more wait to be accepted [default: 10000]
+    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS", value_name = "NUMBER")]
+    max_connections: Option<usize>,
+
+    /// How often a client's network may ask; 0 for as often as it likes [default: 0]
+    #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND", value_name = "NUMBER")]
+    requests_per_second: Option<PerSecond>,
+
+    /// How often may be asked with one token; 0 for as often as its holder likes [default: 0]
+    #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND_PER_TOKEN", value_name = "NUMBER")]
+    requests_per_second_per_token: Option<PerSecond>,
+
+    /// How long a request's headers may take, and a connection be idle [default: 10]
+    #[arg(long, env = "GEOSTREAM_HEADER_TIMEOUT_SECONDS", value_name = "SECONDS")]
+    header_timeout_seconds: Option<Seconds>,
+
+    /// How long a request's body may take [default: 10]
+    #[arg(long, env = "GEOSTREAM_BODY_TIMEOUT_SECONDS", value_name = "SECONDS")]
+    body_timeout_seconds: Option<Seconds>,
+
+    /// How long requests under way may take when the server stops [default: 10]
+    #[arg(long, env = "GEOSTREAM_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS")]
+    drain_timeout_seconds: Option<Seconds>,
 
     /// A private network whose addresses may be probed; may be repeated
     #[arg(long, env = "GEOSTREAM_PROBE_NETWORK", value_name = "CIDR", value_delimiter = ',')]
@@ -137,6 +181,74 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     trace: TraceArguments,
+}
+
+/// A whole number within bounds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u64")]
+struct Bounded<const LEAST: u64, const MOST: u64>(u64);
+
+type Workers = Bounded<1, 1024>;
+type Seconds = Bounded<1, 3600>;
+type PerSecond = Bounded<0, 1_000_000_000>;
+
+impl<const LEAST: u64, const MOST: u64> TryFrom<u64> for Bounded<LEAST, MOST> {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        if (LEAST..=MOST).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(format!("{LEAST} to {MOST} are expected, not {number}"))
+        }
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> FromStr for Bounded<LEAST, MOST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<u64>().map_err(|error| error.to_string())?.try_into()
+    }
+}
+
+impl From<Seconds> for Duration {
+    fn from(Bounded(seconds): Seconds) -> Self {
+        Self::from_secs(seconds)
+    }
+}
+
+impl PerSecond {
+    fn rate(self) -> Option<domain::Rate> {
+        u32::try_from(self.0).ok().and_then(domain::Rate::per_second)
+    }
+}
+
+/// What this server is called; it leaves room for a number.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct NodeName(String);
+
+impl Default for NodeName {
+    fn default() -> Self {
+        Self("node".to_owned())
+    }
+}
+
+impl TryFrom<String> for NodeName {
+    type Error = domain::NameError;
+
+    fn try_from(name: String) -> Result<Self, domain::NameError> {
+        format!("{name}-{:016x}", 0).parse::<domain::NodeId>().map(|_numbered| Self(name))
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = domain::NameError;
+
+    fn from_str(text: &str) -> Result<Self, domain::NameError> {
+        text.to_owned().try_into()
+    }
 }
 
 /// How logs are written.
@@ -225,7 +337,7 @@ pub(crate) struct Log {
 struct File {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
-    node: Option<String>,
+    node: NodeName,
     store: Option<String>,
     store_password_file: Option<PathBuf>,
     health_days: Option<u16>,
@@ -233,7 +345,7 @@ struct File {
     audit_records: Option<usize>,
     cache: Option<String>,
     cache_password_file: Option<PathBuf>,
-    workers: Option<usize>,
+    workers: Option<Workers>,
     bootstrap: Option<PathBuf>,
     geoip: FileGeoIp,
     probe: Probe,
@@ -241,18 +353,36 @@ struct File {
     tls: FileTls,
     log: FileLog,
     trace: trace::File,
+    /// Its text, for errors that point at a line.
+    #[serde(skip)]
+    lines: Lines,
+}
+
+/// The text that settings are in, for errors that only show when all of them are known.
+#[derive(Debug, Default)]
+struct Lines(String);
+
+impl Lines {
+    /// Names a setting, and the line that it is in unless something else has gone over that.
+    fn name(&self, setting: &str, is_overruled: bool) -> String {
+        let pointer = format!("/{}", setting.replace('.', "/"));
+        match TomlLines::of(&self.0).and_then(|lines| lines.find(&pointer)) {
+            Some(line) if !is_overruled => format!("line {line}: {setting}"),
+            Some(_) | None => setting.to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileGeoIp {
     files: Vec<PathBuf>,
-    refresh_seconds: u64,
+    refresh_seconds: Seconds,
 }
 
 impl Default for FileGeoIp {
     fn default() -> Self {
-        Self { files: Vec::new(), refresh_seconds: 30 }
+        Self { files: Vec::new(), refresh_seconds: Bounded(30) }
     }
 }
 
@@ -261,11 +391,11 @@ impl Default for FileGeoIp {
 struct FileHttp {
     trusted_proxies: Vec<IpNet>,
     max_connections: usize,
-    requests_per_second: u32,
-    requests_per_second_per_token: u32,
-    header_timeout_seconds: u64,
-    body_timeout_seconds: u64,
-    drain_timeout_seconds: u64,
+    requests_per_second: PerSecond,
+    requests_per_second_per_token: PerSecond,
+    header_timeout_seconds: Seconds,
+    body_timeout_seconds: Seconds,
+    drain_timeout_seconds: Seconds,
 }
 
 impl Default for FileHttp {
@@ -273,11 +403,11 @@ impl Default for FileHttp {
         Self {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
-            requests_per_second: 0,
-            requests_per_second_per_token: 0,
-            header_timeout_seconds: 10,
-            body_timeout_seconds: 10,
-            drain_timeout_seconds: 10,
+            requests_per_second: Bounded(0),
+            requests_per_second_per_token: Bounded(0),
+            header_timeout_seconds: Bounded(10),
+            body_timeout_seconds: Bounded(10),
+            drain_timeout_seconds: Bounded(10),
         }
     }
 }
@@ -303,11 +433,10 @@ impl Config {
             Some(path) => File::read(path)?,
             None => File::default(),
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let lines = &file.lines;
+        let workers = workers(arguments.workers.or(file.workers))?;
         let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
-        let workers = arguments.workers.or(file.workers).unwrap_or(cores);
-        ensure!((1..=1024).contains(&workers), "workers: 1 to 1024 are expected, not {workers}");
-        let store = store(arguments, file.store, file.store_password_file)?;
+        let store = store(arguments, file.store, file.store_password_file, lines)?;
         Ok(Self {
             listen: arguments
                 .listen
@@ -315,27 +444,31 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
             new_admin_token: arguments.new_admin_token,
-            node: node(arguments.node.clone().or(file.node))?,
-            cache: cache(arguments, file.cache, file.cache_password_file, &store)?,
+            node: arguments.node.clone().unwrap_or(file.node).0,
+            cache: cache(arguments, file.cache, file.cache_password_file, &store, lines)?,
             store,
-            health_days: file.health_days.unwrap_or(HEALTH_DAYS),
-            audit: Retention {
-                age: DAY * u32::from(file.audit_days.unwrap_or(AUDIT_DAYS)),
-                records: file.audit_records.unwrap_or(AUDIT_RECORDS),
-            },
+            health_days: arguments.health_days.or(file.health_days).unwrap_or(HEALTH_DAYS),
+            audit: retention(arguments, file.audit_days, file.audit_records),
             workers,
             bootstrap: bootstrap.as_deref().map(read_bootstrap).transpose()?,
             geoip: GeoIp {
                 files: given(&arguments.geoip_file, file.geoip.files),
-                refresh: seconds("geoip.refresh_seconds", file.geoip.refresh_seconds)?,
+                refresh: arguments
+                    .geoip_refresh_seconds
+                    .unwrap_or(file.geoip.refresh_seconds)
+                    .into(),
             },
-            probe: probe(arguments, file.probe)?,
-            trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies.clone()),
-            limits: file.http.limits(workers)?,
-            rate: domain::Rate::per_second(file.http.requests_per_second),
-            token_rate: domain::Rate::per_second(file.http.requests_per_second_per_token),
+            probe: probe(arguments, file.probe, lines)?,
+            limits: limits(arguments, &file.http, workers, lines)?,
+            rate: arguments.requests_per_second.unwrap_or(file.http.requests_per_second).rate(),
+            token_rate: arguments
+                .requests_per_second_per_token
+                .unwrap_or(file.http.requests_per_second_per_token)
+                .rate(),
+            trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies),
             tls: tls(arguments, file.tls)?,
-            log: log(arguments, file.log)?,
+            log: log(arguments, file.log)
+                .with_context(|| lines.name("log.filter", arguments.log.is_some()))?,
             trace: Trace::read(&arguments.trace, &file.trace)?,
         })
     }
@@ -348,6 +481,7 @@ impl File {
             .with_context(|| format!("reading the configuration {}", path.display()))?;
         let mut file: Self =
             toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        file.lines = Lines(text);
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         let tls_paths = file.tls.certificate.iter_mut().chain(&mut file.tls.key);
         let paths = file.data_dir.iter_mut().chain(&mut file.bootstrap);
@@ -361,24 +495,42 @@ impl File {
     }
 }
 
-impl FileHttp {
-    fn limits(&self, workers: usize) -> anyhow::Result<Limits> {
-        ensure!(self.max_connections >= workers, "http.max_connections: at least one per worker");
-        Ok(Limits {
-            connections: self.max_connections.div_ceil(workers),
-            header_patience: seconds("http.header_timeout_seconds", self.header_timeout_seconds)?,
-            body_patience: seconds("http.body_timeout_seconds", self.body_timeout_seconds)?,
-            drain_patience: seconds("http.drain_timeout_seconds", self.drain_timeout_seconds)?,
-        })
+/// Returns how much of the audit trail is kept.
+fn retention(arguments: &Arguments, days: Option<u16>, records: Option<usize>) -> Retention {
+    let days = arguments.audit_days.or(days).unwrap_or(AUDIT_DAYS);
+    let records = arguments.audit_records.or(records).unwrap_or(AUDIT_RECORDS);
+    Retention { age: DAY * u32::from(days), records }
+}
+
+/// Returns how many threads answer clients.
+fn workers(given: Option<Workers>) -> anyhow::Result<usize> {
+    match given {
+        Some(Bounded(workers)) => workers.try_into().context("workers"),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 
-/// Reads the node's name, which has to leave room for a number.
-fn node(given: Option<String>) -> anyhow::Result<String> {
-    let name = given.unwrap_or_else(|| "node".to_owned());
-    let numbered = format!("{name}-{:016x}", 0);
-    numbered.parse::<domain::NodeId>().with_context(|| format!("node: {name:?}"))?;
-    Ok(name)
+fn limits(
+    arguments: &Arguments,
+    file: &FileHttp,
+    workers: usize,
+    lines: &Lines,
+) -> anyhow::Result<Limits> {
+    let connections = arguments.max_connections.unwrap_or(file.max_connections);
+    let name = lines.name("http.max_connections", arguments.max_connections.is_some());
+    ensure!(connections >= workers, "{name}: at least one per worker is needed");
+    Ok(Limits {
+        connections: connections.div_ceil(workers),
+        header_patience: arguments
+            .header_timeout_seconds
+            .unwrap_or(file.header_timeout_seconds)
+            .into(),
+        body_patience: arguments.body_timeout_seconds.unwrap_or(file.body_timeout_seconds).into(),
+        drain_patience: arguments
+            .drain_timeout_seconds
+            .unwrap_or(file.drain_timeout_seconds)
+            .into(),
+    })
 }
 
 /// Reads where the store is. No error shows what was given, since a password may be in it.
@@ -386,17 +538,20 @@ fn store(
     arguments: &Arguments,
     file: Option<String>,
     password_file: Option<PathBuf>,
+    lines: &Lines,
 ) -> anyhow::Result<Store> {
     let text = arguments.store.clone().or(file).unwrap_or_else(|| "embedded".to_owned());
     if text == "embedded" {
         return Ok(Store::Embedded);
     }
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    ensure!(is_url, "store: `embedded` or postgres://USER@HOST:PORT/DATABASE is expected");
+    let name = lines.name("store", arguments.store.is_some());
+    ensure!(is_url, "{name}: `embedded` or postgres://USER@HOST:PORT/DATABASE is expected");
+    let is_overruled = arguments.store_password_file.is_some();
     let file = arguments.store_password_file.clone().or(password_file);
     let password = Password::given(file.as_deref(), arguments.store_password.as_deref());
-    let password = password.context("store_password_file")?;
-    Target::parse(&text, password.as_ref()).map(Store::Postgres).context("store")
+    let password = password.with_context(|| lines.name("store_password_file", is_overruled))?;
+    Target::parse(&text, password.as_ref()).map(Store::Postgres).context(name)
 }
 
 /// Reads where the cache is. No error shows what was given, since a password may be in it.
@@ -405,19 +560,25 @@ fn cache(
     file: Option<String>,
     password_file: Option<PathBuf>,
     store: &Store,
+    lines: &Lines,
 ) -> anyhow::Result<Option<redis::Target>> {
+    let name = lines.name("cache", arguments.cache.is_some());
     let Some(url) = arguments.cache.clone().or(file) else { return Ok(None) };
     match store {
         Store::Embedded => {
-            bail!("cache: it is for nodes that share a store: --store postgres://..")
+            bail!("{name}: it is for nodes that share a store: --store postgres://..")
         }
         Store::Postgres(_) => {}
     }
     let password = match arguments.cache_password_file.clone().or(password_file) {
-        Some(path) => Some(read_password(&path).context("cache_password_file")?),
+        Some(path) => {
+            let is_overruled = arguments.cache_password_file.is_some();
+            let password = read_password(&path);
+            Some(password.with_context(|| lines.name("cache_password_file", is_overruled))?)
+        }
         None => arguments.cache_password.clone(),
     };
-    redis::Target::parse(&url, password.as_deref()).map(Some).context("cache")
+    redis::Target::parse(&url, password.as_deref()).map(Some).context(name)
 }
 
 /// Returns what is in a file, without the end of its line.
@@ -431,25 +592,21 @@ fn given<T: Clone>(flags: &[T], file: Vec<T>) -> Vec<T> {
     if flags.is_empty() { file } else { flags.to_vec() }
 }
 
-fn probe(arguments: &Arguments, file: Probe) -> anyhow::Result<Probe> {
+fn probe(arguments: &Arguments, file: Probe, lines: &Lines) -> anyhow::Result<Probe> {
     let networks = given(&arguments.probe_network, file.networks);
     let canaries = given(&arguments.probe_canary, file.canaries);
     let permitted = PermittedNetworks::new(networks.clone());
+    let name = lines.name("probe.canaries", !arguments.probe_canary.is_empty());
     // One that is never asked would keep every dead region in service.
     for canary in &canaries {
         let address = canary.ip();
         ensure!(
             permitted.permits(address),
-            "probe.canaries: {address} is not public; permit it in probe.networks"
+            "{name}: {address} is not public; permit it in probe.networks"
         );
     }
     let authorities = arguments.probe_authorities.clone().or(file.authorities);
     Ok(Probe { networks, authorities, canaries })
-}
-
-fn seconds(name: &str, seconds: u64) -> anyhow::Result<Duration> {
-    ensure!((1..=3600).contains(&seconds), "{name}: 1 to 3600 are expected, not {seconds}");
-    Ok(Duration::from_secs(seconds))
 }
 
 fn log(arguments: &Arguments, file: FileLog) -> anyhow::Result<Log> {
@@ -479,13 +636,9 @@ fn data_dir(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 /// Reads the configuration of regions and services to begin with.
 fn read_bootstrap(path: &Path) -> anyhow::Result<domain::Config> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let document: geostream_api::Config = if path.extension().is_some_and(|ext| ext == "json") {
-        serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?
-    } else {
-        toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
-    };
-    let config = document.to_domain();
-    config.with_context(|| format!("in {}", path.display()))
+    let inside = || format!("in {}", path.display());
+    let file = ConfigFile::parse(path, text).with_context(inside)?;
+    file.config.to_domain().map_err(|errors| file.locate(errors)).with_context(inside)
 }
 
 #[cfg(test)]
@@ -513,6 +666,47 @@ mod tests {
         assert_eq!(config.data_dir, directory.path().join("data"), "relative to the file");
     }
 
+    /// Returns the table of settings in the documentation: file, environment, flag.
+    fn documented() -> impl Iterator<Item = [String; 3]> {
+        let text = include_str!("../../../docs/operating.md");
+        let table =
+            text.lines().skip_while(|line| *line != "| file | environment | flag | default |");
+        let rows = table.skip(2).take_while(|line| line.starts_with('|'));
+        rows.flat_map(|row| {
+            let cells: Vec<Vec<&str>> = row
+                .split('|')
+                .skip(1)
+                .map(|cell| cell.split('`').skip(1).step_by(2).collect())
+                .collect();
+            let names = |number: usize| [0, 1, 2].map(|cell: usize| cells[cell][number].to_owned());
+            (0..cells[0].len()).map(names).collect::<Vec<_>>()
+        })
+    }
+
+    #[test]
+    fn every_setting_has_three_names_that_are_documented() {
+        let mut settings = std::collections::BTreeMap::new();
+        for [setting, environment, flag] in documented() {
+            let (table, key) = setting.rsplit_once('.').map_or(("", &*setting), |parts| parts);
+            let known = format!(
+                "{}{key} = {{ }}",
+                if table.is_empty() { String::new() } else { format!("[{table}]\n") }
+            );
+            let error = toml::from_str::<File>(&known).unwrap_err();
+            assert!(!error.message().starts_with("unknown field"), "{setting}: {error}");
+            settings.insert(flag, environment);
+        }
+        let command = <Arguments as clap::CommandFactory>::command();
+        let told = ["config", "check-config", "new-admin-token"];
+        let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        for argument in arguments.filter(|argument| !told.contains(&argument.get_long().unwrap())) {
+            let flag = format!("--{}", argument.get_long().unwrap());
+            let environment = argument.get_env().unwrap().to_str().unwrap();
+            assert_eq!(settings.remove(&flag).as_deref(), Some(environment), "{flag}");
+        }
+        assert!(settings.is_empty(), "there are no such flags: {settings:?}");
+    }
+
     #[test]
     fn certificate_and_key_may_be_given_in_different_places() {
         let directory = tempfile::tempdir().unwrap();
@@ -529,28 +723,41 @@ mod tests {
     }
 
     #[test]
+    fn errors_in_the_regions_to_begin_with_point_at_their_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("regions.toml");
+        fs::write(&path, "[regions.a]\nlongitude = 2.0\nlatitude = 91.0\n").unwrap();
+        let error = format!("{:#}", read_bootstrap(&path).unwrap_err());
+        assert!(error.contains("/regions/a/latitude: line 3: latitude 91 is not"), "{error}");
+    }
+
+    #[test]
     fn errors_point_at_the_line() {
         for (text, expected) in [
             ("\nlisten = \"nowhere\"", "line 2"),
             ("[http]\nmax_conections = 5", "unknown field `max_conections`"),
             ("[geoip]\nfiles = [\"a\"\nrefresh", "line 3"),
-            ("[http]\nbody_timeout_seconds = 0", "http.body_timeout_seconds: 1 to 3600"),
-            ("workers = 0", "workers: 1 to 1024"),
-            ("node = \"a b\"", "node: \"a b\": ' ' at position 1 is not allowed"),
+            ("[http]\nbody_timeout_seconds = 0", "line 2"),
+            ("[http]\nbody_timeout_seconds = 0", "1 to 3600 are expected, not 0"),
+            ("\nworkers = 0", "line 2"),
+            ("workers = 1025", "1 to 1024"),
+            ("node = \"a b\"", "' ' at position 1 is not allowed"),
+            ("workers = 2\n[http]\nmax_connections = 1", "line 3: http.max_connections: at least"),
             ("bootstrap = \"missing.toml\"", "missing.toml"),
             ("[probe]\ncanaries = [\"example.com:443\"]", "line 2"),
+            ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "line 2: probe.canaries: 10.1.2.3 is not"),
             ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "permit it in probe.networks"),
-            ("store = \"mysql://me:secret@db\"", "store: `embedded` or postgres://"),
+            ("store = \"mysql://me:secret@db\"", "line 1: store: `embedded` or postgres://"),
             ("store = \"postgres://me:secret@db\"", "the URL names no database"),
             ("store = \"postgres://me:secret@db:x/y\"", "store: it is not a URL such as"),
             ("store = \"postgres://me@db/x\"\nstore_password_file = \"missing\"", "missing"),
-            ("cache = \"redis://cache1\"", "it is for nodes that share a store"),
+            ("cache = \"redis://cache1\"", "line 1: cache: it is for nodes that share a store"),
             ("store = \"postgres://me@db/x\"\ncache = \"redis://me:secret@a:b\"", "cache: the URL"),
             (
                 "store = \"postgres://me@db/x\"\ncache = \"redis://a\"\ncache_password_file = \"gone\"",
                 "cache_password_file: reading",
             ),
-            ("[log]\nfilter = \"inof\"", "log: \"inof\": off, error, warn,"),
+            ("[log]\nfilter = \"inof\"", "line 2: log.filter: log: \"inof\": off, error, warn,"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),
         ] {

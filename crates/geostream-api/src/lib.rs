@@ -11,6 +11,7 @@ mod audit;
 mod config;
 mod control;
 mod fields;
+mod file;
 mod health;
 mod log;
 mod problem;
@@ -31,6 +32,7 @@ pub use control::{
     Token, TokenRequest,
 };
 pub use fields::{FieldError, FieldErrors, Fields, step};
+pub use file::{ConfigFile, ConfigFileError, TomlLines};
 pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,

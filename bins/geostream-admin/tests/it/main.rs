@@ -171,6 +171,9 @@ fn a_declared_file_is_compared_tried_applied_and_taken_back() {
     assert_eq!(setup.json("diff 1 3")["changes"], Value::Array(Vec::new()));
     fs::write(&file, "[regions.a]\nlatitude = 1.0\nlongtude = 2.0").unwrap();
     assert!(setup.ends(1, &format!("apply --file {path} --yes")).contains("line 3"));
+    fs::write(&file, "[regions.a]\nlongitude = 2.0\nlatitude = 91.0").unwrap();
+    let refused = setup.ends(1, &format!("apply --file {path} --yes"));
+    assert!(refused.contains("line 3: latitude 91 is not"), "{refused}");
     fs::write(&file, "").unwrap();
     assert!(setup.ends(1, &format!("apply --file {path} --yes")).contains("remove everything"));
 }
