@@ -14,7 +14,8 @@ use crate::output::{Output, say, show_differences};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The file, TOML or JSON by its ending; - reads TOML from standard input
+    /// The file, TOML or JSON by its ending, as docs/Configuration.md describes it; - reads TOML from
+    /// standard input
     #[arg(short, long)]
     file: PathBuf,
 

@@ -64,9 +64,13 @@ enum Command {
     #[command(subcommand)]
     Region(region::Command),
     /// List, show, add, change and remove services
+    ///
+    /// docs/Configuration.md says what each part of one means.
     #[command(subcommand)]
     Service(service::Command),
     /// Declare the configuration that a file describes
+    ///
+    /// docs/Configuration.md has an example with everything, and says what each part means.
     Apply(apply::Arguments),
     /// Show what differs between two revisions, or between the server and a file
     Diff(apply::DiffArguments),

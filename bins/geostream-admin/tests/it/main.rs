@@ -179,6 +179,24 @@ fn a_declared_file_is_compared_tried_applied_and_taken_back() {
 }
 
 #[test]
+fn the_documented_example_is_applied_whole() {
+    let setup = Setup::new();
+    let document = include_str!("../../../../docs/Configuration.md");
+    let (_, rest) = document.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let file = setup.directory.path().join("example.toml");
+    fs::write(&file, example).unwrap();
+    let apply = format!("apply --file {} --yes", file.to_str().unwrap());
+    setup.ends(0, &apply);
+    assert!(setup.ends(0, &apply).contains("nothing to change"), "all of it has come");
+    let services = setup.json("service list");
+    let objectives = services.as_object().unwrap().values();
+    let objectives: std::collections::BTreeSet<_> =
+        objectives.map(|service| service["policy"]["objective"].as_str().unwrap()).collect();
+    assert_eq!(objectives.len(), 6, "each objective is shown: {objectives:?}");
+}
+
+#[test]
 fn the_catalog_brings_real_regions() {
     let setup = Setup::new();
     assert!(setup.ends(0, "catalog list gcp").contains("europe-west1"));
