@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use geostream_api::{HealthHistory, HealthReport, RegionHealth};
+use geostream_api::{BudgetSpent, HealthHistory, HealthReport, RegionHealth};
 
 use crate::End;
 use crate::client::{Client, percent_encoded};
@@ -77,13 +77,26 @@ fn show(report: &HealthReport) {
         ]
     });
     table(["region", "health", "share", "load", "since", "override", "evidence"], rows);
-    for spent in &report.budget_spent {
-        let (service, retained) = (&spent.service, spent.retained.join(", "));
-        say(&format!("service {service}: no more may be removed; still answered: {retained}"));
+    report.budget_spent.iter().for_each(|spent| say(&in_short(spent)));
+    let abstaining = report.regions.iter().filter(|seen| seen.abstains);
+    let abstaining: Vec<&str> = abstaining.map(|seen| &*seen.region).collect();
+    let is_watched = |seen: &&RegionHealth| seen.breaker.is_some();
+    if abstaining.is_empty() {
+        return;
     }
-    if report.regions.iter().any(|seen| seen.abstains) {
+    if report.regions.iter().filter(is_watched).all(|seen| seen.abstains) {
         say("this node sees nobody well, and takes nobody for dead: is its own network down?");
+    } else {
+        let regions = abstaining.join(", ");
+        say(&format!("not taken for dead, as nobody else was seen well since: {regions}"));
     }
+}
+
+/// Says of which service no more may be removed.
+pub(crate) fn in_short(spent: &BudgetSpent) -> String {
+    let BudgetSpent { service, retained } = spent;
+    let retained = retained.join(", ");
+    format!("service {service}: no more may be removed; still answered: {retained}")
 }
 
 fn in_words(seen: &RegionHealth) -> String {

@@ -4,6 +4,7 @@ use geostream_api::{GeoDatabase, Peers, Status};
 
 use crate::End;
 use crate::client::Client;
+use crate::health::in_short;
 use crate::output::{Output, facts, or_dash, say, table};
 
 pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
@@ -26,7 +27,9 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("store", store),
             ("regions", status.regions.to_string()),
             ("services", status.services.to_string()),
+            ("abstains from", or_dash(some_of(&status.abstaining))),
         ]);
+        status.budget_spent.iter().for_each(|spent| say(&in_short(spent)));
         if !status.overrides.is_empty() {
             let rows = status.overrides.iter().map(|(region, wish)| {
                 [
@@ -41,6 +44,11 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
         }
         show_databases(&status.geo);
     })
+}
+
+/// Lists names, if there are any.
+fn some_of(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// Prints a table of GeoIP files.

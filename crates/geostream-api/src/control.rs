@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
+use crate::health::BudgetSpent;
 use crate::time::Time;
 
 /// What a write led to, or would lead to.
@@ -277,6 +278,12 @@ pub struct Status {
     pub services: usize,
     /// The overrides that hold.
     pub overrides: std::collections::BTreeMap<String, Override>,
+    /// Services whose removal budget is spent.
+    #[serde(default)]
+    pub budget_spent: Vec<BudgetSpent>,
+    /// The regions that would be taken for dead, if this node saw anybody else well.
+    #[serde(default)]
+    pub abstaining: Vec<String>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
 }

@@ -33,11 +33,7 @@ where
         let regions = self.parts.health.regions();
         body::json(&HealthReport {
             regions: regions.into_iter().map(|status| describe(table, status)).collect(),
-            budget_spent: table
-                .services()
-                .iter()
-                .filter_map(|service| spent(table, service))
-                .collect(),
+            budget_spent: budget_spent(table),
         })
     }
 
@@ -134,6 +130,11 @@ fn describe_change(record: &HealthRecord) -> HealthChange {
         errors: *errors,
         response_time_ms: response_time.map(|took| route::rounded(took.as_secs_f64() * 1e3, 1e3)),
     }
+}
+
+/// Returns the services of which no more may be removed, and what is answered all the same.
+pub(crate) fn budget_spent(table: &RoutingTable) -> Vec<BudgetSpent> {
+    table.services().iter().filter_map(|service| spent(table, service)).collect()
 }
 
 fn spent(table: &RoutingTable, service: &ServiceTable) -> Option<BudgetSpent> {

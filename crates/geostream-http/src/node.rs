@@ -14,6 +14,7 @@ use crate::OPENAPI;
 use crate::api::{Api, Call};
 use crate::body;
 use crate::gauges;
+use crate::health;
 use crate::json::Object;
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
@@ -100,6 +101,7 @@ where
         let view = self.router.view();
         let (table, config) = (view.table(), view.table().config());
         let now = self.parts.clock.wall();
+        let regions = self.parts.health.regions();
         let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
         body::json(&Status {
             version: self.parts.version.to_owned(),
@@ -121,6 +123,12 @@ where
             services: config.services().len(),
             overrides: overrides
                 .map(|wish| (wish.region.to_string(), Override::from(wish)))
+                .collect(),
+            budget_spent: health::budget_spent(table),
+            abstaining: regions
+                .iter()
+                .filter(|status| status.watched.abstains)
+                .map(|status| status.region.to_string())
                 .collect(),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),
         })

@@ -343,6 +343,9 @@ fn a_budget_that_is_spent_is_said() {
     scene.wait_until("the budget is spent", |scene| scene.report()["budget_spent"] != json!([]));
     let report = scene.report();
     assert_eq!(report["budget_spent"], json!([{ "service": "api", "retained": ["r1"] }]));
+    let status = scene.server.send(&Request::new("GET", "/api/v1/status").token(&scene.token));
+    assert_eq!(status.json()["budget_spent"], report["budget_spent"]);
+    assert_eq!(status.json()["abstaining"], json!([]));
     let decision = scene.decision_near(1);
     assert_eq!(decision["region"], "r1", "one of three is removed, and no more");
     assert_eq!(decision["removal_budget_spent"], true);
