@@ -168,20 +168,21 @@ where
     ) -> Answer {
         let started = self.parts.clock.now();
         let method = Label::of(request.method());
-        let (position, result) = match self.finder.find(request.method(), request.uri().path()) {
-            Found::Route(position, _) if let Err(wait) = self.admit(request, peer, started) => {
-                (Some(position), Err(Failure::too_many("this client's network", wait)))
-            }
-            Found::Route(position, parameter) => {
-                let parameter = parameter.unwrap_or_default().to_owned();
-                let done = self.perform(&ROUTES[position], parameter, request, peer, patience);
-                (Some(position), done.await)
-            }
-            Found::Methods(allowed) => (None, Err(Failure::method(&allowed))),
-            Found::Nothing => {
-                let detail = "there is nothing at this path; /openapi.yaml tells what there is";
-                (None, Err(Failure::new(Kind::NotFound, detail)))
-            }
+        let found = self.finder.find(request.method(), request.uri().path());
+        let position = found.position();
+        let result = match self.admit(request, peer, started) {
+            Err(wait) => Err(Failure::too_many("this client's network", wait)),
+            Ok(()) => match found {
+                Found::Route(position, parameter) => {
+                    let parameter = parameter.unwrap_or_default().to_owned();
+                    self.perform(&ROUTES[position], parameter, request, peer, patience).await
+                }
+                Found::Methods(allowed) => Err(Failure::method(&allowed)),
+                Found::Nothing => {
+                    let detail = "there is nothing at this path; /openapi.yaml tells what there is";
+                    Err(Failure::new(Kind::NotFound, detail))
+                }
+            },
         };
         let mut answer = result.unwrap_or_else(Failure::into_answer);
         if matches!(method, Label::Get | Label::Head) {

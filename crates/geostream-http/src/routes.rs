@@ -282,6 +282,16 @@ pub(crate) enum Found<'a> {
     Nothing,
 }
 
+impl Found<'_> {
+    /// Returns the route's position in the table.
+    pub(crate) fn position(&self) -> Option<usize> {
+        match self {
+            Self::Route(position, _) => Some(*position),
+            Self::Methods(_) | Self::Nothing => None,
+        }
+    }
+}
+
 impl RouteFinder {
     pub(crate) fn new() -> Self {
         let mut patterns: Vec<(&str, Vec<usize>)> = Vec::new();

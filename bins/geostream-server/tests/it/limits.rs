@@ -204,6 +204,9 @@ fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     let refused = answers.find(|answer| answer.status != 200).expect("so many are too many");
     refused.expect_problem(429, "too-many-requests", "");
     assert_eq!(refused.header("retry-after"), Some("1"));
+    let mut elsewhere = (0..10_000).map(|_| server.get("/nowhere"));
+    let refused = elsewhere.find(|answer| answer.status != 404).expect("what is not there counts");
+    refused.expect_problem(429, "too-many-requests", "");
 }
 
 #[test]
