@@ -21,6 +21,7 @@ mod service;
 mod setting;
 mod status;
 mod token;
+mod wish;
 
 use std::process::ExitCode;
 

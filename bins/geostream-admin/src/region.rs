@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::End;
 use crate::client::{Client, Versioned};
 use crate::output::{Output, or_dash, table};
+use crate::wish::{Wish, number, number_or_none};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -26,10 +27,10 @@ pub(crate) enum Command {
         /// The region's id
         region: String,
         /// Degrees north
-        #[arg(long, allow_negative_numbers = true)]
+        #[arg(long, allow_negative_numbers = true, value_parser = number)]
         latitude: f64,
         /// Degrees east
-        #[arg(long, allow_negative_numbers = true)]
+        #[arg(long, allow_negative_numbers = true, value_parser = number)]
         longitude: f64,
         #[command(flatten)]
         facts: Facts,
@@ -41,10 +42,10 @@ pub(crate) enum Command {
         /// The region
         region: String,
         /// Degrees north
-        #[arg(long, allow_negative_numbers = true)]
+        #[arg(long, allow_negative_numbers = true, value_parser = number)]
         latitude: Option<f64>,
         /// Degrees east
-        #[arg(long, allow_negative_numbers = true)]
+        #[arg(long, allow_negative_numbers = true, value_parser = number)]
         longitude: Option<f64>,
         #[command(flatten)]
         facts: Facts,
@@ -93,18 +94,47 @@ pub(crate) struct Facts {
     /// The URL that clients are sent to
     #[arg(long)]
     endpoint: Option<String>,
-    /// How much load it can take; 0 takes it back
+    /// How much load it can take; 0 or `none` takes it back
     #[arg(long)]
-    capacity: Option<u32>,
-    /// US dollars per gigabyte served
-    #[arg(long)]
-    cost_per_gb: Option<f64>,
+    capacity: Option<Wish<u32>>,
+    /// US dollars per gigabyte served; `none` takes it back
+    #[arg(long, value_parser = number_or_none)]
+    cost_per_gb: Option<Wish<f64>>,
     /// A label; may be repeated, and KEY= takes one back
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
     /// The URL that it is probed at: http, https, tcp, grpc or grpcs; `none` ends the probes
     #[arg(long, value_name = "URL")]
     check: Option<String>,
+    #[command(flatten)]
+    probes: Probes,
+}
+
+/// How a region is probed, at its endpoint if --check has never said where; `none` goes back to the
+/// default.
+#[derive(Debug, Args)]
+struct Probes {
+    /// The status codes that are well, such as 200 or 200-399
+    #[arg(long)]
+    check_status: Option<Wish<String>>,
+    /// A text that the answer's body has to hold; an empty one takes it back
+    #[arg(long)]
+    check_body: Option<String>,
+    /// Milliseconds from one probe to the next
+    #[arg(long)]
+    check_interval_ms: Option<Wish<u32>>,
+    /// Milliseconds that a probe may take
+    #[arg(long)]
+    check_timeout_ms: Option<Wish<u32>>,
+    /// How many failures in a row remove the region
+    #[arg(long)]
+    check_fall: Option<Wish<u8>>,
+    /// How many successes in a row bring it back
+    #[arg(long)]
+    check_rise: Option<Wish<u8>>,
+    /// Seconds in which its share of clients grows back
+    #[arg(long)]
+    check_ramp_seconds: Option<Wish<u32>>,
 }
 
 /// What is kept in the history.
@@ -197,14 +227,19 @@ impl Facts {
         };
         text(&self.name, &mut region.name);
         text(&self.endpoint, &mut region.endpoint);
-        if let Some(capacity) = self.capacity {
-            region.capacity = Some(capacity).filter(|capacity| *capacity != 0);
+        Wish::apply(self.capacity.as_ref(), &mut region.capacity);
+        region.capacity = region.capacity.filter(|capacity| *capacity != 0);
+        Wish::apply(self.cost_per_gb.as_ref(), &mut region.cost_per_gb);
+        match self.check.as_deref() {
+            Some("none") => region.check = None,
+            Some(url) => region.check.get_or_insert_default().url = Some(url.to_owned()),
+            None => {}
         }
-        region.cost_per_gb = self.cost_per_gb.or(region.cost_per_gb);
-        if let Some(url) = &self.check {
-            let check = region.check.take().unwrap_or_default();
-            region.check = (url != "none").then(|| Check { url: Some(url.clone()), ..check });
-        }
+        let mut check = region.check.clone().unwrap_or_default();
+        self.probes.apply_to(&mut check);
+        // Nothing was said of a check that is not there.
+        region.check =
+            Some(check).filter(|check| region.check.is_some() || *check != Check::default());
         for label in &self.label {
             let (key, value) = label
                 .split_once('=')
@@ -216,6 +251,20 @@ impl Facts {
             }
         }
         Ok(())
+    }
+}
+
+impl Probes {
+    fn apply_to(&self, check: &mut Check) {
+        Wish::apply(self.check_status.as_ref(), &mut check.status);
+        if let Some(body) = &self.check_body {
+            check.body = Some(body.clone()).filter(|body| !body.is_empty());
+        }
+        Wish::apply(self.check_interval_ms.as_ref(), &mut check.interval_ms);
+        Wish::apply(self.check_timeout_ms.as_ref(), &mut check.timeout_ms);
+        Wish::apply(self.check_fall.as_ref(), &mut check.fall);
+        Wish::apply(self.check_rise.as_ref(), &mut check.rise);
+        Wish::apply(self.check_ramp_seconds.as_ref(), &mut check.ramp_seconds);
     }
 }
 
@@ -250,7 +299,22 @@ fn show(region: &Region) {
         ("capacity", or_dash(region.capacity)),
         ("cost per GB", or_dash(region.cost_per_gb.map(|usd| format!("${usd}")))),
         ("labels", labels(region)),
+        ("check", or_dash(region.check.as_ref().map(in_words))),
     ]);
+}
+
+/// Says of a check what is not as it is by default.
+fn in_words(check: &Check) -> String {
+    let Check { url, status, body, interval_ms, timeout_ms, fall, rise, ramp_seconds } = check;
+    let mut words = vec![url.clone().unwrap_or_else(|| "the endpoint".to_owned())];
+    words.extend(status.as_ref().map(|status| format!("status {status}")));
+    words.extend(body.as_ref().map(|body| format!("body {body:?}")));
+    words.extend(interval_ms.map(|ms| format!("every {ms} ms")));
+    words.extend(timeout_ms.map(|ms| format!("timeout {ms} ms")));
+    words.extend(fall.map(|failures| format!("fall {failures}")));
+    words.extend(rise.map(|successes| format!("rise {successes}")));
+    words.extend(ramp_seconds.map(|seconds| format!("ramp {seconds} s")));
+    words.join(", ")
 }
 
 fn labels(region: &Region) -> String {

@@ -9,6 +9,7 @@ use crate::End;
 use crate::client::Client;
 use crate::output::{Output, facts, or_dash, say, table};
 use crate::status::attributions;
+use crate::wish::number;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -21,11 +22,11 @@ pub(crate) struct Arguments {
     service: Option<String>,
 
     /// Where the client is, in degrees north
-    #[arg(long, requires = "longitude", allow_negative_numbers = true)]
+    #[arg(long, requires = "longitude", allow_negative_numbers = true, value_parser = number)]
     latitude: Option<f64>,
 
     /// Where the client is, in degrees east
-    #[arg(long, requires = "latitude", allow_negative_numbers = true)]
+    #[arg(long, requires = "latitude", allow_negative_numbers = true, value_parser = number)]
     longitude: Option<f64>,
 
     /// The client's country, with --latitude and --longitude

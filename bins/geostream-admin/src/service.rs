@@ -11,6 +11,7 @@ use crate::End;
 use crate::client::{Client, Versioned};
 use crate::output::{Output, facts, or_dash, table};
 use crate::region::Why;
+use crate::wish::number;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -62,13 +63,13 @@ pub(crate) struct Wishes {
     #[arg(long)]
     objective: Option<ObjectiveName>,
     /// How wide a band of near-ties in latency is, in milliseconds
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     band_ms: Option<f64>,
     /// How wide a band of near-ties in distance is, in kilometres
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     band_km: Option<f64>,
     /// The latency that is good enough, for cost and load
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     allowance_ms: Option<f64>,
     /// The order of regions for clients without a location, best first
     #[arg(long, value_name = "REGION,..", value_delimiter = ',')]
@@ -225,6 +226,7 @@ fn show(service: &Service) {
         ("allowance", or_dash(policy.allowance_ms.map(|ms| format!("{ms} ms")))),
         ("without location", policy.without_location.join(" ")),
         ("when all are down", all_down(&service.all_down)),
+        ("removal budget", format!("{} %", service.removal_budget_percent)),
     ]);
     let rows = service.members.iter().map(|(id, member)| {
         let Member { weight, priority, bias_km } = member;

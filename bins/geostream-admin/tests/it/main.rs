@@ -112,7 +112,24 @@ fn regions_come_change_and_go() {
     let region = setup.json("region show eu-north-1");
     assert_eq!((&region["capacity"], &region["labels"]["c"]), (&5.into(), &"d".into()));
     assert_eq!(region["labels"]["a"], Value::Null);
-    setup.ends(0, "service set api --region eu-north-1,weight=3 --all-down closed");
+    setup.ends(0, "region set eu-north-1 --cost-per-gb 0.2 --check https://x.org --check-body ok --check-fall 3");
+    let shown = setup.ends(0, "region show eu-north-1");
+    assert!(
+        shown.contains("$0.2") && shown.contains("https://x.org, body \"ok\", fall 3"),
+        "{shown}"
+    );
+    setup.ends(0, "region set eu-north-1 --cost-per-gb none --check-fall none --check-rise 2");
+    let region = setup.json("region show eu-north-1");
+    assert_eq!(region["cost_per_gb"], Value::Null);
+    let check = serde_json::json!({ "url": "https://x.org", "body": "ok", "rise": 2 });
+    assert_eq!(region["check"], check);
+    setup.ends(0, "region set eu-north-1 --check none");
+    assert!(setup.ends(2, "region add x --latitude nan --longitude 1").contains("a finite number"));
+    setup.ends(
+        0,
+        "service set api --region eu-north-1,weight=3 --all-down closed --removal-budget 40",
+    );
+    assert!(setup.ends(0, "service show api").contains("40 %"));
     let service = setup.json("service show api");
     assert_eq!(service["members"]["eu-north-1"]["weight"], 3);
     assert!(setup.ends(1, "region remove eu-north-1").contains("is used by service api"));
