@@ -59,11 +59,15 @@ impl Timing {
         chunk: Duration::from_millis(500),
     };
 
-    /// Between continents: a round trip takes 100 ms and more.
+    /// Between continents: a round trip takes up to 150 ms.
+    ///
+    /// Where it takes longer, all grows with it. An attempt to be elected is begun anew after half of `election_least`
+    /// at the earliest, and by then the answers must have come: three round trips are a good measure for
+    /// `election_least`, six for `election_most`.
     pub const WAN: Self = Self {
-        heartbeat: Duration::from_millis(100),
-        election_least: Duration::from_millis(500),
-        election_most: Duration::from_millis(1_500),
+        heartbeat: Duration::from_millis(50),
+        election_least: Duration::from_millis(300),
+        election_most: Duration::from_millis(600),
         chunk: Duration::from_secs(3),
     };
 

@@ -84,7 +84,20 @@ impl<C: Command> Raft<C> {
     /// Would vote for a node whose log is no worse, unless there is a leader.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, round: u64, last: LogId) {
         let granted = !self.is_loyal() && self.would_vote(last);
+        if granted {
+            self.give_way(from);
+        }
         self.say(from, Word::PreVoteReply { round, granted });
+    }
+
+    /// Lets who has the lower id go on, of two that ask at the same time: if both stood for election, each would vote
+    /// for itself, and where only two are left neither would win.
+    ///
+    /// When it asks again is not put off, so that one who is heard but does not hear holds nobody up.
+    fn give_way(&mut self, to: NodeId) {
+        if matches!(self.state, State::PreCandidate(_)) && to < self.config.id {
+            self.state = State::Follower;
+        }
     }
 
     /// Counts who would vote, in this attempt and no other (M9).
@@ -209,6 +222,18 @@ mod tests {
             assert_eq!(cluster.view(id).leader, Some(leader));
             assert_eq!(cluster.view(id).term, 1);
         }
+    }
+
+    #[test]
+    fn of_two_that_ask_at_the_same_time_one_gives_way() {
+        let mut cluster = Cluster::of(3);
+        cluster.isolate(C);
+        cluster.skip(150);
+        for id in [B, A] {
+            cluster.step(id, Input::Tick);
+        }
+        cluster.deliver();
+        assert_eq!((cluster.view(A).role, cluster.view(A).term), (Role::Leader, 1));
     }
 
     #[test]
