@@ -8,7 +8,7 @@ use crate::time::micros;
 ///
 /// Good for jitter; not for secrets. Source: G. Steele, D. Lea, C. Flood, "Fast Splittable
 /// Pseudorandom Number Generators", OOPSLA 2014.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Chance(u64);
 
 impl Chance {

@@ -8,7 +8,7 @@ use crate::time::Moment;
 ///
 /// If the driver's clock jumps back, time stands still at the jump and then runs on at once, so that no
 /// deadline moves an hour away.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Clock {
     now: Moment,
     given: Moment,

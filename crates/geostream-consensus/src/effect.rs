@@ -11,7 +11,7 @@ use crate::message::Message;
 ///
 /// Nothing here needs to wait for anything else here: what must wait for the disk or for the state
 /// machine is kept back by the node until it is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<C> {
     /// Write this, after all that was to be written before, and confirm with
     /// [`Input::Written`](crate::Input::Written) when it is durable.
@@ -68,7 +68,7 @@ pub enum Effect<C> {
 }
 
 /// An entry that will never change any more.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Committed<C> {
     /// The entry.
     pub entry: Entry<C>,
@@ -81,7 +81,7 @@ pub struct Committed<C> {
 /// The operations of all writes are one stream. After a crash the disk must hold the outcome of a
 /// prefix of that stream, which contains at least every write that was confirmed, and any write before
 /// one that was.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write<C> {
     /// Its number: one more than the one before.
     pub id: WriteId,
@@ -90,7 +90,7 @@ pub struct Write<C> {
 }
 
 /// A change of what is on disk.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op<C> {
     /// Remember this instead of what was remembered before.
     SetHardState(HardState),
@@ -124,7 +124,7 @@ pub enum Op<C> {
 }
 
 /// What a node must not forget, besides its log (Raft paper, figure 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The latest term it has seen.
     pub term: Term,

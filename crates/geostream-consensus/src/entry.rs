@@ -21,7 +21,7 @@ impl Command for Vec<u8> {
 }
 
 /// One entry of the log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry<C> {
     /// Its name.
     pub id: LogId,
@@ -30,7 +30,7 @@ pub struct Entry<C> {
 }
 
 /// What an entry says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload<C> {
     /// Nothing: a new leader's first entry, which commits what its predecessors left behind (Raft
     /// paper, §8).
@@ -55,7 +55,7 @@ impl<C: Command> Entry<C> {
 }
 
 /// What a snapshot stands for: all entries up to one, and the membership as of that one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry that is contained.
     pub last: LogId,

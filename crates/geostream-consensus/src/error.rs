@@ -8,7 +8,7 @@ use crate::id::{Index, LogId, NodeId, Term};
 ///
 /// Only [`Refusal::Unknown`] leaves open whether a command takes effect; after all others it does not,
 /// and a client may send it again without fear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Ask the leader.
     #[error("this node does not lead")]
@@ -45,7 +45,7 @@ pub enum Refusal {
 }
 
 /// Why a membership cannot be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MembershipError {
     /// A cluster without voters decides nothing.
     #[error("a membership needs a voter")]
@@ -84,7 +84,7 @@ pub enum MembershipError {
 }
 
 /// Why a node has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HaltReason {
     /// A write failed. What the disk holds is not known until it is read anew, by another process.
     #[error("the disk failed")]

@@ -13,7 +13,7 @@ use crate::time::Moment;
 use crate::transfer::Handover;
 
 /// What a leader knows and does in its term; gone when it steps down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leading {
     /// The first entry of its term.
     pub(crate) first: Index,

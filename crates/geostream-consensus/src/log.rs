@@ -9,14 +9,14 @@ use crate::id::{Index, LogId, Term};
 ///
 /// What it weighs between two places is the difference of two running sums, so that no limit rests on
 /// a counter that could be left behind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log<C> {
     /// The entry before the first one that is here.
     base: LogId,
     slots: VecDeque<Slot<C>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Slot<C> {
     entry: Entry<C>,
     /// What all entries of this process's log up to this one weigh.

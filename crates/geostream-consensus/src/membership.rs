@@ -8,7 +8,7 @@ use crate::mutants::mutant;
 
 /// Who belongs to the cluster: a simple membership, or a joint one on the way between two (Raft
 /// paper, §6).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     voters: BTreeSet<NodeId>,
     /// The voters before; empty unless joint.

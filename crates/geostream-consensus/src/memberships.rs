@@ -10,7 +10,7 @@ use crate::mutants::mutant;
 /// What is in force is the last one, committed or not (Raft paper, §6). There is no other place where
 /// a membership is kept, so truncation takes back what it brought (M37), and a restart finds what was
 /// not committed yet (M36).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Memberships {
     /// Never empty.
     known: Vec<(Index, Membership)>,

@@ -11,7 +11,7 @@ use crate::id::{Index, LogId, NodeId, Term};
 use crate::time::Moment;
 
 /// One message. The network may lose, repeat, delay and reorder them, and must not invent any.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message<C> {
     /// Who says it.
     pub from: NodeId,
@@ -24,7 +24,7 @@ pub struct Message<C> {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body<C> {
     /// Something that a crash of the sender does not make untrue.
     Word(Word<C>),
@@ -33,7 +33,7 @@ pub enum Body<C> {
 }
 
 /// What may be said at once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Word<C> {
     /// "Would you vote for me in the next term?" (thesis, §9.6)
     PreVote {
@@ -81,7 +81,7 @@ pub enum Word<C> {
 }
 
 /// What may be said only when it is durable, together with all that was to be written before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Promise {
     /// "Vote for me": I am in this term, voted for myself, and my log ends so (Raft paper, §5.2).
     ///
@@ -115,7 +115,7 @@ pub enum Promise {
 }
 
 /// Entries for a follower.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append<C> {
     /// The entry before the first of these.
     pub prev: LogId,
@@ -130,7 +130,7 @@ pub struct Append<C> {
 /// What the leader wants to be given back, so that an answer tells when its question was asked.
 ///
 /// Only the leader that made it reads it, and only in the term in which it did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// Which round of asking everybody this belongs to.
     pub round: u64,
@@ -139,7 +139,7 @@ pub struct Probe {
 }
 
 /// A piece of a snapshot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Chunk {
     /// What the snapshot stands for.
     pub meta: SnapshotMeta,

@@ -13,7 +13,7 @@ use crate::message::{Body, Message, Promise, Word};
 use crate::mutants::mutant;
 
 /// What a node promises itself: a fact it may count on once it is durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fact {
     /// It has voted for itself in this term.
     OwnVote(Term),
@@ -23,7 +23,7 @@ pub(crate) enum Fact {
     Installed(SnapshotMeta),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Waiting<C> {
     Send(Message<C>),
     Learn(Fact),
@@ -46,7 +46,7 @@ impl<C> Waiting<C> {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outbox<C> {
     id: NodeId,
     /// What this step wants written.

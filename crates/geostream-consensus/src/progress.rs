@@ -6,7 +6,7 @@ use crate::message::Probe;
 use crate::time::Moment;
 
 /// What a leader knows of a follower (Raft paper, figure 2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Progress {
     /// The follower's log is the leader's up to here, durably. Within a term it only grows.
     pub matched: Index,
@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 /// How a follower is being sent to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Where its log leaves the leader's is being looked for, one message at a time.
     Search {
@@ -37,7 +37,7 @@ pub enum Mode {
 }
 
 /// How far a snapshot has been sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sending {
     /// What the snapshot stands for. It stays the same while newer ones are taken.
     pub meta: SnapshotMeta,

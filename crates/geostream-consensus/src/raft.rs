@@ -23,7 +23,7 @@ use crate::time::Moment;
 use crate::view::{Held, Role, View};
 
 /// A node of a Raft cluster, as a machine: what happens goes in, what is to be done comes out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft<C> {
     pub(crate) config: Config,
     pub(crate) chance: Chance,
@@ -56,7 +56,7 @@ pub struct Raft<C> {
 }
 
 /// What part a node plays, with what it needs only for that (Raft paper, figure 4).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Follower,
     PreCandidate(Campaign),
@@ -65,7 +65,7 @@ pub(crate) enum State {
 }
 
 /// Who wants this node to lead.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Campaign {
     /// The attempt that answers must name.
     pub(crate) round: u64,

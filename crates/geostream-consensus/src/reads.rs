@@ -13,7 +13,7 @@ use crate::raft::Raft;
 use crate::time::Moment;
 
 /// Who asks a leader.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asker {
     Client(Ticket),
     /// Another node, for a client of its own.
@@ -24,14 +24,14 @@ enum Asker {
 }
 
 /// Reads that a leader may not answer yet: it does not know whether it still leads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LeaderReads {
     /// Not asked about yet.
     fresh: Vec<Asker>,
     asked: VecDeque<Batch>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Batch {
     /// The round of probes that was started after all of these came. Answers to earlier ones say
     /// nothing about them, however late they arrive (M44).
@@ -58,7 +58,7 @@ impl LeaderReads {
 }
 
 /// Reads of this node's clients.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LocalReads {
     /// Confirmed; they wait for the state machine to come so far.
     ready: BTreeSet<(Index, Ticket)>,
@@ -69,7 +69,7 @@ pub(crate) struct LocalReads {
     next: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Forwarded {
     ticket: Ticket,
     deadline: Moment,

@@ -17,7 +17,7 @@ use crate::time::micros;
 pub struct SessionId(pub Index);
 
 /// What a client wants, as it stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request<C> {
     /// The time at the leader that took it, in microseconds; all nodes count by it.
     pub at_micros: u64,
@@ -26,7 +26,7 @@ pub struct Request<C> {
 }
 
 /// What a client wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call<C> {
     /// A session.
     Open,

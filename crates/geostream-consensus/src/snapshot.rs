@@ -17,7 +17,7 @@ use crate::raft::Raft;
 const RETRIES: u8 = 5;
 
 /// The snapshot that this node takes of its own state machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OwnSnapshot {
     /// Whether an operator wants one.
     pub(crate) wanted: bool,
@@ -25,7 +25,7 @@ pub(crate) struct OwnSnapshot {
 }
 
 /// A snapshot that is being received: one at a time, and the last one that was begun (M31).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receiving {
     /// The term of the leader that sends it, and the last entry that it contains.
     ///

@@ -8,7 +8,7 @@ use crate::raft::{Raft, State};
 use crate::time::Moment;
 
 /// Leadership on its way to another node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Handover {
     pub(crate) to: NodeId,
     /// When it is given up, and the leader goes on.

@@ -59,7 +59,7 @@ impl<C> View<'_, C> {
 }
 
 /// What part a node plays (Raft paper, figure 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It follows, or waits for a leader. Learners always do.
     Follower,

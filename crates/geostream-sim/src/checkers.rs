@@ -30,10 +30,11 @@ use crate::disk::Disk;
 use crate::machine::Wanted;
 
 pub(crate) use acknowledged::Acknowledged;
+pub(crate) use check_quorum::CheckQuorum;
 pub(crate) use linearizability::Linearizability;
 
 /// A property that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// Which property.
     pub property: &'static str,
@@ -126,6 +127,12 @@ pub(crate) trait Checker {
 
     /// Judges a step; an error says what is wrong.
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String>;
+
+    /// Judges a step; an error names the property, too.
+    fn holds(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let judged = self.judge(seen);
+        judged.map_err(|what| Violation { property: self.name(), at: seen.now, what })
+    }
 }
 
 impl Seen<'_> {
@@ -142,44 +149,43 @@ impl Seen<'_> {
     }
 }
 
-/// All properties of the protocol itself.
-pub(crate) struct Checkers(Vec<Box<dyn Checker>>);
-
-impl Checkers {
-    pub(crate) fn new() -> Self {
-        Self(vec![
-            Box::<election_safety::ElectionSafety>::default(),
-            Box::<leader_append_only::LeaderAppendOnly>::default(),
-            Box::<log_matching::LogMatching>::default(),
-            Box::<leader_completeness::LeaderCompleteness>::default(),
-            Box::<state_machine_safety::StateMachineSafety>::default(),
-            Box::<durable_quorum::DurableQuorum>::default(),
-            Box::<committed_immutable::CommittedImmutable>::default(),
-            Box::<monotonic::Monotonic>::default(),
-            Box::<promises::Promises>::default(),
-            Box::<configuration::Configuration>::default(),
-            Box::<pre_vote::PreVote>::default(),
-            Box::<check_quorum::CheckQuorum>::default(),
-            Box::<read_index::ReadIndex>::default(),
-            Box::<transfer::Transfer>::default(),
-            Box::<bounds::Bounds>::default(),
-        ])
-    }
-
-    pub(crate) fn judge(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
-        for checker in &mut self.0 {
-            checker.judge(seen).map_err(|what| Violation {
-                property: checker.name(),
-                at: seen.now,
-                what,
-            })?;
-        }
-        Ok(())
-    }
+/// All properties of the protocol that do not depend on time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Checkers {
+    election_safety: election_safety::ElectionSafety,
+    leader_append_only: leader_append_only::LeaderAppendOnly,
+    log_matching: log_matching::LogMatching,
+    leader_completeness: leader_completeness::LeaderCompleteness,
+    state_machine_safety: state_machine_safety::StateMachineSafety,
+    durable_quorum: durable_quorum::DurableQuorum,
+    committed_immutable: committed_immutable::CommittedImmutable,
+    monotonic: monotonic::Monotonic,
+    promises: promises::Promises,
+    configuration: configuration::Configuration,
+    pre_vote: pre_vote::PreVote,
+    read_index: read_index::ReadIndex,
+    transfer: transfer::Transfer,
+    bounds: bounds::Bounds,
 }
 
-impl fmt::Debug for Checkers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|checker| checker.name())).finish()
+impl Checkers {
+    pub(crate) fn judge(&mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let all: [&mut dyn Checker; 14] = [
+            &mut self.election_safety,
+            &mut self.leader_append_only,
+            &mut self.log_matching,
+            &mut self.leader_completeness,
+            &mut self.state_machine_safety,
+            &mut self.durable_quorum,
+            &mut self.committed_immutable,
+            &mut self.monotonic,
+            &mut self.promises,
+            &mut self.configuration,
+            &mut self.pre_vote,
+            &mut self.read_index,
+            &mut self.transfer,
+            &mut self.bounds,
+        ];
+        all.into_iter().try_for_each(|checker| checker.holds(seen))
     }
 }

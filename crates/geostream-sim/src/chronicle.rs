@@ -10,7 +10,7 @@ use crate::chance::fold;
 use crate::machine::Wanted;
 
 /// What an observer knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Chronicle {
     /// What is committed; the entry at index 1 comes first.
     committed: Vec<Commitment>,
@@ -24,7 +24,7 @@ pub(crate) struct Chronicle {
 }
 
 /// That an entry is committed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Commitment {
     /// The entry's term.
     term: Term,
@@ -33,7 +33,7 @@ struct Commitment {
 }
 
 /// A node's log, as it is on disk once all writes are done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Logged {
     base: LogId,
     terms: VecDeque<Term>,
@@ -41,7 +41,7 @@ pub(crate) struct Logged {
 }
 
 /// An entry that was added to a log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Added {
     pub(crate) before: LogId,
     pub(crate) id: LogId,
@@ -51,7 +51,7 @@ pub(crate) struct Added {
 }
 
 /// What a node was after a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Brief {
     pub(crate) term: Term,
     pub(crate) vote: Option<NodeId>,
@@ -118,8 +118,6 @@ impl Chronicle {
 
     /// Takes note of what a step does to a log, before anybody judges it.
     pub(crate) fn absorb(&mut self, node: usize, effects: &[Effect<Wanted>]) {
-        self.removed.clear();
-        self.added.clear();
         for effect in effects {
             let Effect::Write(write) = effect else { continue };
             write.ops.iter().for_each(|op| self.absorb_op(node, op));
@@ -157,6 +155,8 @@ impl Chronicle {
             self.committed.push(Commitment { term: id.term, by: view.term });
         }
         self.seen[node] = Some(Brief::of(view));
+        self.removed.clear();
+        self.added.clear();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::chance::Chance;
 use crate::machine::{Machine, Wanted};
 
 /// What would be there after losing power now.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Image {
     pub(crate) hard: HardState,
     pub(crate) snapshot: SnapshotMeta,
@@ -23,7 +23,7 @@ pub(crate) struct Image {
 }
 
 /// A disk with the writes that it was given and has not synced.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Disk {
     pub(crate) image: Image,
     pending: VecDeque<Pending>,
@@ -31,7 +31,7 @@ pub(crate) struct Disk {
     pub(crate) breaks: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     id: WriteId,
     ops: Vec<Op<Wanted>>,
@@ -70,16 +70,35 @@ impl Disk {
 
     /// Loses power: of what was not synced, a part stays, torn anywhere.
     pub(crate) fn crash(&mut self, chance: &mut Chance) -> Result<(), String> {
+        let ops = self.unsynced_ops();
+        let stays = usize::try_from(chance.below(2 * ops as u64 + 1)).unwrap_or(0);
+        self.lose_power(stays, |entries| usize::try_from(chance.below(entries as u64)).unwrap_or(0))
+    }
+
+    /// Returns how many operations a crash can take back.
+    pub(crate) fn unsynced_ops(&self) -> usize {
+        self.pending.iter().map(|pending| pending.ops.len()).sum()
+    }
+
+    /// Returns the first write that is not synced.
+    pub(crate) fn first_unsynced(&self) -> Option<WriteId> {
+        self.pending.iter().find(|pending| !pending.is_synced).map(|pending| pending.id)
+    }
+
+    /// Loses power: of what was not synced, so many operations stay, and of the entries that come next,
+    /// as many as are left of them.
+    pub(crate) fn lose_power(
+        &mut self,
+        stays: usize,
+        left: impl FnOnce(usize) -> usize,
+    ) -> Result<(), String> {
         let pending = std::mem::take(&mut self.pending);
-        let ops: Vec<_> = pending.into_iter().flat_map(|pending| pending.ops).collect();
-        let stays = usize::try_from(chance.below(2 * ops.len() as u64 + 1)).unwrap_or(0);
-        let torn = ops.get(stays).cloned();
-        for op in ops.into_iter().take(stays) {
+        let mut ops = pending.into_iter().flat_map(|pending| pending.ops);
+        for op in ops.by_ref().take(stays) {
             self.image.change(op)?;
         }
-        if let Some(Op::Append(mut entries)) = torn {
-            let left = usize::try_from(chance.below(entries.len() as u64)).unwrap_or(0);
-            entries.truncate(left);
+        if let Some(Op::Append(mut entries)) = ops.next() {
+            entries.truncate(left(entries.len()));
             self.image.change(Op::Append(entries))?;
         }
         self.image.staged = None;

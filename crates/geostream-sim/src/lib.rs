@@ -12,6 +12,7 @@ mod clients;
 mod clock;
 mod disk;
 mod machine;
+mod model;
 #[cfg(mutants)]
 mod mutants;
 mod network;
@@ -23,6 +24,9 @@ mod shrink;
 mod world;
 
 pub use crate::checkers::Violation;
+#[cfg(mutants)]
+pub use crate::model::check_mutant;
+pub use crate::model::{Bounds, CHECKS, Checked, Left, check};
 #[cfg(mutants)]
 pub use crate::mutants::{Finding, MUTANTS, Mutant, contradicted, hunt};
 pub use crate::plan::{Fault, Plan, Who};

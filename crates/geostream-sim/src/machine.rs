@@ -14,7 +14,7 @@ use crate::chance::fold;
 /// "Append me": what is appended is the client's number and that of its request.
 ///
 /// Every attempt has its own ticket, so that it can be told which one of them was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Append {
     pub(crate) client: u16,
     /// Grows with each request of a client; stays the same when the request is tried again.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Parser;
-use geostream_sim::{Outcome, Plan, Timing, run, shrink};
+use geostream_sim::{CHECKS, Checked, Outcome, Plan, Timing, check, run, shrink};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Run Raft clusters in which everything goes wrong that can.
@@ -39,6 +39,11 @@ struct Arguments {
     /// Only this bug
     #[arg(long, requires = "mutants")]
     mutant: Option<u8>,
+    /// Go through all runs of three nodes that stay within small bounds
+    ///
+    /// With --mutants, switch known bugs on in them, one after the other.
+    #[arg(long)]
+    model: bool,
     /// Measure how long clusters are without a leader that commits, after the last one lost power
     #[arg(long)]
     elections: bool,
@@ -54,6 +59,9 @@ fn main() -> anyhow::Result<()> {
     let length = Duration::from_secs(arguments.seconds);
     if arguments.mutants {
         return hunt(&arguments, length);
+    }
+    if arguments.model {
+        return model();
     }
     if arguments.elections {
         return elections(arguments.seeds);
@@ -114,6 +122,15 @@ fn work(next: &AtomicU64, seeds: &Range<u64>, length: Duration, progress: &Progr
             progress.suspend(|| println!("seed {seed}: {violation}"));
         }
         progress.inc(1);
+        say_how_far(progress);
+    }
+}
+
+/// Prints a line at every tenth of the way where nobody sees a bar.
+fn say_how_far(progress: &ProgressBar) {
+    let (done, all) = (progress.position(), progress.length().unwrap_or(0));
+    if progress.is_hidden() && all >= 10 && done.is_multiple_of(all / 10) {
+        println!("{done} of {all} seeds after {:.0} s", progress.elapsed().as_secs_f64());
     }
 }
 
@@ -135,42 +152,73 @@ fn show(plan: &Plan, with_trace: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Prints how long it took from the loss of a leader to the first commit of the next one's term.
+/// Prints a line for each model, and the shortest way to what goes wrong.
+fn model() -> anyhow::Result<()> {
+    let spinner = ProgressBar::new_spinner().with_message("all runs within bounds");
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let started = now();
+    let all = std::thread::scope(|scope| {
+        let all = CHECKS.map(|bounds| (bounds, scope.spawn(move || check(bounds))));
+        all.map(|(bounds, checked)| (bounds.name, checked.join()))
+    });
+    spinner.finish_and_clear();
+    for (name, checked) in all {
+        let Ok(Checked { states, steps, violation }) = checked else {
+            bail!("{name}: a node has panicked")
+        };
+        println!("{name}: {states} states, {steps} steps between them");
+        if let Some((violation, way)) = violation {
+            way.iter().for_each(|step| println!("  {step}"));
+            bail!("{violation}");
+        }
+    }
+    println!("{:.1} s", (now() - started).as_secs_f64());
+    Ok(())
+}
+
+/// Prints how long it took from the loss of a leader to the first commit of the next one's term, and how many
+/// leaders there were in an hour in which none was lost, on a bad network.
 fn elections(seeds: u64) -> anyhow::Result<()> {
-    let lan = (Timing::LAN, (200, 800), "in one place");
-    let wan = (Timing::WAN, (45_000, 55_000), "100 ms round trip");
-    for (founders, (timing, delay, place)) in [(3, lan), (5, lan), (3, wan), (5, wan)] {
-        let plan = |seed| Plan::elections(seed, founders, timing, delay);
+    let lan = (Timing::LAN, (200, 800), (200, 2_000), "in one place");
+    let wan = (Timing::WAN, (45_000, 55_000), (40_000, 60_000), "100 ms round trip");
+    for (founders, (timing, delay, bad_delay, place)) in [(3, lan), (5, lan), (3, wan), (5, wan)] {
         let mut outages = Vec::new();
         for seed in 0..seeds {
-            let outcome = run(&plan(seed), false);
-            if let Some(violation) = outcome.violation {
-                bail!("seed {seed}: {violation}");
-            }
-            outages.extend(outcome.outages);
+            outages.extend(lived(&Plan::elections(seed, founders, timing, delay))?.outages);
         }
         outages.sort_unstable();
         let of = |part: usize| {
-            let at = outages.len() * part / 1_000;
-            outages
-                .get(at.min(outages.len().saturating_sub(1)))
-                .map_or(f64::NAN, |us| *us as f64 / 1e3)
+            let at = (outages.len() * part / 1_000).min(outages.len().saturating_sub(1));
+            outages.get(at).map_or(f64::NAN, |us| *us as f64 / 1e3)
         };
+        let hour = lived(&Plan::lossy_hour(0, founders, timing, bad_delay))?;
         println!(
-            "{founders} nodes, {place}: {} elections, p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms",
+            "{founders} nodes, {place}: {} elections, p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms; {} leaders in an hour without a crash",
             outages.len(),
             of(500),
             of(990),
-            of(1_000)
+            of(1_000),
+            hour.elections
         );
     }
     Ok(())
+}
+
+fn lived(plan: &Plan) -> anyhow::Result<Outcome> {
+    let outcome = run(plan, false);
+    match outcome.violation {
+        Some(violation) => bail!("seed {}: {violation}", plan.seed),
+        None => Ok(outcome),
+    }
 }
 
 /// Prints a line for each known bug: what found it after how many seeds, and how many scripts do.
 #[cfg(mutants)]
 fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
     let wanted = |number| arguments.mutant.is_none_or(|only| only == number);
+    if arguments.model {
+        return hunt_in_models(wanted);
+    }
     let (mut missed, mut needed, mut found) = (Vec::new(), Vec::new(), 0);
     println!("bug    seeds  scripts  {:37}  what it is", "found by");
     for (number, what, argued) in geostream_sim::MUTANTS.iter().filter(|mutant| wanted(mutant.0)) {
@@ -201,6 +249,21 @@ fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
         needed.len()
     );
     if missed.is_empty() { Ok(()) } else { bail!("some bugs were not found") }
+}
+
+/// Prints a line for each bug that is wanted and can be had: what a model with it goes wrong with.
+#[cfg(mutants)]
+fn hunt_in_models(wanted: impl Fn(u8) -> bool) -> anyhow::Result<()> {
+    let can_be_had = geostream_sim::MUTANTS.iter().filter(|mutant| mutant.2.is_none());
+    for (number, what, _) in can_be_had.filter(|mutant| wanted(mutant.0)) {
+        let mut violations = CHECKS.iter().filter_map(|bounds| {
+            let (violation, way) = geostream_sim::check_mutant(*bounds, *number).violation?;
+            Some(format!("{} after {} steps", violation.property, way.len()))
+        });
+        let by = violations.next().unwrap_or_else(|| "nothing".to_owned());
+        println!("M{number:<3} {by:60}  {what}");
+    }
+    Ok(())
 }
 
 #[cfg(not(mutants))]

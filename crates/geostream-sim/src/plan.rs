@@ -178,6 +178,20 @@ impl Plan {
         }
     }
 
+    /// Returns the plan for counting elections that nobody needs: an hour in which one message of a hundred is lost,
+    /// and no node fails.
+    #[must_use]
+    pub fn lossy_hour(seed: u64, founders: u64, timing: Timing, delay: (u64, u64)) -> Self {
+        Self {
+            founders,
+            clients: 1,
+            rest: 1_000 * MS,
+            weather: Weather { delay, lost: 10_000, ..Weather::FAIR },
+            timing,
+            ..Self::steady(seed, Duration::from_secs(3_600))
+        }
+    }
+
     /// Returns the same without something that goes wrong all the time; all ways to do so.
     pub(crate) fn calmer(&self) -> Vec<Self> {
         let changes: [fn(&mut Weather); 8] = [

@@ -9,13 +9,15 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use geostream_consensus::{
-    Committed, Config, Effect, Index, Input, LogId, Message, NodeId, Raft, SessionId, SnapshotMeta,
-    Stored, WriteId,
+    Committed, Config, Effect, Index, Input, LogId, Message, NodeId, Raft, Role, SessionId,
+    SnapshotMeta, Stored, WriteId,
 };
 
 use crate::agenda::{Agenda, Micros};
 use crate::chance::{Chance, fold};
-use crate::checkers::{Acknowledged, Cause, Checkers, Linearizability, Seen, Violation};
+use crate::checkers::{
+    Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Seen, Violation,
+};
 use crate::chronicle::Chronicle;
 use crate::clients::{Client, What};
 use crate::clock::Clock;
@@ -45,6 +47,8 @@ pub struct Outcome {
     pub events: u64,
     /// How many requests of clients were answered.
     pub answers: u64,
+    /// How many leaders were elected.
+    pub elections: u64,
     /// How long each crash of a leader was without the next one's first commit, in microseconds.
     pub outages: Vec<u64>,
     /// A line for everything that happened, if that was wanted.
@@ -69,6 +73,7 @@ pub fn run(plan: &Plan, with_trace: bool) -> Outcome {
         simulated: world.now,
         events: world.events,
         answers: world.answers,
+        elections: world.elections,
         outages: world.outages,
         trace: world.trace.unwrap_or_default(),
     }
@@ -91,6 +96,7 @@ struct World {
     clients: Vec<Client>,
     errand: Option<Errand>,
     checkers: Checkers,
+    check_quorum: CheckQuorum,
     chronicle: Chronicle,
     history: Linearizability,
     acknowledged: Acknowledged,
@@ -102,6 +108,7 @@ struct World {
     /// When a leader lost power, and in which term, until there is another that commits.
     outage: Option<(Micros, u64)>,
     outages: Vec<u64>,
+    elections: u64,
     hash: u64,
     events: u64,
     answers: u64,
@@ -203,7 +210,8 @@ impl World {
             network: Network::new(seed, plan.weather),
             clients,
             errand: None,
-            checkers: Checkers::new(),
+            checkers: Checkers::default(),
+            check_quorum: CheckQuorum::default(),
             chronicle: Chronicle::default(),
             history: Linearizability::default(),
             acknowledged: Acknowledged::default(),
@@ -212,6 +220,7 @@ impl World {
             effects: Vec::new(),
             outage: None,
             outages: Vec::new(),
+            elections: 0,
             hash: seed,
             events: 0,
             answers: 0,
@@ -377,12 +386,12 @@ impl World {
     ) -> Result<(), Violation> {
         let is_odd = std::mem::take(&mut self.nodes[node].is_odd);
         let Some(raft) = &self.nodes[node].raft else { return Ok(()) };
-        let view = raft.view();
+        let (view, before) = (raft.view(), self.chronicle.seen[node]);
         self.chronicle.absorb(node, effects);
         let seen = Seen {
             now: self.now,
             node,
-            before: self.chronicle.seen[node],
+            before,
             cause,
             is_odd,
             view,
@@ -393,10 +402,13 @@ impl World {
             limits: self.plan.limits,
         };
         self.checkers.judge(&seen)?;
+        self.check_quorum.holds(&seen)?;
         self.chronicle.note(node, &view);
         let state = [node as u64, view.term, view.commit, view.log.last().index];
         let digest = state.into_iter().fold(self.hash, fold);
         self.hash = fold(digest, effects.len() as u64);
+        let led = before.is_some_and(|before| before.role == Role::Leader);
+        self.elections += u64::from(view.leads() && !led);
         if let Some((since, term)) = self.outage
             && view.term > term
             && view.log.id_at(view.commit).is_some_and(|id| id.term > term)

@@ -5,7 +5,7 @@ use geostream_consensus::Role;
 use super::{Cause, Checker, Seen};
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds;
 
 impl Checker for Bounds {

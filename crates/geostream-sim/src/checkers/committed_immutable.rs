@@ -7,7 +7,7 @@
 use super::{Checker, Seen};
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CommittedImmutable;
 
 impl Checker for CommittedImmutable {

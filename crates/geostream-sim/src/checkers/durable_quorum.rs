@@ -6,7 +6,7 @@ use geostream_consensus::{NodeId, Role};
 use super::{Cause, Checker, Seen};
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct DurableQuorum;
 
 impl Checker for DurableQuorum {

@@ -8,7 +8,7 @@ use geostream_consensus::{Body, NodeId, Promise, Role, Term};
 use super::{Checker, Seen};
 
 /// Who led in each term, and who voted for whom.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ElectionSafety {
     votes: BTreeSet<(Term, NodeId, NodeId)>,
     leaders: BTreeMap<Term, NodeId>,

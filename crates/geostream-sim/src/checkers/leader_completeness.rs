@@ -6,7 +6,7 @@ use geostream_consensus::Role;
 use super::{Checker, Seen};
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LeaderCompleteness;
 
 impl Checker for LeaderCompleteness {

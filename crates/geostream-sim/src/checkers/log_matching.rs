@@ -8,12 +8,12 @@ use geostream_consensus::{LogId, Term};
 use super::{Checker, Seen};
 
 /// All entries that were ever in any log: by index, what there was in which term.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LogMatching {
     entries: Vec<Vec<Known>>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Known {
     term: Term,
     before: LogId,

@@ -8,7 +8,7 @@ use super::{Cause, Checker, Seen};
 use crate::machine::Wanted;
 
 /// The last vote that each node has told anybody of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Monotonic {
     votes: Vec<Option<(Term, NodeId)>>,
     /// What each leader knew its followers to have, by the terms.

@@ -8,12 +8,12 @@ use geostream_consensus::{Body, NodeId, Promise, Role, Term, Word};
 use super::{Cause, Checker, Seen};
 
 /// What each node has heard since it last asked.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct PreVote {
     nodes: Vec<Asking>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Asking {
     round: Option<(u64, Term)>,
     granted: BTreeSet<NodeId>,

@@ -7,7 +7,7 @@ use geostream_consensus::{Effect, Index, Ticket};
 use super::{Cause, Checker, Seen};
 
 /// What was committed when each read was asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ReadIndex {
     asked: BTreeMap<(usize, Ticket), Index>,
 }

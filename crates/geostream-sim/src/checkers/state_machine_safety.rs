@@ -7,7 +7,7 @@ use super::{Cause, Checker, Seen};
 use crate::machine::Wanted;
 
 /// How far each node's state machine was told to go.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct StateMachineSafety {
     told: Vec<Index>,
 }

@@ -6,7 +6,7 @@ use geostream_consensus::{Body, Word};
 use super::{Cause, Checker, Seen};
 
 /// Needs to remember nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Transfer;
 
 impl Checker for Transfer {

@@ -5,7 +5,7 @@ mod scenarios;
 use std::ops::Range;
 use std::time::Duration;
 
-use geostream_sim::{Plan, run, shrink};
+use geostream_sim::{Bounds, CHECKS, Plan, check, run, shrink};
 
 const LENGTH: Duration = Duration::from_secs(10);
 
@@ -32,6 +32,15 @@ fn what_once_went_wrong_does_not_any_more() {
 
 /// Seeds in which something went wrong within a minute.
 const ONCE_BROKEN: [u64; 4] = [1_079, 1_264, 1_598, 16_007];
+
+#[test]
+fn nothing_goes_wrong_in_any_short_run_of_three_nodes() {
+    for bounds in CHECKS {
+        let checked = check(Bounds { steps: 5, ..bounds });
+        assert_eq!(checked.violation, None, "{}", bounds.name);
+        assert!(checked.states > 100, "{}", bounds.name);
+    }
+}
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
