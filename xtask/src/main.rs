@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod coverage;
+mod debian;
 mod geoip;
 mod run;
 mod shell;

@@ -1,16 +1,14 @@
 //! `cargo xtask test`: everything that a change must pass.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
-
+use crate::debian::{self, Package};
 use crate::shell::{cargo, command, root, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    install_servers()?;
+    debian::install(SERVERS)?;
     install_collector()?;
     let mut took = Vec::new();
     for (name, arguments) in STEPS {
@@ -27,23 +25,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the servers that tests start, where nobody has to be asked.
-fn install_servers() -> anyhow::Result<()> {
-    let missing: Vec<&str> =
-        SERVERS.iter().filter(|(_, is_there)| !is_there()).map(|(package, _)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let install = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
-    let user = fs::metadata("/proc/self").context("looking at who runs this")?.uid();
-    if user != 0 || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("the tests need {}: sudo {install}", missing.join(" and "));
-    }
-    let mut apt = command("sh");
-    apt.args(["-c", &format!("apt-get update --quiet --quiet && {install} --quiet --quiet")]);
-    run_command(apt.env("DEBIAN_FRONTEND", "noninteractive"))
-}
-
 /// Installs the collector that traces are sent to in tests: PyPI has it as a built program.
 fn install_collector() -> anyhow::Result<()> {
     const ROTEL: &str = "rotel==0.0.1a15";
@@ -56,10 +37,8 @@ fn install_collector() -> anyhow::Result<()> {
     run_command(pip.arg(directory).arg(ROTEL))
 }
 
-/// A package of Debian's, and what tells that it is installed.
-type Server = (&'static str, fn() -> bool);
-
-const SERVERS: &[Server] = &[
+/// The servers that tests start.
+const SERVERS: &[Package] = &[
     ("postgresql", || {
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
         versions.into_iter().any(|version| version.path().join("bin/initdb").exists())
