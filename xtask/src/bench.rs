@@ -1,10 +1,17 @@
 //! `cargo xtask bench`: figures, and the bars that they are to keep.
 
+mod clients;
 mod connection;
+mod cores;
 mod engine;
 mod failover;
 mod http;
+mod load;
+mod peers;
+mod places;
 mod process;
+mod served;
+mod soak;
 mod stores;
 
 use anyhow::bail;
@@ -17,8 +24,10 @@ use crate::shell::say;
 pub(crate) enum Bench {
     /// How long a decision takes in the library
     Engine(Options),
-    /// What a request costs the server, against a bare hyper server
-    Http(Options),
+    /// What a request costs and how long it takes, beside other servers
+    Http(http::Arguments),
+    /// Half of the most load for long, while the configuration changes and a region flaps
+    Soak(soak::Arguments),
     /// How long clients are sent to a region that has died
     Failover(failover::Arguments),
     /// What several nodes over one store cost it, and its faults them
@@ -51,9 +60,9 @@ impl Figure {
         Self { what: what.into(), value, unit, at_most: None }
     }
 
-    /// A figure that is to be at most so much.
-    pub(crate) fn at_most(self, bar: f64) -> Self {
-        Self { at_most: Some(bar), ..self }
+    /// A figure that is to be at most so much, if that is said.
+    pub(crate) fn at_most(self, bar: impl Into<Option<f64>>) -> Self {
+        Self { at_most: bar.into(), ..self }
     }
 
     fn misses(&self) -> bool {
@@ -77,20 +86,24 @@ impl Spread {
     }
 
     pub(crate) fn median(&self) -> f64 {
-        self.at(50)
+        self.at(500)
     }
 
     pub(crate) fn p99(&self) -> f64 {
-        self.at(99)
+        self.at(990)
+    }
+
+    pub(crate) fn p999(&self) -> f64 {
+        self.at(999)
     }
 
     pub(crate) fn most(&self) -> f64 {
-        self.at(100)
+        self.at(1_000)
     }
 
     /// Returns the nearest rank: of fewer than a hundred values, the 99th percentile is the most.
-    fn at(&self, percent: usize) -> f64 {
-        let rank = (self.0.len() * percent).div_ceil(100);
+    fn at(&self, per_thousand: usize) -> f64 {
+        let rank = (self.0.len() * per_thousand).div_ceil(1_000);
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 }
@@ -98,7 +111,8 @@ impl Spread {
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (options, figures) = match bench {
         Bench::Engine(options) => (options, engine::run(*options)?),
-        Bench::Http(options) => (options, http::run(*options)?),
+        Bench::Http(arguments) => (&arguments.options, http::run(arguments)?),
+        Bench::Soak(arguments) => (&arguments.options, soak::run(arguments)?),
         Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
         Bench::Stores(arguments) => (&arguments.options, stores::run(arguments)?),
     };

@@ -37,6 +37,25 @@ pub(crate) fn directory() -> PathBuf {
     root().join(".geostream/geoip")
 }
 
+/// Returns the files of the data.
+pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(directory())? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "mmdb") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// Returns the file that has IPv4 addresses, and whether its records are nested, as GeoLite2's are.
+pub(crate) fn ipv4_file() -> (PathBuf, bool) {
+    let whole = directory().join(FROM_MAKER);
+    let is_whole = whole.exists();
+    (if is_whole { whole } else { directory().join(FROM_PACKAGE[0]) }, is_whole)
+}
+
 /// Brings the data if it is not there yet.
 pub(crate) fn ensure() -> anyhow::Result<()> {
     let directory = directory();

@@ -13,7 +13,7 @@ mod loss;
 mod overload;
 mod thirds;
 mod thousands;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

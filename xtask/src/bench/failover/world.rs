@@ -224,7 +224,11 @@ impl Region {
     }
 
     pub(crate) fn start_on(address: Ipv4Addr, arguments: &[&str]) -> anyhow::Result<Self> {
-        let address = SocketAddr::from((address, port()?));
+        Self::start_at(SocketAddr::from((address, port()?)), arguments)
+    }
+
+    /// Starts one on a port that the caller has chosen.
+    pub(crate) fn start_at(address: SocketAddr, arguments: &[&str]) -> anyhow::Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
         let (process, said) = spawn(address, &arguments)?;
         Ok(Self { address, process, said, arguments })
