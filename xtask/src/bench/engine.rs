@@ -11,7 +11,9 @@ use crate::shell::{cargo, root, run as run_command};
 
 pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
     geoip::ensure()?;
-    for (package, target) in [("geostream-domain", "route"), ("geostream-geoip", "locate")] {
+    for (package, target) in
+        [("geostream-domain", "route"), ("geostream-geoip", "locate"), ("geostream-app", "limits")]
+    {
         let mut bench = cargo();
         bench.args(["bench", "--quiet", "--locked", "-p", package, "--bench", target, "--"]);
         if options.quick {
@@ -41,6 +43,14 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
             let took = median_ns(&format!("objective_{objective}/{regions}"))?;
             figures.push(Figure::shown(what, took, "ns"));
         }
+    }
+    for regions in ["30", "1000", "10000"] {
+        let took = median_ns(&format!("compile/{regions}"))? / 1e3;
+        figures.push(Figure::shown(format!("a new table of {regions} regions"), took, "us"));
+    }
+    for (clients, group) in [("one client", "one_client"), ("100,000 clients", "many_clients")] {
+        let took = median_ns(&format!("rate_limit/{group}"))?;
+        figures.push(Figure::shown(format!("counting a request, {clients}"), took, "ns"));
     }
     let locate = median_ns("dbip-city-ipv4/locate")?;
     let whole = median_ns("dbip-city-ipv4/locate-and-route")?;
