@@ -6,6 +6,7 @@ mod cores;
 mod engine;
 mod failover;
 mod http;
+mod instructions;
 mod load;
 mod peers;
 mod places;
@@ -28,13 +29,15 @@ pub(crate) enum Bench {
     Http(http::Arguments),
     /// Half of the most load for long, while the configuration changes and a region flaps
     Soak(soak::Arguments),
+    /// How many instructions a decision takes, and a request, against what was accepted
+    Instructions(instructions::Arguments),
     /// How long clients are sent to a region that has died
     Failover(failover::Arguments),
     /// What several nodes over one store cost it, and its faults them
     Stores(stores::Arguments),
 }
 
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct Options {
     /// Fewer runs: quicker, and less sure
     #[arg(long)]
@@ -108,11 +111,17 @@ impl Spread {
     }
 }
 
+/// Counts instructions: the one bench that is a test, since nothing else on the machine disturbs it.
+pub(crate) fn count_instructions() -> anyhow::Result<()> {
+    run(&Bench::Instructions(<_>::default()))
+}
+
 pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
     let (options, figures) = match bench {
         Bench::Engine(options) => (options, engine::run(*options)?),
         Bench::Http(arguments) => (&arguments.options, http::run(arguments)?),
         Bench::Soak(arguments) => (&arguments.options, soak::run(arguments)?),
+        Bench::Instructions(arguments) => (&arguments.options, instructions::run(arguments)?),
         Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
         Bench::Stores(arguments) => (&arguments.options, stores::run(arguments)?),
     };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::shell::{command, output, root, run as run_command, say};
-use crate::{coverage, test};
+use crate::{bench, coverage, test};
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
@@ -20,7 +20,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     say("\n=== what the README tells a newcomer");
     newcomer()?;
     say("\n=== the server against its description");
-    schemathesis()
+    schemathesis()?;
+    say("\n=== instructions, against what was accepted");
+    bench::count_instructions()
 }
 
 /// A server that is killed when it is no longer needed.
