@@ -25,7 +25,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the collector that traces are sent to in tests: PyPI has it as a built program.
+/// Installs the collector that traces are sent to in tests: `PyPI` has it as a built program.
 fn install_collector() -> anyhow::Result<()> {
     const ROTEL: &str = "rotel==0.0.1a15";
     let directory = root().join("target/rotel");

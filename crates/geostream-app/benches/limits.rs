@@ -13,7 +13,7 @@ const CLIENTS: u32 = 100_000;
 fn takes(c: &mut Criterion) {
     let rate = Rate::per_second(1_000_000).expect("a rate");
     for (name, clients) in [("one_client", 1), ("many_clients", CLIENTS)] {
-        let limit = RateLimit::new(rate);
+        let limit = RateLimit::new("bench", rate);
         let (began, mut number) = (start(), 0_u32);
         c.bench_function(&format!("rate_limit/{name}"), |b| {
             // The time passes with each request, as it would, so that nobody is refused.

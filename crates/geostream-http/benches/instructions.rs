@@ -12,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use geostream_app::{
-    Access, AuditTrail, Configuration, Intent, Publisher, RegionHealth, Retention, Router,
+    Access, AuditTrail, Configuration, Intent, LogLevel, Publisher, RegionHealth, Retention,
+    Router, Tracer,
 };
 use geostream_domain::{
     Change, Config, CountryCode, GeoPoint, Location, Precision, Region, Revision, Service,
@@ -95,6 +96,7 @@ async fn api(control: &Runtime) -> EveryPart {
     let declared = configuration.bootstrap(intent, &config()).await;
     assert!(declared.expect("a valid configuration"), "it is the first");
     let retention = Retention { age: Duration::from_secs(600), records: 1 };
+    let silence = "off".parse().expect("a filter");
     let (trail, _keeper) = AuditTrail::new(store.clone(), retention, clock);
     Api::new(Parts {
         router: Router::new(&publisher, Arc::new(OnePlace)),
@@ -107,6 +109,8 @@ async fn api(control: &Runtime) -> EveryPart {
         clock,
         rate_limit: None,
         token_rate_limit: None,
+        log_level: Arc::new(LogLevel::new(silence, |_filter| {}, clock)),
+        tracer: Tracer::OFF,
         proxies: TrustedProxies::default(),
         control: control.handle().clone(),
         metrics: Box::new(String::new),
