@@ -218,7 +218,7 @@ fn a_wrong_configuration_is_refused_before_anything_starts() {
             "/regions/a/latitude",
         ),
         ("bad.toml", "listen = \"127.0.0.1:1\"\nport = 8080", "--config", "line 2"),
-        ("log.toml", "[log]\nfilter = \"=====\"", "--config", "no level"),
+        ("log.toml", "[log]\nfilter = \"=====\"", "--config", "warn, info, debug"),
         ("tls.toml", "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", "--config", "c.pem"),
     ] {
         fs::write(home.path(file), content).unwrap();
