@@ -88,16 +88,21 @@ impl<S> Counted<S> {
         Self { store, failures: Arc::new(failures.into()) }
     }
 
-    async fn count<T, E: Fault>(
+    /// Counts a failure of this work, which is on the heap: a future that holds another one, which holds
+    /// another one, outgrows a thread's stack.
+    fn count<T, E: Fault>(
         &self,
         operation: Operation,
-        done: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        let done = done.await;
-        if done.as_ref().is_err_and(Fault::is_store) {
-            self.failures[&operation].increment(1);
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> impl Future<Output = Result<T, E>> + Send {
+        let (work, failures) = (Box::pin(work), &self.failures[&operation]);
+        async move {
+            let done = work.await;
+            if done.as_ref().is_err_and(Fault::is_store) {
+                failures.increment(1);
+            }
+            done
         }
-        done
     }
 }
 

@@ -25,19 +25,24 @@ impl<S> Traced<S> {
         Self { store, tracer }
     }
 
-    async fn trace<T, E: std::error::Error>(
+    /// Shows this work, which is on the heap: a future that holds another one, which holds another one,
+    /// outgrows a thread's stack.
+    fn trace<T, E: std::error::Error>(
         &self,
         name: &'static str,
         work: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, E> {
-        let own = || self.tracer.sample(None).map(|root| root.open(SpanKind::Client, name));
-        let span = Trace::open_in_task(SpanKind::Client, name).or_else(own);
-        let Some(mut span) = span else { return work.await };
-        let done = work.await;
-        if let Err(error) = &done {
-            span.fail(Chain(error));
+    ) -> impl Future<Output = Result<T, E>> + Send {
+        let (work, tracer) = (Box::pin(work), &self.tracer);
+        async move {
+            let own = || tracer.sample(None).map(|root| root.open(SpanKind::Client, name));
+            let span = Trace::open_in_task(SpanKind::Client, name).or_else(own);
+            let Some(mut span) = span else { return work.await };
+            let done = work.await;
+            if let Err(error) = &done {
+                span.fail(Chain(error));
+            }
+            done
         }
-        done
     }
 }
 
