@@ -45,11 +45,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Vec<Figure>> {
         }
     }
     for regions in ["30", "1000", "10000"] {
-        let took = median_ns(&format!("compile/{regions}"))? / 1e3;
+        let took = median_ns(&format!("compile_{regions}"))? / 1e3;
         figures.push(Figure::shown(format!("a new table of {regions} regions"), took, "us"));
     }
     for (clients, group) in [("one client", "one_client"), ("100,000 clients", "many_clients")] {
-        let took = median_ns(&format!("rate_limit/{group}"))?;
+        let took = median_ns(&format!("rate_limit_{group}"))?;
         figures.push(Figure::shown(format!("counting a request, {clients}"), took, "ns"));
     }
     let locate = median_ns("dbip-city-ipv4/locate")?;
