@@ -212,6 +212,10 @@ impl ConfigStore for EmbeddedStore {
         self.read(|log| Ok(log.latest().clone())).await
     }
 
+    async fn base(&self) -> Result<Snapshot, Unavailable> {
+        self.load().await
+    }
+
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
         self.ask(move |owner| owner.propose(proposal)).await?
     }

@@ -220,6 +220,10 @@ impl ConfigStore for PgStore {
         available(self.read_latest()).await
     }
 
+    async fn base(&self) -> Result<Snapshot, Unavailable> {
+        self.load().await
+    }
+
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
         bounded(self.commit(proposal)).await.map_err(Unavailable::from)?
     }

@@ -21,9 +21,7 @@ pub trait ConfigStore: Send + Sync + 'static {
     /// Returns the latest configuration as the log itself has it: what a change is thought out on.
     ///
     /// No copy that somebody else keeps stands in for it.
-    fn base(&self) -> impl Future<Output = Result<Snapshot, Unavailable>> + Send {
-        self.load()
-    }
+    fn base(&self) -> impl Future<Output = Result<Snapshot, Unavailable>> + Send;
 
     /// Commits changes together, as one revision, or none of them.
     fn propose(
