@@ -158,7 +158,7 @@ thread_local! {
 /// Does something whose wakes are not heard by the connection that this thread is serving.
 ///
 /// Taking the last piece of a body wakes its connection, which has read on already: all that would
-/// come of it is another look at everything, for a fifteenth of what a request costs.
+/// come of it is another look at everything, for each request with a body.
 pub(crate) fn hushed<T>(work: impl FnOnce() -> T) -> T {
     HUSHED.set(true);
     let done = work();

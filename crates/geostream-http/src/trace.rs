@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::api::Api;
 use crate::problem::Answer;
-use crate::routes::{Found, ROUTES};
+use crate::routes::ROUTES;
 
 /// What a caller says of its trace, and what it is told.
 ///
@@ -42,10 +42,8 @@ where
         peer: SocketAddr,
         patience: Duration,
     ) -> Answer {
-        let pattern = match self.finder.find(request.method(), request.uri().path()) {
-            Found::Route(position, _) => Some(ROUTES[position].pattern),
-            Found::Methods(_) | Found::Nothing => None,
-        };
+        let found = self.finder.find(request.method(), request.uri().path());
+        let pattern = found.position().map(|position| ROUTES[position].pattern);
         let method = request.method().clone();
         let name = pattern.map_or_else(|| method.to_string(), |it| format!("{method} {it}"));
         let mut span = root.open(SpanKind::Server, name);
