@@ -132,7 +132,10 @@ const COUNTERS: [(&str, &str); 11] = [
     ("rate_limit_leases_total", "Requests for a part of a shared rate limit, by their outcome"),
     ("cache_requests_total", "Requests to caches, by what came of them"),
     ("store_errors_total", "What the store could not do, by what it was to do"),
-    ("audit_notes_total", "Refused requests for the audit trail, by what became of the note"),
+    (
+        "audit_notes_total",
+        "Notes for the audit trail of refused requests and log levels, by what became of them",
+    ),
     ("trace_spans_total", "Spans of traces, by what became of them"),
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
     ("geoip_decode_errors_total", "GeoIP records that could not be read"),

@@ -3,7 +3,7 @@
 use geostream_domain as domain;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Difference, Token};
+use crate::control::{Difference, LogLevel, Token};
 use crate::time::Time;
 
 /// A page of the audit trail, newest first.
@@ -111,6 +111,12 @@ impl KeptChanges {
     pub fn of_token(before: Option<&Token>, after: Option<&Token>) -> Self {
         let id = before.or(after).map(|token| token.id.clone()).unwrap_or_default();
         Self::of(vec![Difference::of_documents(format!("tokens/{id}"), before, after)])
+    }
+
+    /// Keeps that a node logs something else.
+    #[must_use]
+    pub fn of_log_level(before: &LogLevel, after: &LogLevel) -> Self {
+        Self::of(vec![Difference::of_documents("log-level".to_owned(), Some(before), Some(after))])
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use geostream_api::{Fields, LogLevel, LogLevelRequest, Time};
+use geostream_api::{Fields, KeptChanges, LogLevel, LogLevelRequest, Time};
 use geostream_app::{LogFilter, Logged};
-use geostream_ports::{Clock, GeoLocator, Store};
+use geostream_ports::{Clock, Effect, GeoLocator, Store};
 
 use crate::api::{Api, Call};
 use crate::body;
-use crate::problem::{Answer, Failure};
+use crate::problem::{Answer, Failure, Kind};
 
 /// The longest that something may be logged by itself: a day.
 const LONGEST_SECONDS: u32 = 86_400;
@@ -20,10 +20,13 @@ where
     C: Clock + 'static,
 {
     pub(crate) fn log_level(&self) -> Result<Answer, Failure> {
+        body::json(&self.logged())
+    }
+
+    fn logged(&self) -> LogLevel {
         let Logged { filter, usual, until } = self.parts.log_level.logged();
         let text = |filter: &LogFilter| filter.to_string();
-        let (filter, usual) = (text(&filter), text(&usual));
-        body::json(&LogLevel { filter, usual, until: until.map(Time) })
+        LogLevel { filter: text(&filter), usual: text(&usual), until: until.map(Time) }
     }
 
     pub(crate) fn set_log_level(&self, call: &Call) -> Result<Answer, Failure> {
@@ -39,7 +42,19 @@ where
         let filter: LogFilter = fields.finish(filter)?;
         let hold = hold.map(|seconds| Duration::from_secs(seconds.into()));
         let author = call.author()?;
+        let before = self.logged();
         self.parts.log_level.set(filter, hold, &author);
-        self.log_level()
+        let after = self.logged();
+        let changes = written(&KeptChanges::of_log_level(&before, &after))?;
+        let effect = Effect { revision: None, reason: None, changes };
+        self.parts.trail.note(call.attempt.clone().done(effect));
+        body::json(&after)
     }
+}
+
+fn written(changes: &KeptChanges) -> Result<String, Failure> {
+    serde_json::to_string(changes).map_err(|error| {
+        tracing::error!(%error, "an entry of the audit trail cannot be written");
+        Failure::new(Kind::Internal, "an entry of the audit trail cannot be written")
+    })
 }

@@ -88,6 +88,26 @@ fn what_is_done_is_told_with_what_it_changed() {
 }
 
 #[test]
+fn what_a_node_is_to_log_is_told() {
+    let home = Home::new();
+    let node = home.start();
+    let admin = home.token();
+    let request = Request::new("PUT", "/api/v1/log-level").token(&admin);
+    assert_eq!(node.send(&request.json(r#"{"filter": "debug"}"#)).status, 200);
+    let mut entries = Vec::new();
+    wait_for(|| {
+        entries = trail(&node, &admin, "&what=putLogLevel");
+        !entries.is_empty()
+    });
+    let change = &entries[0]["outcome"]["done"]["changes"][0];
+    assert_eq!(
+        (&change["path"], &change["after"]["filter"]),
+        (&"log-level".into(), &"debug".into())
+    );
+    assert_ne!(change["before"]["filter"], "debug");
+}
+
+#[test]
 fn what_is_refused_is_told_and_no_secret_is() {
     let home = Home::new();
     let node = Server::start(home.command().args(["--trusted-proxy", "127.0.0.0/8"]));
