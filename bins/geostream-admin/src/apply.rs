@@ -89,7 +89,7 @@ pub(crate) fn diff(
 fn show(output: Output, tried: &Proposed) -> anyhow::Result<End> {
     output.show(tried, || {
         if tried.changes.is_empty() {
-            say(&format!("nothing to change: revision {} says the same", tried.revision));
+            say(format_args!("nothing to change: revision {} says the same", tried.revision));
         } else {
             show_differences(&tried.changes);
         }

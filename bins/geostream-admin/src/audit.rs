@@ -91,20 +91,20 @@ fn show(entry: &AuditEntry) {
     let AuditEntry { number, at, node, who, token, scope, address, action, target, .. } = entry;
     let token = token.as_ref().map(|token| format!(" (token {token}, {})", or_dash(scope.clone())));
     let (who, from) = (or_dash(who.clone()), or_dash(address.clone()));
-    say(&format!("{number}  {at}  {action} {target}"));
-    say(&format!("    by {who}{}, from {from}, at {node}", token.unwrap_or_default()));
-    say(&format!("    {}", outcome(entry)));
+    say(format_args!("{number}  {at}  {action} {target}"));
+    say(format_args!("    by {who}{}, from {from}, at {node}", token.unwrap_or_default()));
+    say(format_args!("    {}", outcome(entry)));
     match &entry.outcome {
         AuditOutcome::Done { reason, changes: KeptChanges { changes, left_out }, .. } => {
             if let Some(reason) = reason {
-                say(&format!("    {reason}"));
+                say(format_args!("    {reason}"));
             }
             show_differences(changes);
             if *left_out > 0 {
-                say(&format!("    {left_out} of its changes are too large to be kept here"));
+                say(format_args!("    {left_out} of its changes are too large to be kept here"));
             }
         }
-        AuditOutcome::Refused { detail, .. } => say(&format!("    {detail}")),
+        AuditOutcome::Refused { detail, .. } => say(format_args!("    {detail}")),
     }
 }
 

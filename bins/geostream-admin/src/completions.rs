@@ -3,6 +3,8 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
+use crate::output::print;
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The shell
@@ -12,5 +14,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) {
     let mut command = crate::Arguments::command();
     let name = command.get_name().to_owned();
-    clap_complete::generate(arguments.shell, &mut command, name, &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    print(String::from_utf8_lossy(&script));
 }

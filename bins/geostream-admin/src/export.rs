@@ -39,6 +39,6 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     let (commits, revision) = (log.last - log.base, log.last);
     log.end()?;
     output.show(&json!({ "commits": commits, "revision": revision }), || {
-        say(&format!("exported {commits} commits, up to revision {revision}, without tokens"));
+        say(format_args!("exported {commits} commits, up to revision {revision}, without tokens"));
     })
 }

@@ -77,7 +77,7 @@ fn show(report: &HealthReport) {
         ]
     });
     table(["region", "health", "share", "load", "since", "override", "evidence"], rows);
-    report.budget_spent.iter().for_each(|spent| say(&in_short(spent)));
+    report.budget_spent.iter().for_each(|spent| say(in_short(spent)));
     let abstaining = report.regions.iter().filter(|seen| seen.abstains);
     let abstaining: Vec<&str> = abstaining.map(|seen| &*seen.region).collect();
     let is_watched = |seen: &&RegionHealth| seen.breaker.is_some();
@@ -88,7 +88,7 @@ fn show(report: &HealthReport) {
         say("this node sees nobody well, and takes nobody for dead: is its own network down?");
     } else {
         let regions = abstaining.join(", ");
-        say(&format!("not taken for dead, as nobody else was seen well since: {regions}"));
+        say(format_args!("not taken for dead, as nobody else was seen well since: {regions}"));
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn run(output: Output, arguments: &Arguments) -> anyhow::Result<End> 
             let applied = runtime.block_on(migrate::up(&target))?;
             output.show(&json!({ "applied": documents(&applied) }), || {
                 for Migration { number, name, .. } in &applied {
-                    say(&format!("applied migration {number} ({name})"));
+                    say(format_args!("applied migration {number} ({name})"));
                 }
                 if applied.is_empty() {
                     say("nothing to apply: the schema is up to date");
@@ -80,7 +80,7 @@ pub(crate) fn run(output: Output, arguments: &Arguments) -> anyhow::Result<End> 
         Command::Verify => {
             let number = runtime.block_on(migrate::verify(&target))?;
             output.show(&json!({ "schema": number }), || {
-                say(&format!("the schema is at {number}, as this version needs it"));
+                say(format_args!("the schema is at {number}, as this version needs it"));
             })
         }
     }

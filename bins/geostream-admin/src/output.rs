@@ -1,8 +1,10 @@
 //! Tables for people, JSON for programs.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where a CLI speaks")]
+#![expect(clippy::print_stderr, reason = "this is where a CLI speaks")]
 
-use std::io::IsTerminal as _;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -12,6 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::End;
+
+const SIGPIPE: i32 = 13;
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,7 +34,7 @@ impl Output {
         for_people: impl FnOnce(),
     ) -> anyhow::Result<End> {
         match self {
-            Self::Json => say(&serde_json::to_string_pretty(document)?),
+            Self::Json => say(serde_json::to_string_pretty(document)?),
             Self::Table => for_people(),
         }
         Ok(End::Well)
@@ -58,10 +62,10 @@ impl Output {
     pub(crate) fn wrote(self, proposed: &Proposed) -> anyhow::Result<End> {
         self.show(proposed, || {
             if proposed.changes.is_empty() {
-                say(&format!("nothing to change; still at revision {}", proposed.revision));
+                say(format_args!("nothing to change; still at revision {}", proposed.revision));
             } else {
                 show_differences(&proposed.changes);
-                say(&format!("now at revision {}", proposed.revision));
+                say(format_args!("now at revision {}", proposed.revision));
             }
             for warning in &proposed.warnings {
                 warn(warning);
@@ -71,8 +75,20 @@ impl Output {
 }
 
 /// Prints a line.
-pub(crate) fn say(text: &str) {
-    println!("{text}");
+pub(crate) fn say(text: impl Display) {
+    print(format_args!("{text}\n"));
+}
+
+/// Prints, or ends the program: silently, and as if by the signal that others end with, where whoever
+/// reads has seen enough, as `head` has.
+pub(crate) fn print(text: impl Display) {
+    let mut out = io::stdout().lock();
+    let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        process::exit(128 + SIGPIPE);
+    }
+    complain(&anyhow::Error::new(error).context("the output cannot be written"));
+    process::exit(1);
 }
 
 /// Prints a warning.
@@ -82,23 +98,23 @@ pub(crate) fn warn(text: &str) {
 
 /// Shows somebody who waits how far it is.
 pub(crate) fn progress(text: &str) {
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         eprint!("\r{text}");
     }
 }
 
 /// Ends a line of progress.
 pub(crate) fn end_progress() {
-    if std::io::stderr().is_terminal() {
+    if io::stderr().is_terminal() {
         eprintln!();
     }
 }
 
 /// Begins at the top of an empty screen, where there is one.
 pub(crate) fn clear_screen() {
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         // ECMA-48: erase the display and its history, and go home.
-        print!("\x1b[2J\x1b[3J\x1b[H");
+        print("\x1b[2J\x1b[3J\x1b[H");
     }
 }
 
@@ -119,14 +135,14 @@ pub(crate) fn table<const N: usize>(
     for row in rows {
         table.add_row(row);
     }
-    println!("{}", table.trim_fmt());
+    say(table.trim_fmt());
 }
 
 /// Prints names and values, one a line.
 pub(crate) fn facts(facts: &[(&str, String)]) {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     for (name, value) in facts {
-        println!("{name:width$}  {value}");
+        say(format_args!("{name:width$}  {value}"));
     }
 }
 
@@ -139,13 +155,13 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 pub(crate) fn show_differences(differences: &[Difference]) {
     for Difference { path, before, after } in differences {
         match (before, after) {
-            (None, Some(after)) => println!("+ {path}  {}", short(after)),
-            (Some(before), None) => println!("- {path}  {}", short(before)),
+            (None, Some(after)) => say(format_args!("+ {path}  {}", short(after))),
+            (Some(before), None) => say(format_args!("- {path}  {}", short(before))),
             (Some(before), Some(after)) => {
-                println!("~ {path}");
+                say(format_args!("~ {path}"));
                 show_fields("", before, after);
             }
-            (None, None) => println!("~ {path}"),
+            (None, None) => say(format_args!("~ {path}")),
         }
     }
 }
@@ -153,7 +169,7 @@ pub(crate) fn show_differences(differences: &[Difference]) {
 fn show_fields(path: &str, before: &Value, after: &Value) {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         let name = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        println!("    {name}{} -> {}", short(before), short(after));
+        say(format_args!("    {name}{} -> {}", short(before), short(after)));
         return;
     };
     let added = new.keys().filter(|key| !old.contains_key(*key));
@@ -182,7 +198,7 @@ fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
     if yes {
         return Ok(true);
     }
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         bail!("nobody can be asked here; say --yes to go on");
     }
     let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact();

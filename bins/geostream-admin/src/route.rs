@@ -90,7 +90,7 @@ fn show(answer: &RouteAnswer) {
             }),
         ),
         Some(explanation) => {
-            say(&format!("ranked by {}:", explanation.objective));
+            say(format_args!("ranked by {}:", explanation.objective));
             table(
                 [
                     "region", "fate", "distance", "latency", "within", "term", "band", "draw",

@@ -29,7 +29,7 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("services", status.services.to_string()),
             ("abstains from", or_dash(some_of(&status.abstaining))),
         ]);
-        status.budget_spent.iter().for_each(|spent| say(&in_short(spent)));
+        status.budget_spent.iter().for_each(|spent| say(in_short(spent)));
         if !status.overrides.is_empty() {
             let rows = status.overrides.iter().map(|(region, wish)| {
                 [

@@ -365,3 +365,14 @@ fn what_is_logged_changes_for_a_while() {
     assert_eq!((&reset["filter"], &reset["until"]), (&"info".into(), &Value::Null));
     assert!(setup.ends(1, "log-level set inof").contains("off, error, warn, info, debug or trace"));
 }
+
+#[test]
+fn who_has_seen_enough_is_not_told_of_a_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-admin"));
+    command.args(["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(141), "as if by SIGPIPE: {ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
