@@ -1,7 +1,5 @@
 //! What decisions are measured on: regions and clients spread over the Earth, the same in every run.
 
-use std::sync::Arc;
-
 use geostream_domain::{
     Band, BandKm, Capacity, Change, Client, Config, Cost, GeoPoint, Health, Load, Member,
     Objective, Observation, Observations, Region, RegionId, RoutingTable, Rtt, Service, Snapshot,
@@ -43,7 +41,7 @@ pub(crate) fn configuration(regions: usize, objective: Objective) -> (Snapshot, 
         let mut region = Region::new(id.clone(), point);
         region.cost = Cost::from_usd_per_gb(f64::from(number % 17) / 100.0).ok();
         region.capacity = Capacity::new(1000).ok();
-        changes.push(Change::PutRegion(Arc::new(region)));
+        changes.push(Change::from(region));
         let load = Load::new(f64::from(number * 37 % 1000)).ok();
         observed.note(
             id.clone(),
@@ -56,7 +54,7 @@ pub(crate) fn configuration(regions: usize, objective: Objective) -> (Snapshot, 
     let mut service = Service::new("api".parse().expect("a name"), []);
     service.members = members.into_iter().collect();
     service.policy.objective = objective;
-    changes.push(Change::PutService(Arc::new(service)));
+    changes.push(Change::from(service));
     let config = Config::default().after(changes).expect("a valid configuration");
     (config.into(), observed)
 }

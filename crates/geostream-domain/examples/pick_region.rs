@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
 
 use geostream_domain::{
     Change, Client, ClientSelector, Config, Continent, FenceRule, GeoPoint, Geofence, Health,
@@ -26,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut region = Region::new(id.parse()?, GeoPoint::new(latitude, longitude)?);
         region.labels = Labels::new(BTreeMap::from([("residency".parse()?, residency.parse()?)]))?;
         members.push(region.id.clone());
-        config.apply(Change::PutRegion(Arc::new(region)))?;
+        config.apply(Change::from(region))?;
     }
     let mut api = Service::new("api".parse()?, members);
     api.geofence = Geofence::new(vec![FenceRule {
@@ -34,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         allow: vec!["residency=eu".parse()?],
         deny: Vec::new(),
     }])?;
-    config.apply(Change::PutService(Arc::new(api)))?;
+    config.apply(Change::from(api))?;
 
     let mut observed = Observations::default();
     observed.note("eu-central-1".parse()?, Observation::of(Health::Unhealthy, Timestamp::EPOCH));

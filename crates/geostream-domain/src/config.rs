@@ -96,6 +96,18 @@ pub enum Change {
     SetSetting(Setting),
 }
 
+impl From<Region> for Change {
+    fn from(region: Region) -> Self {
+        Self::PutRegion(Arc::new(region))
+    }
+}
+
+impl From<Service> for Change {
+    fn from(service: Service) -> Self {
+        Self::PutService(Arc::new(service))
+    }
+}
+
 /// Why a change does not lead to a valid configuration.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ConfigError {
@@ -451,10 +463,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn region(id: &str) -> Change {
-        Change::PutRegion(Arc::new(Region::new(
-            id.parse().unwrap(),
-            GeoPoint::new(0.0, 0.0).unwrap(),
-        )))
+        Change::from(Region::new(id.parse().unwrap(), GeoPoint::new(0.0, 0.0).unwrap()))
     }
 
     fn service(id: &str, members: &[&str]) -> Service {
@@ -482,7 +491,7 @@ mod tests {
             .after([
                 region("a"),
                 region("b"),
-                Change::PutService(Arc::new(service("api", &["a"]))),
+                Change::from(service("api", &["a"])),
                 Change::SetSetting(Setting::DefaultService(Some(id("api")))),
             ])
             .unwrap();
@@ -498,17 +507,17 @@ mod tests {
             (Change::RemoveRegion(id("c")), ConfigError::UnknownRegion(id("c"))),
             (Change::RemoveService(id("api")), ConfigError::ServiceIsDefault(id("api"))),
             (Change::RemoveService(id("web")), ConfigError::UnknownService(id("web"))),
-            (Change::PutService(Arc::new(service("web", &[]))), ConfigError::NoMembers(id("web"))),
+            (Change::from(service("web", &[])), ConfigError::NoMembers(id("web"))),
             (
-                Change::PutService(Arc::new(service("web", &["a", "c"]))),
+                Change::from(service("web", &["a", "c"])),
                 ConfigError::UnknownMember { service: id("web"), region: id("c") },
             ),
             (
-                Change::PutService(Arc::new(unordered)),
+                Change::from(unordered),
                 ConfigError::BadOrder { service: id("web"), region: id("b") },
             ),
             (
-                Change::PutService(Arc::new(nowhere)),
+                Change::from(nowhere),
                 ConfigError::UnknownStatic { service: id("web"), region: id("c") },
             ),
             (drain("c"), ConfigError::UnknownRegion(id("c"))),

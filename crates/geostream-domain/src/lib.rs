@@ -14,21 +14,16 @@
 //! [`Rank`] with a derived order: no weighted sums, so each step of a decision can be read.
 //!
 //! ```
-//! use std::sync::Arc;
 //! use geostream_domain::{
-//!     Change, Client, Config, GeoPoint, Observations, Region, RoutingTable, Service, Timestamp,
+//!     Client, Config, GeoPoint, Observations, Region, RoutingTable, Service, Timestamp,
 //! };
 //!
 //! let oregon = Region::new("us-west-2".parse()?, GeoPoint::new(45.5, -122.7)?);
 //! let dublin = Region::new("eu-west-1".parse()?, GeoPoint::new(53.3, -6.3)?);
 //! let api = Service::new("api".parse()?, [oregon.id.clone(), dublin.id.clone()]);
-//! let config = Config::default().after([
-//!     Change::PutRegion(Arc::new(oregon)),
-//!     Change::PutRegion(Arc::new(dublin)),
-//!     Change::PutService(Arc::new(api)),
-//! ])?;
-//! let observed = Observations::default();
-//! let table = RoutingTable::compile(config.into(), &observed, Timestamp::EPOCH, None);
+//! let config = Config::default().after([oregon.into(), dublin.into(), api.into()])?;
+//! let table =
+//!     RoutingTable::compile(config.into(), &Observations::default(), Timestamp::EPOCH, None);
 //!
 //! let client = Client::at(GeoPoint::new(48.9, 2.4)?);
 //! let decision = table.service("api").ok_or("no such service")?.route(&client)?;

@@ -4,7 +4,6 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use geostream_domain::{
@@ -52,10 +51,10 @@ fn table() -> RoutingTable {
         let point = GeoPoint::new(latitude, longitude).expect("a point");
         let region = Region::new(format!("region-{number}").parse().expect("a name"), point);
         members.push(region.id.clone());
-        changes.push(Change::PutRegion(Arc::new(region)));
+        changes.push(Change::from(region));
     }
     let service = Service::new("api".parse().expect("a name"), members);
-    changes.push(Change::PutService(Arc::new(service)));
+    changes.push(Change::from(service));
     let config = Config::default().after(changes).expect("valid");
     RoutingTable::compile(config.into(), &Observations::default(), Timestamp::EPOCH, None)
 }

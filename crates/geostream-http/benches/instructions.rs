@@ -133,10 +133,10 @@ fn config() -> Config {
         let mut region = Region::new(id.parse().expect("a name"), point);
         region.endpoint = format!("https://{id}.api.example.com").parse().ok();
         members.push(region.id.clone());
-        changes.push(Change::PutRegion(Arc::new(region)));
+        changes.push(Change::from(region));
     }
     let service = Service::new("api".parse().expect("a name"), members);
-    changes.push(Change::PutService(Arc::new(service)));
+    changes.push(Change::from(service));
     Config::default().after(changes).expect("a valid configuration")
 }
 

@@ -120,7 +120,7 @@ async fn commits_add_up(store: &impl ConfigStore) {
     let service = Service::new("api".parse().expect("a name"), ["a", "b"].map(id));
     let first = propose(store, 0, vec![region("a"), region("b")]).await.expect("valid");
     assert_eq!(first.revision, Revision::new(1), "changes proposed together are one revision");
-    let second = propose(store, 1, vec![Change::PutService(Arc::new(service))]).await;
+    let second = propose(store, 1, vec![Change::from(service)]).await;
     let second = second.expect("valid");
     assert_eq!(second.config.services().len(), 1);
     assert_eq!(store.load().await.expect("load"), second, "what was answered is what is kept");
@@ -728,7 +728,7 @@ async fn propose(
 
 fn region(name: &str) -> Change {
     let point = GeoPoint::new(52.5, 13.4).expect("a point");
-    Change::PutRegion(Arc::new(Region::new(id(name), point)))
+    Change::from(Region::new(id(name), point))
 }
 
 fn id(name: &str) -> geostream_domain::RegionId {

@@ -289,12 +289,12 @@ fn proposal(expected: Revision, changes: Vec<Change>) -> Proposal {
 
 fn put(name: &str) -> Change {
     let region = Region::new(name.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
-    Change::PutRegion(region.into())
+    Change::from(region)
 }
 
 /// A service of one region.
 fn member(region: &str) -> Change {
-    Change::PutService(Service::new("api".parse().unwrap(), [region.parse().unwrap()]).into())
+    Change::from(Service::new("api".parse().unwrap(), [region.parse().unwrap()]))
 }
 
 fn line(text: &str) -> Line {

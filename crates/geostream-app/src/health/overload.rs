@@ -54,11 +54,11 @@ impl Row {
             .map(|(place, (id, (capacity, _)))| {
                 let mut region = Region::new(id.clone(), point(place));
                 region.capacity = Capacity::new(capacity * per_client).ok();
-                Change::PutRegion(Arc::new(region))
+                Change::from(region)
             })
             .collect();
         let service = Service::new("api".parse().unwrap(), ids.iter().cloned());
-        changes.push(Change::PutService(Arc::new(service)));
+        changes.push(Change::from(service));
         changes.extend(self.down.map(|place| {
             let (region, action) = (ids[place].clone(), OverrideAction::Down);
             let line: geostream_domain::Line = "test".parse().unwrap();

@@ -64,7 +64,7 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
     let mut eu = region("eu");
     let url = "http://eu.example.com/".parse().unwrap();
     eu.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
-    let regions = [eu, region("us")].map(|region| Change::PutRegion(Arc::new(region)));
+    let regions = [eu, region("us")].map(Change::from);
     let config = Arc::new(Config::default().after(regions).unwrap());
     publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
     let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));

@@ -115,7 +115,7 @@ impl Node {
             let mut region = Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
             let url = format!("http://{id}/").parse().unwrap();
             region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
-            Change::PutRegion(Arc::new(region))
+            Change::from(region)
         };
         let config = Arc::new(Config::default().after(["eu", "us"].map(put)).unwrap());
         publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);

@@ -71,7 +71,7 @@ pub(crate) fn intent(expected: u64) -> Intent {
 
 pub(crate) fn region(id: &str, latitude: f64, longitude: f64) -> Change {
     let id = id.parse().expect("a name");
-    Change::PutRegion(Arc::new(Region::new(id, point(latitude, longitude))))
+    Change::from(Region::new(id, point(latitude, longitude)))
 }
 
 /// Two regions, and the service `api` over both, which is the default.
@@ -82,7 +82,7 @@ pub(crate) fn two_regions() -> Vec<Change> {
     vec![
         region("eu", 50.1, 8.7),
         region("us", 39.0, -77.5),
-        Change::PutService(Arc::new(service)),
+        Change::from(service),
         Change::SetSetting(default),
     ]
 }

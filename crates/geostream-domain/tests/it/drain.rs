@@ -1,7 +1,5 @@
 //! What services would lack without a region.
 
-use std::sync::Arc;
-
 use geostream_domain::{
     Capacity, Change, ClientSelector, Config, Continent, FenceRule, GeoPoint, Geofence, Health,
     Labels, Load, Observation, Observations, Override, OverrideAction, Region, RegionId, Service,
@@ -33,7 +31,7 @@ impl Scene {
             region.capacity = capacity.map(|units| Capacity::new(units.parse().unwrap()).unwrap());
             let residency = ("residency".parse().unwrap(), id.as_str().parse().unwrap());
             region.labels = Labels::new([residency].into()).unwrap();
-            changes.push(Change::PutRegion(Arc::new(region)));
+            changes.push(Change::from(region));
             let (health, action) = match *state {
                 "unseen" => (Health::Unknown, None),
                 "well" => (Health::Healthy, None),
@@ -48,7 +46,7 @@ impl Scene {
             changes.extend(action.map(|action| overridden(&id, action)));
             members.push(id);
         }
-        changes.push(Change::PutService(Arc::new(Service::new("api".parse().unwrap(), members))));
+        changes.push(Change::from(Service::new("api".parse().unwrap(), members)));
         Self { config: Config::default().after(changes).unwrap(), observed }
     }
 
@@ -109,7 +107,7 @@ fn clients_behind_a_fence_are_missed_for_themselves() {
         deny: Vec::new(),
     }])
     .unwrap();
-    scene.config.apply(Change::PutService(Arc::new(service))).unwrap();
+    scene.config.apply(Change::from(service)).unwrap();
     assert_eq!(scene.without("eu"), "api: no region is left that can serve its clients");
     assert_eq!(scene.without("us"), "");
 }

@@ -223,7 +223,7 @@ fn what_was_seen_too_long_ago_is_no_vote() {
     let (mut watch, start) = (HealthWatch::new(7), begin());
     let id: RegionId = "r0".parse().unwrap();
     let region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
-    let config = Config::default().after([Change::PutRegion(Arc::new(region))]).unwrap();
+    let config = Config::default().after([Change::from(region)]).unwrap();
     watch.handle_config(&config, |_| Health::Unknown, start);
     watch.handle_report(&id, Report { is_well: true, client: None }, start);
     let down = Sight { vote: Some(Vote::Down), ..Sight::default() };

@@ -1,7 +1,6 @@
 //! What becomes of the clients of regions that are removed, and how many may be.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use geostream_domain::{
     Capacity, Change, Client, Config, Fate, GeoPoint, Health, Load, Observation, Observations,
@@ -33,12 +32,12 @@ impl Row {
             let longitude = f64::from(u32::try_from(number).unwrap()) * 10.0;
             let mut region = Region::new(id(number), GeoPoint::new(0.0, longitude).unwrap());
             region.capacity = self.capacity.map(|units| Capacity::new(units).unwrap());
-            changes.push(Change::PutRegion(Arc::new(region)));
+            changes.push(Change::from(region));
             observed.note(id(number), *observation);
         }
         let mut service = Service::new("api".parse().unwrap(), (0..self.seen.len()).map(id));
         service.removal_budget = RemovalBudget::from_percent(self.budget).unwrap();
-        changes.push(Change::PutService(Arc::new(service)));
+        changes.push(Change::from(service));
         changes.extend(self.drained.map(|number| {
             let (region, action) = (id(number), OverrideAction::Drain);
             let (owner, reason, since) = (line("ops"), line("test"), Timestamp::EPOCH);

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
@@ -59,7 +58,7 @@ impl Simulation {
             let mut region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
             let url = format!("http://{id}.example.com/").parse().unwrap();
             region.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
-            Change::PutRegion(Arc::new(region))
+            Change::from(region)
         };
         let config = Config::default().after(ids.iter().map(change)).unwrap();
         let mut watch = HealthWatch::new(seed);

@@ -1,7 +1,6 @@
 //! Random worlds: configurations, observations and clients.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use geostream_domain::{
     AllDown, Band, BandKm, Bias, Capacity, Change, Client, ClientKey, ClientSelector, Config,
@@ -33,7 +32,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn config(&self) -> Config {
         let mut changes: Vec<_> =
-            self.places.iter().map(|p| Change::PutRegion(Arc::new(p.region.clone()))).collect();
+            self.places.iter().map(|p| Change::from(p.region.clone())).collect();
         let mut service = Service::new("api".parse().expect("a name"), []);
         service.members =
             self.places.iter().map(|p| (p.region.id.clone(), p.member)).collect::<BTreeMap<_, _>>();
@@ -42,7 +41,7 @@ impl World {
         service.all_down = self.all_down.clone();
         // The budget takes regions back by what else is down, so it has tests of its own.
         service.removal_budget = RemovalBudget::from_percent(100).unwrap();
-        changes.push(Change::PutService(Arc::new(service)));
+        changes.push(Change::from(service));
         for place in &self.places {
             let Some(action) = place.overridden else { continue };
             changes.push(Change::SetOverride(Override {

@@ -1,7 +1,6 @@
 //! The ports' suites against the real thing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Snapshot, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
@@ -123,7 +122,7 @@ async fn fill(store: &EmbeddedStore) {
         let region = Region::new(id, GeoPoint::new(1.0, 2.0).expect("a point"));
         let proposal = Proposal {
             expected: Revision::new(number),
-            changes: vec![Change::PutRegion(Arc::new(region))],
+            changes: vec![Change::from(region)],
             author: "writer".parse().expect("a line"),
             reason: "to have something".parse().expect("a line"),
             at: Timestamp::EPOCH,

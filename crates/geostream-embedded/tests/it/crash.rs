@@ -4,7 +4,6 @@ use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use geostream_domain::{Change, GeoPoint, Health, Region, Timestamp};
 use geostream_embedded::EmbeddedStore;
@@ -85,7 +84,7 @@ async fn writer() {
         let region = Region::new(id, GeoPoint::new(1.0, 2.0).unwrap());
         let proposal = Proposal {
             expected,
-            changes: vec![Change::PutRegion(Arc::new(region))],
+            changes: vec![Change::from(region)],
             author: "writer".parse().unwrap(),
             reason: "to be killed".parse().unwrap(),
             at: Timestamp::EPOCH,

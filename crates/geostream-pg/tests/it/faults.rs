@@ -15,7 +15,7 @@ const BOUND: Duration = Duration::from_secs(10);
 
 fn put(id: &str) -> Vec<Change> {
     let region = Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
-    vec![Change::PutRegion(region.into())]
+    vec![Change::from(region)]
 }
 
 /// Returns why nothing can be written, after looking at how long it took to say so.

@@ -60,8 +60,8 @@ fn all_kinds() -> Vec<Vec<Change>> {
     let service = Service::new("api".parse().unwrap(), [id("a"), id("b")]);
     let flag = geostream_domain::Flag::PublicExplain;
     vec![
-        vec![Change::PutRegion(Arc::new(full)), put("b"), put("c"), put("c")],
-        vec![Change::PutService(Arc::new(service)), Change::SetFlag(flag, false)],
+        vec![Change::from(full), put("b"), put("c"), put("c")],
+        vec![Change::from(service), Change::SetFlag(flag, false)],
         vec![Change::SetSetting(Setting::DefaultService(Some("api".parse().unwrap())))],
         vec![Change::SetOverride(wish(Some(Timestamp::from_unix_millis(1_900_000_000_999))))],
         vec![Change::SetOverride(wish(None)), Change::SetFlag(flag, true)],

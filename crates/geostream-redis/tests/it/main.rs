@@ -55,7 +55,7 @@ fn pair(url: &str) -> (RedisCache, RedisCache) {
 fn marked(mark: &str, revision: u64) -> Marked {
     let point = GeoPoint::new(1.0, 2.0).unwrap();
     let region = |number| Region::new(format!("r{number}").parse().unwrap(), point);
-    let put = |number| Change::PutRegion(region(number).into());
+    let put = |number| Change::from(region(number));
     let mut snapshot = Snapshot::from(Config::default().after((0..revision).map(put)).unwrap());
     snapshot.revision = Revision::new(revision);
     Marked { mark: mark.to_owned(), snapshot }
