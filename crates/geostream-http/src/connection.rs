@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -65,6 +65,13 @@ impl Activity {
                 true | false => {}
             }
         }
+    }
+
+    fn count_write(&self, written: &Poll<io::Result<usize>>) {
+        if written.is_ready() {
+            count(&self.sent);
+        }
+        self.blocked.store(written.is_pending(), Ordering::Relaxed);
     }
 
     /// Tells whether an answer is not yet given out to its end.
@@ -222,16 +229,19 @@ impl Verdict {
     }
 }
 
-/// A stream whose writes are counted: whoever reads a long answer slowly is not idle.
+/// A connection's stream, which takes one piece at a time.
 ///
-/// For HTTP/1 alone: in HTTP/2 there is more to write than answers.
+/// Answers are small: copied behind their heads, and in HTTP/2 behind each other, they cost the kernel
+/// less than pieces that are kept apart. h2 would write as often as it has answers.
 #[derive(Debug)]
-pub(crate) struct Counted<T> {
+pub(crate) struct Wire<T> {
     pub(crate) stream: T,
-    pub(crate) activity: Arc<Activity>,
+    /// Who counts writes, in HTTP/1: whoever reads a long answer slowly is not idle. In HTTP/2 there is
+    /// more to write than answers.
+    pub(crate) counted: Option<Arc<Activity>>,
 }
 
-impl<T: Read + Unpin> Read for Counted<T> {
+impl<T: Read + Unpin> Read for Wire<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -241,27 +251,17 @@ impl<T: Read + Unpin> Read for Counted<T> {
     }
 }
 
-impl<T: Write + Unpin> Write for Counted<T> {
+impl<T: Write + Unpin> Write for Wire<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        if let Some(activity) = &self.counted {
+            activity.count_write(&written);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -270,15 +270,5 @@ impl<T: Write + Unpin> Write for Counted<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<T> Counted<T> {
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            count(&self.activity.sent);
-        }
-        self.activity.blocked.store(written.is_pending(), Ordering::Relaxed);
-        written
     }
 }

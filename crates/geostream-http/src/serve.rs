@@ -12,7 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
-use crate::connection::{Activity, Counted, OpenRequest, Patience, bell, until_over};
+use crate::connection::{Activity, OpenRequest, Patience, Wire, bell, until_over};
 use crate::problem::Answer;
 use crate::tls::TlsIdentity;
 
@@ -42,7 +42,6 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// What hyper takes of HTTP/1, where its own limit costs least; of HTTP/2 it limits the bytes only.
 const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 256;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// How long a client may take nothing of an answer; events say something four times as often.
 const STALLED: Duration = Duration::from_secs(60);
@@ -61,9 +60,24 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    give_up_on_the_silent(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
+}
+
+/// Has the kernel end connections whose other side acknowledges nothing that it is sent, such as events
+/// (RFC 5482): it does so anyway, but only after a quarter of an hour.
+///
+/// What is accepted inherits it.
+#[cfg(target_os = "linux")]
+fn give_up_on_the_silent(listener: &Socket) -> io::Result<()> {
+    listener.set_tcp_user_timeout(Some(STALLED))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_on_the_silent(_listener: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// Serves the connections of one listener on this thread, until it is told to stop and what is
@@ -87,7 +101,7 @@ where
     let listener = TcpListener::from_std(listener)?;
     // Requests of this thread count references to the thread's own copy, which no other thread's
     // cache wants.
-    let protocols = Protocols::new(limits);
+    let protocols = Protocols::new();
     let worker = Arc::new(Worker { api, protocols, limits, tls, stop: stop.clone() });
     let connections = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -128,22 +142,12 @@ struct Protocols {
 }
 
 impl Protocols {
-    fn new(limits: Limits) -> Self {
+    fn new() -> Self {
         let mut http1 = http1::Builder::new();
         // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
-        // Answers are small: copied behind their heads, they cost the kernel less.
-        http1
-            .writev(false)
-            .header_read_timeout(None)
-            .max_buf_size(MAX_HEADER_BYTES as usize)
-            .half_close(true);
+        http1.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES as usize).half_close(true);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(limits.header_patience)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_BYTES);
+        http2.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADER_BYTES);
         Self { http1, http2 }
     }
 }
@@ -213,10 +217,11 @@ where
             })
         };
         let ended = if is_http2 {
+            let stream = Wire { stream, counted: None };
             let connection = self.protocols.http2.serve_connection(stream, service);
             until_over(connection, activity, patience, stop, Waker::clone).await
         } else {
-            let stream = Counted { stream, activity: Arc::clone(&activity) };
+            let stream = Wire { stream, counted: Some(Arc::clone(&activity)) };
             let connection = self.protocols.http1.serve_connection(stream, service);
             until_over(connection, activity, patience, stop, bell).await
         };
@@ -267,3 +272,25 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const PEEK_PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn connections_end_when_nothing_is_acknowledged() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = loop {
+            match listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                accepted => break accepted.unwrap().0,
+            }
+        };
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(STALLED));
+    }
+}
