@@ -9,8 +9,13 @@ mod wire;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 
 use crate::config::{Arguments, Config};
+
+/// HTTP/2 allocates for each stream.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Usage or configuration is wrong; clap ends with the same.
 const BAD_CONFIGURATION: u8 = 2;
