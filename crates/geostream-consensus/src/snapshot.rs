@@ -172,13 +172,14 @@ impl<C: Command> Raft<C> {
             return;
         }
         let (snapshot, probe) = (chunk.meta.last, chunk.probe);
+        let of = (self.hard.term, snapshot);
         // What is committed here is never replaced, whatever the snapshot says (M28).
         if snapshot.index <= self.commit && !mutant(28) || self.log.contains(snapshot) {
             self.commit = self.commit.max(snapshot.index);
-            self.receiving = None;
+            // A piece that comes late ends nothing newer.
+            self.receiving.take_if(|receiving| receiving.of <= of);
             return self.promise(from, Promise::Appended { matched: self.commit, probe });
         }
-        let of = (self.hard.term, snapshot);
         if self.receiving.as_ref().is_some_and(|receiving| of < receiving.of) {
             return;
         }
@@ -302,9 +303,10 @@ mod tests {
     #[test]
     fn a_late_piece_does_not_undo_what_was_received_since() {
         let mut cluster = Cluster::of(3);
-        let [older, snapshot, newer] = [40, 50, 60].map(snapshot_to);
+        let [contained, older, snapshot, newer] = [0, 40, 50, 60].map(snapshot_to);
         send(&mut cluster, 91, &snapshot, 0, false);
         send(&mut cluster, 91, &older, 0, false);
+        send(&mut cluster, 91, &contained, 0, false);
         assert_eq!(cluster.view(B).receiving, Some((snapshot.last, 5)));
         send(&mut cluster, 91, &newer, 0, false);
         assert_eq!(cluster.view(B).receiving, Some((newer.last, 5)));
