@@ -19,7 +19,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::shell::say;
+use crate::shell::{cargo, run as run_command, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
@@ -136,6 +136,15 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         bail!("above the bar: {}", missed.join(", "));
     }
     Ok(())
+}
+
+/// Builds what is measured, always the same packages: with another selection of them, cargo chooses
+/// other features of their dependencies, and builds all anew.
+pub(crate) fn build() -> anyhow::Result<()> {
+    let packages = ["-p", "geostream-server", "-p", "geostream-admin", "-p", "xtask"];
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked"]).args(packages);
+    run_command(build.stdout(std::io::stderr()))
 }
 
 fn show(figures: &[Figure]) {

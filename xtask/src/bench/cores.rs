@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::shell::{cargo, command, root, run as run_command};
+use crate::bench::build;
+use crate::shell::{command, root};
 
 const SERVERS: &str = "0";
 const LOAD: &str = "1";
@@ -21,9 +22,7 @@ pub(crate) fn separate() -> anyhow::Result<()> {
     if allowed.is_some_and(|cores| cores.trim() == LOAD) {
         return Ok(());
     }
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "-p", "geostream-server", "-p", "xtask"]);
-    run_command(build.stdout(std::io::stderr()))?;
+    build()?;
     let mut again = command("taskset");
     again.args(["--cpu-list", LOAD]).arg(root().join("target/release/xtask"));
     Err(again.args(std::env::args_os().skip(1)).exec()).context("running taskset")

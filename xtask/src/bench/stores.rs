@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::bench::{Figure, Options};
-use crate::shell::{cargo, run as run_command, say};
+use crate::bench::{Figure, Options, build};
+use crate::shell::say;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Arguments {
@@ -54,9 +54,7 @@ enum Scenario {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "-p", "geostream-server", "-p"]);
-    run_command(build.arg("geostream-admin").stdout(std::io::stderr()))?;
+    build()?;
     let Arguments { options: Options { quick, .. }, scenarios, minutes, seed } = arguments;
     let minutes = minutes.unwrap_or(if *quick { 0.25 } else { 10.0 });
     let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(minutes.to_bits()));

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bench::build;
 use crate::bench::process::{now, pause};
-use crate::shell::{cargo, command, has, output, root, run as run_command, say};
+use crate::shell::{command, has, output, root, run as run_command, say};
 
 /// Marks the process that is inside the namespaces.
 const INSIDE: &str = "GEOSTREAM_LAB";
@@ -37,9 +38,7 @@ pub(crate) fn go_inside() -> anyhow::Result<()> {
         user.trim() == "0",
         "only root may drop packets; run it as root: sudo -E env \"PATH=$PATH\" cargo xtask bench failover"
     );
-    let mut build = cargo();
-    build.args(["build", "--release", "--locked", "-p", "geostream-server", "-p", "xtask"]);
-    run_command(build.stdout(std::io::stderr()))?;
+    build()?;
     let mut inside = command("unshare");
     inside.args(["--net", "--mount"]).arg(built("xtask"));
     inside.args(std::env::args_os().skip(1)).env(INSIDE, "1");
