@@ -504,7 +504,7 @@ fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {
 
 /// Returns a load, or the old one if the new one differs little: a table is made for each.
 fn steady(old: Option<Load>, new: Option<Load>) -> Option<Load> {
-    const LITTLE: f64 = 0.05;
+    const LITTLE: f64 = 0.02;
     let is_little = |(old, new): (Load, Load)| {
         (old.units() - new.units()).abs() <= LITTLE * old.units().max(new.units())
     };

@@ -111,13 +111,18 @@ impl Known {
         if let Some(seconds) = elapsed.map(|elapsed| elapsed.as_secs_f64())
             && seconds > 0.0
         {
+            // A tally that begins anew is of a region that was away.
+            let count = |place: usize| tallied[place].saturating_sub(self.tallied[place]) as f64;
+            let counted: [f64; 3] = std::array::from_fn(|place| count(place) / seconds);
+            let wanted = |[own, _displaced, away]: [f64; 3]| own + away;
+            if is_rush(wanted(self.rates), wanted(counted), seconds) {
+                self.counted_for = 0.0;
+            }
             // Until there is enough to average, each moment weighs the same.
             self.counted_for += seconds;
             let weight = weight_of(seconds, AVERAGED).max(seconds / self.counted_for);
-            for (place, rate) in self.rates.iter_mut().enumerate() {
-                // A tally that begins anew is of a region that was away.
-                let counted = tallied[place].saturating_sub(self.tallied[place]);
-                *rate += (counted as f64 / seconds - *rate) * weight;
+            for (rate, counted) in self.rates.iter_mut().zip(counted) {
+                *rate += (counted - *rate) * weight;
                 if *rate < LEAST {
                     *rate = 0.0;
                 }
@@ -169,6 +174,14 @@ impl Demand {
     }
 }
 
+/// Tells whether so many more clients a second come than before that it is not by chance: what is counted
+/// varies by its root.
+///
+/// A rush is believed at once. Its end is not: clients that come in bursts would be sent to and fro.
+fn is_rush(before: f64, now: f64, seconds: f64) -> bool {
+    now - before > 4.0 * (now / seconds).sqrt()
+}
+
 /// Returns how much the last seconds weigh in an average over so many.
 fn weight_of(seconds: f64, averaged: f64) -> f64 {
     1.0 - (-seconds / averaged).exp()
@@ -204,6 +217,28 @@ mod tests {
         assert!((demand - 400.0).abs() < 1.0, "by the same share: {load:?}");
         let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
         assert!(later.all().units() < 51.0, "a report does not hold for ever: {later:?}");
+    }
+
+    #[test]
+    fn a_rush_is_believed_at_once_and_its_end_later() {
+        let region: RegionId = "eu".parse().unwrap();
+        let tally = Arc::new(Tally::default());
+        let mut loads = Loads::default();
+        let mut now = start();
+        let mut pass = |clients: u64| {
+            (0..clients).for_each(|_| tally.count_own());
+            loads.measure([(&region, &tally)].into_iter(), now);
+            now += Duration::from_secs(1);
+            loads.of(&region, now).unwrap().own.units()
+        };
+        for _ in 0..20 {
+            pass(100);
+        }
+        let chance = pass(120);
+        assert!((100.0..105.0).contains(&chance), "{chance}");
+        assert_eq!([pass(500), pass(1_200)], [500.0, 1_200.0]);
+        let ebb = pass(100);
+        assert!((600.0..1_200.0).contains(&ebb), "{ebb}");
     }
 
     #[test]

@@ -25,10 +25,6 @@ pub(crate) struct Room {
     pub(crate) spare: Option<f64>,
 }
 
-/// How much of the spare capacity is given away while that suffices: what is spread by chance
-/// lands a little unevenly.
-const HEADROOM: f64 = 0.9;
-
 /// Tells the lots of displaced clients from others.
 const PURPOSE: u64 = 0x7370_696c_6c5f_7631;
 
@@ -40,7 +36,7 @@ impl Spill {
             return Self::default();
         }
         // Where there is too little room, all are overloaded alike.
-        let given = if spare * HEADROOM >= displaced { HEADROOM } else { displaced / spare };
+        let given = (displaced / spare).max(1.0);
         let mut fractions = vec![0.0; regions].into_boxed_slice();
         for room in rooms {
             fractions[room.region.get()] = match room.spare {

@@ -761,7 +761,7 @@ impl<'a> CompiledMember<'a> {
         Self { entry, candidate }
     }
 
-    /// Has it keep as many of its own clients as it has capacity for.
+    /// Has it keep as many of its own clients as it has capacity for, given how far regions are filled.
     fn limit_to_capacity(&mut self, stretch: f64) {
         let Some(capacity) = self.entry.capacity() else { return };
         // A region without any client would never be seen to have fewer of its own again.
@@ -788,14 +788,17 @@ impl<'a> CompiledMember<'a> {
     }
 }
 
-/// Returns by how much all regions together are beyond their capacity, at least 1: each is then
-/// filled up to as many times its own.
+/// How much of its capacity a region is filled to while others have room: loads are known a little
+/// late and roughly, and clients are divided by chance.
+const FILLED: f64 = 0.95;
+
+/// Returns how many times its own capacity each region is filled to, by what all of them have to take.
 fn stretch(members: &[CompiledMember<'_>]) -> f64 {
     let (mut capacity, mut demand) = (0.0, 0.0);
     for CompiledMember { entry, candidate: Candidate { contender, .. } } in members {
         demand += entry.demand();
         if contender.takes_others() {
-            let Some(units) = entry.capacity() else { return 1.0 };
+            let Some(units) = entry.capacity() else { return FILLED };
             capacity += units;
         } else {
             let kept = entry.demand() * contender.share.fraction();
@@ -803,7 +806,7 @@ fn stretch(members: &[CompiledMember<'_>]) -> f64 {
         }
     }
     // Where nobody takes anything there is nothing to divide.
-    if capacity > 0.0 { (demand / capacity).max(1.0) } else { 1.0 }
+    if capacity > 0.0 { (demand / capacity).max(FILLED) } else { FILLED }
 }
 
 /// Returns what the objective looks at before it looks at the client.

@@ -184,8 +184,8 @@ fn check(row: &Row, settled: u32) -> Result<(), TestCaseError> {
     for (place, (capacity, _)) in row.regions.iter().enumerate() {
         let loads = seconds.iter().map(|answered| answered[place]);
         let mean = loads.clone().sum::<f64>() / 20.0;
-        // A twentieth that is too little to act on, and chance.
-        let most = f64::from(*capacity) * row.stretch() * 1.06 + 3.0;
+        // Below all capacity, nobody is above its own, but by chance.
+        let most = f64::from(*capacity) * row.stretch() * 1.03 + 3.0;
         prop_assert!(mean <= most, "r{} has {} of {}: {:?}", place, mean, most, seconds);
         let jumps = seconds.windows(2).map(|pair| (pair[1][place] - pair[0][place]).abs());
         let jump = jumps.fold(0.0, f64::max);
