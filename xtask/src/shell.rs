@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "tasks say what they do")]
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,9 +23,16 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Returns the cargo that runs this task.
+/// Returns the cargo that runs this task, without what it has told the task of the task itself: build
+/// scripts that look at it would run again, and what depends on them be built anew.
 pub(crate) fn cargo() -> Command {
-    command(env!("CARGO"))
+    let mut cargo = command(env!("CARGO"));
+    let told = env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| name.as_encoded_bytes().starts_with(b"CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
+    cargo
 }
 
 /// Says what is done next.
