@@ -40,7 +40,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
     let elsewhere = OTHERS.map(highest).into_iter().fold(0.0, f64::max);
     let change = [FULL, OTHERS[0], OTHERS[1]].map(|region| largest_change(&sent, region));
     Ok(vec![
-        figure("highest share of its own capacity", highest(FULL)).at_most(105.0),
+        figure("highest share of its own capacity", highest(FULL)).at_most(100.0),
         figure("highest share of capacity elsewhere", elsewhere).at_most(100.0),
         figure("largest change from one cycle to the next", change.into_iter().fold(0.0, f64::max))
             .at_most(10.0),
