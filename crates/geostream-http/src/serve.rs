@@ -210,19 +210,19 @@ where
             idle: self.limits.header_patience,
             stalled: self.limits.body_patience + STALLED,
         };
-        let service = {
+        let answer = {
             let (worker, activity) = (Arc::clone(&self), Arc::clone(&activity));
-            service_fn(move |request| {
-                Arc::clone(&worker).answer(request, peer, OpenRequest::begin(&activity))
-            })
+            move |request| Arc::clone(&worker).answer(request, peer, OpenRequest::begin(&activity))
         };
         let ended = if is_http2 {
             let stream = Wire { stream, counted: None };
+            // Each stream's future is moved into a task of its own, and before that several times.
+            let service = service_fn(move |request| Box::pin(answer(request)));
             let connection = self.protocols.http2.serve_connection(stream, service);
             until_over(connection, activity, patience, stop, Waker::clone).await
         } else {
             let stream = Wire { stream, counted: Some(Arc::clone(&activity)) };
-            let connection = self.protocols.http1.serve_connection(stream, service);
+            let connection = self.protocols.http1.serve_connection(stream, service_fn(answer));
             until_over(connection, activity, patience, stop, bell).await
         };
         if let Err(error) = ended {
