@@ -165,7 +165,8 @@ fn a_drained_regions_clients_are_spread_by_what_it_had() {
         answers.filter(|answer| answer["region"] == region && answer["reason"] == reason).count()
     };
     let (next, last) = (count("r1", "lowest_latency"), count("r2", "overflow"));
-    assert!((250..350).contains(&next) && next + last == 1000, "{next} and {last}");
+    // Up to 95 % of its capacity: 15 of 60.
+    assert!((200..300).contains(&next) && next + last == 1000, "{next} and {last}");
     // Its clients leave, and are still to be placed.
     operated.report_loads(&[("r0", 0.0), ("r2", 10.0)]);
     assert_eq!(operated.load_known_of("r0"), 60.0);
