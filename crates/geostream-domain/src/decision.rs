@@ -109,7 +109,7 @@ pub enum Reason {
     Weighted,
     /// The best-ranked region is unhealthy, and this is the next with room.
     Failover,
-    /// The best-ranked region has more clients than capacity, or is full up with the clients of a
+    /// The best-ranked region has more clients than it takes, or is full up with the clients of a
     /// drained one, and this is the next with room.
     Overflow,
     /// No region can serve, and the service ranks them as if all were healthy.
@@ -202,7 +202,7 @@ pub enum Fate {
     Outranked,
     /// It is not able to serve.
     Unhealthy,
-    /// Its own clients are more than it has capacity for, and this one is not among those it keeps.
+    /// Its own clients are more than it takes, and this one is not among those it keeps.
     Full,
     /// It comes back slowly after a failure, and this client is not among those it has back.
     Recovering,

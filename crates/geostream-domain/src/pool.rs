@@ -39,7 +39,7 @@ pub(crate) enum Standing {
     Able,
     /// A share of its own, since it comes back slowly.
     Recovering,
-    /// A share of its own, since they are more than it has capacity for.
+    /// A share of its own, since they are more than it takes.
     Full,
     /// Its own, though it seems to be unhealthy: no more may be removed.
     Retained,
