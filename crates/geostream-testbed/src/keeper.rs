@@ -58,6 +58,9 @@ impl Log {
 /// Longer than any server takes to say something.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a server is silent between two things that it says.
+const MOMENT: Duration = Duration::from_millis(100);
+
 impl Keeper {
     /// Starts a server, and waits until it says in its log that it is ready.
     ///
@@ -111,6 +114,21 @@ impl Keeper {
         let waited = self.log.longer.wait_timeout_while(self.log.text(), PATIENCE, too_little);
         let (text, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() { Err(text.clone()) } else { Ok(text.clone()) }
+    }
+
+    /// Waits until the server is at the end of what it is saying, and returns what it has said.
+    pub(crate) fn settled(&self) -> String {
+        let mut text = self.log.text();
+        loop {
+            let before = text.len();
+            let is_silent = |text: &mut String| text.len() == before;
+            let waited = self.log.longer.wait_timeout_while(text, MOMENT, is_silent);
+            let (now, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                return now.clone();
+            }
+            text = now;
+        }
     }
 
     /// Has the server end by this signal, and waits for it.
