@@ -42,7 +42,7 @@ pub(crate) fn configuration(regions: usize, objective: Objective) -> (Snapshot, 
         region.cost = Cost::from_usd_per_gb(f64::from(number % 17) / 100.0).ok();
         region.capacity = Capacity::new(1000).ok();
         changes.push(Change::from(region));
-        let load = Load::new(f64::from(number * 37 % 1000)).ok();
+        let load = Load::new(f64::from(number * 37 % 900)).ok();
         observed.note(
             id.clone(),
             Observation { load, ..Observation::of(Health::Healthy, Timestamp::EPOCH) },
