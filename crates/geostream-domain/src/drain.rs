@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::entry::RegionEntry;
 use crate::name::{RegionId, ServiceId};
 use crate::observation::{Load, Observations};
 use crate::service::Service;
-use crate::table::{RegionEntry, kinds_of_client};
+use crate::table::kinds_of_client;
 use crate::time::Timestamp;
 
 /// What a service would lack if a region were drained.

@@ -43,12 +43,14 @@ mod config;
 mod country;
 mod decision;
 mod drain;
+mod entry;
 mod geo;
 mod geofence;
 mod hash;
 mod latency;
 mod leaf;
 mod location;
+mod member;
 mod monitor;
 mod name;
 mod observation;
@@ -80,6 +82,7 @@ pub use decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
 pub use drain::{Lack, Shortage};
+pub use entry::RegionEntry;
 pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
 pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
 pub use hash::ClientKey;
@@ -105,6 +108,6 @@ pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
     RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
 };
-pub use table::{Permitted, RegionEntry, RegionIndex, RoutingTable, ServiceTable};
+pub use table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
 pub use watch::{HealthChange, HealthWatch, Subject, WatchOutput, WatchedHealth};

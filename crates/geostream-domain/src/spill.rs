@@ -35,12 +35,12 @@ impl Spill {
         if displaced <= 0.0 || spare <= 0.0 || rooms.clone().all(|room| room.spare.is_none()) {
             return Self::default();
         }
-        // Where there is too little room, all are overloaded alike.
-        let given = (displaced / spare).max(1.0);
+        // Where there is too little room, all of it is given away.
+        let placed = displaced.min(spare);
         let mut fractions = vec![0.0; regions].into_boxed_slice();
         for room in rooms {
             fractions[room.region.get()] = match room.spare {
-                Some(spare) => spare * given / displaced,
+                Some(spare) => spare / placed,
                 None => 1.0,
             };
         }

@@ -8,17 +8,18 @@ use crate::config::{Config, Revision, Snapshot};
 use crate::decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
+use crate::entry::RegionEntry;
 use crate::geo::Direction;
-use crate::hash::stable_hash;
 use crate::latency::Rtt;
 use crate::location::Origin;
+use crate::member::{CompiledMember, retain_over_budget, stretch};
 use crate::name::RegionId;
-use crate::observation::{Health, Load, Observation, Observations, Share};
-use crate::operator::{Override, OverrideAction};
+use crate::observation::Observations;
+use crate::operator::Override;
 use crate::pool::{Candidate, Contender, Pool, Seeker, Standing};
 use crate::region::Region;
-use crate::service::{AllDown, Member, Objective, RemovalBudget, Service};
-use crate::spill::{Room, Spill};
+use crate::service::{AllDown, Objective, Service};
+use crate::spill::Spill;
 use crate::time::Timestamp;
 use crate::yardstick::Yardstick;
 
@@ -52,17 +53,6 @@ pub struct RoutingTable {
     expires: Option<Timestamp>,
     regions: Box<[RegionEntry]>,
     services: Box<[ServiceTable]>,
-}
-
-/// A region with all that is known of it.
-#[derive(Clone, Debug)]
-pub struct RegionEntry {
-    /// The region as configured.
-    pub region: Arc<Region>,
-    /// What was last seen of it.
-    pub observed: Option<Observation>,
-    /// What an operator has said of it, if that still held when the table was compiled.
-    pub overridden: Option<Override>,
 }
 
 /// What a decision for one service reads.
@@ -616,221 +606,6 @@ impl Permitted<'_> {
     }
 }
 
-impl RegionEntry {
-    /// Puts together what is known of a region.
-    pub(crate) fn new(
-        region: &Arc<Region>,
-        config: &Config,
-        observed: &Observations,
-        now: Timestamp,
-    ) -> Self {
-        let overridden = config.overrides().get(&region.id).filter(|wish| wish.holds_at(now));
-        Self {
-            region: Arc::clone(region),
-            observed: observed.of(&region.id).copied(),
-            overridden: overridden.cloned(),
-        }
-    }
-
-    /// Tells whether clients may be sent to it, however much load it has.
-    pub(crate) fn can_serve(&self) -> bool {
-        !self.is_drained() && self.health() != Health::Unhealthy
-    }
-
-    pub(crate) fn load(&self) -> Option<Load> {
-        self.observed?.load
-    }
-
-    /// Returns how much more load it can take; `None` if nothing limits it.
-    pub(crate) fn spare(&self) -> Option<f64> {
-        Some((self.capacity()? - self.load().map_or(0.0, Load::units)).max(0.0))
-    }
-
-    fn is_drained(&self) -> bool {
-        self.action() == Some(OverrideAction::Drain)
-    }
-
-    fn action(&self) -> Option<OverrideAction> {
-        self.overridden.as_ref().map(|wish| wish.action)
-    }
-
-    /// Combines what an operator says with what was seen: the operator's word goes first.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        match self.action() {
-            Some(OverrideAction::Up) => Health::Healthy,
-            Some(OverrideAction::Down) => Health::Unhealthy,
-            Some(OverrideAction::Drain) | None => {
-                self.observed.map_or(Health::Unknown, |observed| observed.health)
-            }
-        }
-    }
-
-    /// Tells whether it is unhealthy by what was seen, and not by an operator's word.
-    fn is_removed_for_health(&self) -> bool {
-        self.action().is_none() && self.health() == Health::Unhealthy
-    }
-
-    /// Returns the share of its capacity that the region uses; `None` where either is unknown.
-    #[must_use]
-    pub fn used_share(&self) -> Option<f64> {
-        Some(self.load()?.units() / self.capacity()?)
-    }
-
-    /// Returns the share of its clients that it is to have: the operator's word goes first.
-    fn share(&self) -> Share {
-        match self.action() {
-            Some(OverrideAction::Up) => Share::ALL,
-            Some(OverrideAction::Down | OverrideAction::Drain) | None => {
-                self.observed.map_or(Share::ALL, |observed| observed.share)
-            }
-        }
-    }
-
-    /// Returns whose clients it can have, and what share of its own, as far as that does not depend
-    /// on others.
-    fn standing(&self) -> (Standing, Share) {
-        if self.is_drained() {
-            return (Standing::Drained, Share::NONE);
-        }
-        match self.health() {
-            Health::Unhealthy => (Standing::Unhealthy, Share::NONE),
-            Health::Healthy | Health::Unknown => match self.share() {
-                Share::ALL => (Standing::Able, Share::ALL),
-                share => (Standing::Recovering, share),
-            },
-        }
-    }
-
-    fn capacity(&self) -> Option<f64> {
-        self.region.capacity.map(|capacity| f64::from(capacity.units()))
-    }
-
-    /// Returns the load that its own clients make, wherever they are.
-    fn demand(&self) -> f64 {
-        let seen = self.observed.and_then(|observed| observed.demand.or(observed.load));
-        seen.map_or(0.0, Load::units)
-    }
-}
-
-/// A member of a service, as a candidate for any client.
-struct CompiledMember<'a> {
-    entry: &'a RegionEntry,
-    candidate: Candidate,
-}
-
-impl<'a> CompiledMember<'a> {
-    fn new(
-        service: &Service,
-        member: &Member,
-        index: RegionIndex,
-        regions: &'a [RegionEntry],
-    ) -> Self {
-        let entry = &regions[index.get()];
-        let id = &entry.region.id;
-        let order = &service.policy.without_location;
-        let place_in_order = order.iter().position(|listed| listed == id).unwrap_or(order.len());
-        let (standing, share) = entry.standing();
-        let candidate = Candidate {
-            contender: Contender {
-                region: index,
-                standing,
-                share,
-                weight: member.weight.get(),
-                seed: stable_hash(id.as_str().as_bytes()),
-            },
-            direction: entry.region.point.into(),
-            term: term(service.policy.objective, member, entry),
-            bias_km: match service.policy.objective {
-                Objective::Proximity { .. } => f64::from(member.bias.km()),
-                Objective::Latency { .. }
-                | Objective::Cost { .. }
-                | Objective::Load { .. }
-                | Objective::Priority { .. }
-                | Objective::Weighted => 0.0,
-            },
-            place: match service.policy.objective {
-                Objective::Weighted => 0,
-                Objective::Latency { .. }
-                | Objective::Proximity { .. }
-                | Objective::Cost { .. }
-                | Objective::Load { .. }
-                | Objective::Priority { .. } => RegionIndex::new(place_in_order).0.into(),
-            },
-        };
-        Self { entry, candidate }
-    }
-
-    /// Has it keep as many of its own clients as it has capacity for, given how far regions are filled.
-    fn limit_to_capacity(&mut self, stretch: f64) {
-        let Some(capacity) = self.entry.capacity() else { return };
-        // A region without any client would never be seen to have fewer of its own again.
-        let share = Share::new(capacity * stretch / self.entry.demand()).max(Share::LEAST);
-        let contender = &mut self.candidate.contender;
-        if share < contender.share {
-            (contender.standing, contender.share) = (Standing::Full, share);
-        }
-    }
-
-    /// Returns what it can take of others' clients, and what others have to take of its own.
-    fn room(&self, stretch: f64) -> Room {
-        let contender = self.candidate.contender;
-        let demand = self.entry.demand();
-        Room {
-            region: contender.region,
-            displaced: demand * (1.0 - contender.share.fraction()),
-            spare: if contender.takes_others() {
-                self.entry.capacity().map(|capacity| (capacity * stretch - demand).max(0.0))
-            } else {
-                Some(0.0)
-            },
-        }
-    }
-}
-
-/// How much of its capacity a region is filled to while others have room: loads are known a little
-/// late and roughly, and clients are divided by chance.
-const FILLED: f64 = 0.95;
-
-/// Returns how many times its own capacity each region is filled to, by what all of them have to take.
-fn stretch(members: &[CompiledMember<'_>]) -> f64 {
-    let (mut capacity, mut demand) = (0.0, 0.0);
-    for CompiledMember { entry, candidate: Candidate { contender, .. } } in members {
-        demand += entry.demand();
-        if contender.takes_others() {
-            let Some(units) = entry.capacity() else { return FILLED };
-            capacity += units;
-        } else {
-            let kept = entry.demand() * contender.share.fraction();
-            demand -= entry.capacity().map_or(kept, |units| kept.min(units));
-        }
-    }
-    // Where nobody takes anything there is nothing to divide.
-    if capacity > 0.0 { (demand / capacity).max(FILLED) } else { FILLED }
-}
-
-/// Returns what the objective looks at before it looks at the client.
-fn term(objective: Objective, member: &Member, entry: &RegionEntry) -> u32 {
-    match objective {
-        Objective::Latency { .. } | Objective::Proximity { .. } | Objective::Weighted => 0,
-        Objective::Cost { .. } => {
-            entry.region.cost.map_or(u32::MAX, |cost| cost.micro_usd_per_gb())
-        }
-        Objective::Load { .. } => entry.used_share().map_or(u32::MAX, load_step),
-        Objective::Priority { .. } => u32::from(member.priority),
-    }
-}
-
-/// Rounds a used share of capacity down to steps of 10 %, so that small changes move nobody.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "float casts saturate, and a share is never negative"
-)]
-fn load_step(share: f64) -> u32 {
-    (share * 10.0) as u32
-}
-
 impl Client {
     fn seeker(&self) -> Seeker {
         Seeker { direction: self.location.point.map(Direction::from), key: self.key }
@@ -858,33 +633,4 @@ fn alternatives(best: &Best<'_>, chosen: RegionIndex, answers: usize) -> Alterna
 /// Estimates a time by an angle; a client without a location has neither.
 fn rtt(angle: f32) -> Option<Rtt> {
     (!angle.is_nan()).then(|| Rtt::over_angle(angle))
-}
-
-/// Takes members back that were to be removed for health, as far as the budget does not permit it.
-fn retain_over_budget(
-    budget: RemovalBudget,
-    members: &mut [CompiledMember<'_>],
-) -> BTreeSet<RegionIndex> {
-    let sizes: Option<Vec<u64>> =
-        members.iter().map(|m| Some(m.entry.region.capacity?.units().into())).collect();
-    let sizes = sizes.unwrap_or_else(|| vec![1; members.len()]);
-    let all = sizes.iter().sum();
-    let mut failed: Vec<_> = members
-        .iter_mut()
-        .zip(sizes)
-        .filter(|(member, _)| member.entry.is_removed_for_health())
-        .collect();
-    failed.sort_by_key(|(member, _)| member.entry.observed.map(|observed| observed.since));
-    let mut removed = 0;
-    let mut retained = BTreeSet::new();
-    for (member, size) in failed {
-        if budget.permits(removed + size, all) {
-            removed += size;
-        } else {
-            let contender = &mut member.candidate.contender;
-            (contender.standing, contender.share) = (Standing::Retained, Share::ALL);
-            retained.insert(contender.region);
-        }
-    }
-    retained
 }
