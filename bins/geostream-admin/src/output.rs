@@ -1,7 +1,5 @@
 //! Tables for people, JSON for programs.
 
-#![expect(clippy::print_stderr, reason = "this is where a CLI speaks")]
-
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process;
@@ -52,7 +50,7 @@ impl Output {
             show_differences(changes);
         }
         if !confirm(question, is_sure)? {
-            eprintln!("nothing was changed");
+            tell("nothing was changed\n");
             return Ok(End::Well);
         }
         self.wrote(&write()?)
@@ -91,22 +89,27 @@ pub(crate) fn print(text: impl Display) {
     process::exit(1);
 }
 
+/// Says something beside the output. Where nobody listens, that is not worth ending for.
+fn tell(text: impl Display) {
+    drop(write!(io::stderr(), "{text}"));
+}
+
 /// Prints a warning.
 pub(crate) fn warn(text: &str) {
-    eprintln!("warning: {text}");
+    tell(format_args!("warning: {text}\n"));
 }
 
 /// Shows somebody who waits how far it is.
 pub(crate) fn progress(text: &str) {
     if io::stderr().is_terminal() {
-        eprint!("\r{text}");
+        tell(format_args!("\r{text}"));
     }
 }
 
 /// Ends a line of progress.
 pub(crate) fn end_progress() {
     if io::stderr().is_terminal() {
-        eprintln!();
+        tell("\n");
     }
 }
 
@@ -120,7 +123,7 @@ pub(crate) fn clear_screen() {
 
 /// Prints an error with its causes.
 pub(crate) fn complain(error: &anyhow::Error) {
-    eprintln!("geostream-admin: {error:#}");
+    tell(format_args!("geostream-admin: {error:#}\n"));
 }
 
 /// Prints a table.
