@@ -34,14 +34,6 @@ const RECOVERY: Micros = 10_000_000;
 /// How often an operator and, at the end, an observer look.
 const LOOK: Micros = 50_000;
 
-/// What keeps a cluster from working again.
-#[derive(Debug)]
-struct Obstacle {
-    what: String,
-    /// How many entries a member lacks, where it is only that.
-    missing: u64,
-}
-
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -206,6 +198,14 @@ enum Local {
     Read { to: NodeId, snapshot: LogId, offset: u64, limit: u64 },
 }
 
+/// What keeps a cluster from working again.
+#[derive(Debug)]
+struct Obstacle {
+    what: String,
+    /// How many entries a member lacks; `None` where it is not only that.
+    missing: Option<u64>,
+}
+
 impl World {
     fn new(plan: Plan, with_trace: bool) -> Self {
         let seed = plan.seed;
@@ -294,10 +294,12 @@ impl World {
                 continue;
             }
             // Whoever gets one entry at a time needs longer for thousands, but comes nearer soon.
-            if obstacle.missing > least / 2 {
-                return Err(self.violation("progress after healing", obstacle.what));
+            match obstacle.missing {
+                Some(missing) if missing <= least / 2 => least = missing,
+                Some(_) | None => {
+                    return Err(self.violation("progress after healing", obstacle.what));
+                }
             }
-            least = obstacle.missing;
             end += RECOVERY;
         }
     }
@@ -510,7 +512,7 @@ impl World {
 
     /// Returns why the cluster does not work again yet.
     fn obstacle(&self) -> Option<Obstacle> {
-        let all = |what: String| Some(Obstacle { what, missing: u64::MAX });
+        let all = |what: String| Some(Obstacle { what, missing: None });
         let views = self.nodes.iter().filter_map(|node| node.raft.as_ref()).map(Raft::view);
         let Some((_, membership)) = crate::operator::latest(views) else {
             return all("nobody leads".to_owned());
@@ -535,7 +537,7 @@ impl World {
         });
         is_behind.then(|| Obstacle {
             what: format!("{id} has applied {applied:?} of {committed}"),
-            missing: committed.saturating_sub(applied.unwrap_or_default()),
+            missing: Some(committed.saturating_sub(applied.unwrap_or_default())),
         })
     }
 
