@@ -13,7 +13,7 @@ use mimalloc::MiMalloc;
 
 use crate::config::{Arguments, Config};
 
-/// HTTP/2 allocates for each stream.
+/// HTTP/2 allocates for each stream, which this does faster than the C library.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

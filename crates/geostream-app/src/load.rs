@@ -174,8 +174,8 @@ impl Demand {
     }
 }
 
-/// Tells whether so many more clients a second come than before that it is not by chance: what is counted
-/// varies by its root.
+/// Tells whether so many more clients a second come than before that it is not by chance: a count varies
+/// by its root.
 ///
 /// A rush is believed at once. Its end is not: clients that come in bursts would be sent to and fro.
 fn is_rush(before: f64, now: f64, seconds: f64) -> bool {
@@ -191,46 +191,62 @@ fn weight_of(seconds: f64, averaged: f64) -> f64 {
 mod tests {
     use super::*;
 
+    /// A region whose clients are counted each second.
+    struct Counted {
+        region: RegionId,
+        tally: Arc<Tally>,
+        loads: Loads,
+        now: Instant,
+    }
+
+    impl Counted {
+        fn new() -> Self {
+            let (region, tally) = ("eu".parse().unwrap(), Arc::default());
+            let mut counted = Self { region, tally, loads: Loads::default(), now: start() };
+            counted.measure();
+            counted
+        }
+
+        fn measure(&mut self) {
+            self.loads.measure([(&self.region, &self.tally)].into_iter(), self.now);
+        }
+
+        /// Lets a second pass in which so many clients come.
+        fn pass(&mut self, own: u64, displaced: u64) -> LoadShare {
+            (0..own).for_each(|_| self.tally.count_own());
+            (0..displaced).for_each(|_| self.tally.count_displaced());
+            self.now += Duration::from_secs(1);
+            self.measure();
+            self.load(Duration::ZERO)
+        }
+
+        fn load(&self, later: Duration) -> LoadShare {
+            self.loads.of(&self.region, self.now + later).unwrap()
+        }
+    }
+
     #[test]
     fn rates_follow_what_is_counted_and_reports_go_first() {
-        let region: RegionId = "eu".parse().unwrap();
-        let tally = Arc::new(Tally::default());
-        let mut loads = Loads::default();
-        let mut now = start();
+        let mut counted = Counted::new();
         for _ in 0..60 {
-            loads.measure([(&region, &tally)].into_iter(), now);
-            now += Duration::from_secs(1);
-            for _ in 0..40 {
-                tally.count_own();
-            }
-            for _ in 0..10 {
-                tally.count_displaced();
-            }
+            counted.pass(40, 10);
         }
-        let load = loads.of(&region, now).unwrap();
+        let load = counted.load(Duration::ZERO);
         assert!((load.all().units() - 50.0).abs() < 0.1, "{load:?}");
         assert!((load.own.units() - 40.0).abs() < 0.1, "{load:?}");
 
-        loads.report(&region, Load::new(500.0).unwrap(), now);
-        let load = loads.of(&region, now).unwrap();
+        counted.loads.report(&counted.region, Load::new(500.0).unwrap(), counted.now);
+        let load = counted.load(Duration::ZERO);
         let demand = load.demand().unwrap().units();
         assert!((demand - 400.0).abs() < 1.0, "by the same share: {load:?}");
-        let later = loads.of(&region, now + REPORT_HOLDS).unwrap();
+        let later = counted.load(REPORT_HOLDS);
         assert!(later.all().units() < 51.0, "a report does not hold for ever: {later:?}");
     }
 
     #[test]
     fn a_rush_is_believed_at_once_and_its_end_later() {
-        let region: RegionId = "eu".parse().unwrap();
-        let tally = Arc::new(Tally::default());
-        let mut loads = Loads::default();
-        let mut now = start();
-        let mut pass = |clients: u64| {
-            (0..clients).for_each(|_| tally.count_own());
-            loads.measure([(&region, &tally)].into_iter(), now);
-            now += Duration::from_secs(1);
-            loads.of(&region, now).unwrap().own.units()
-        };
+        let mut counted = Counted::new();
+        let mut pass = |clients| counted.pass(clients, 0).own.units();
         for _ in 0..20 {
             pass(100);
         }
@@ -243,22 +259,12 @@ mod tests {
 
     #[test]
     fn a_rate_comes_to_be_nothing_when_nobody_is_sent_there() {
-        let region: RegionId = "eu".parse().unwrap();
-        let tally = Arc::new(Tally::default());
-        let mut loads = Loads::default();
-        let now = start();
-        let mut measure = |seconds| {
-            let now = now + Duration::from_secs(seconds);
-            loads.measure([(&region, &tally)].into_iter(), now);
-            loads.of(&region, now).unwrap()
-        };
-        measure(0);
-        (0..1_000).for_each(|_| tally.count_own());
-        assert!(measure(1).all().units() > 100.0);
-        for seconds in 2..=60 {
-            measure(seconds);
+        let mut counted = Counted::new();
+        assert!(counted.pass(1_000, 0).all().units() > 100.0);
+        for _ in 0..59 {
+            counted.pass(0, 0);
         }
-        assert_eq!(measure(61), LoadShare::default());
+        assert_eq!(counted.pass(0, 0), LoadShare::default());
     }
 
     #[test]

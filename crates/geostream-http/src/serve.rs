@@ -66,10 +66,10 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Has the kernel end connections whose other side acknowledges nothing that it is sent, such as events
+/// Has the kernel end connections whose other side acknowledges or takes nothing of what it is sent
 /// (RFC 5482): it does so anyway, but only after a quarter of an hour.
 ///
-/// What is accepted inherits it.
+/// What is accepted inherits it. A client that hangs while its kernel goes on is not found by it.
 #[cfg(target_os = "linux")]
 fn give_up_on_the_silent(listener: &Socket) -> io::Result<()> {
     listener.set_tcp_user_timeout(Some(STALLED))
