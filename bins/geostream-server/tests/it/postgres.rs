@@ -171,25 +171,25 @@ fn decisions_go_on_without_writes_connections_or_a_schema_that_is_known() {
     let home = Home::new();
     let node = start(&home, &url.replace("geostream@", "node@"));
     let token = home.token();
-    let begin_anew =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node'";
+    // In a transaction of their own: a connection begun before the role's change is committed
+    // would not know of it.
+    let change_role = |change: &str| {
+        server.sql(&url, &format!("ALTER ROLE node {change}"));
+        server.sql(&url, END_CONNECTIONS);
+    };
     let cases = [
         (
-            "ALTER ROLE node SET default_transaction_read_only = on",
-            "ALTER ROLE node RESET default_transaction_read_only",
+            "SET default_transaction_read_only = on",
+            "RESET default_transaction_read_only",
             "read-only transaction",
         ),
-        (
-            "ALTER ROLE node CONNECTION LIMIT 0",
-            "ALTER ROLE node CONNECTION LIMIT -1",
-            "too many connections",
-        ),
+        ("CONNECTION LIMIT 0", "CONNECTION LIMIT -1", "too many connections"),
     ];
     let mut revision = 1;
     for (begin, end, reason) in cases {
-        server.sql(&url, &format!("{begin}; {begin_anew}"));
+        change_role(begin);
         goes_on(&node, &token, revision, reason);
-        server.sql(&url, &format!("{end}; {begin_anew}"));
+        change_role(end);
         wait_for(|| put_region(&node, &token, &format!("r{revision}"), revision).status == 200);
         revision += 1;
     }
@@ -261,6 +261,10 @@ fn passwords_do_not_get_into_logs() {
 const RIGHTS: &str = "
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node";
+
+/// Ends what nodes have open, and waits for it for up to ten seconds.
+const END_CONNECTIONS: &str =
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'node'";
 
 /// Begins or ends a fault.
 type Fault = fn(&mut Postgres);

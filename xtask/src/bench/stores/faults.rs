@@ -166,10 +166,11 @@ impl Fault {
 }
 
 impl Stores {
-    /// Does something, and ends the connections that do not know of it.
+    /// Does something, and then ends the connections that do not know of it.
     fn renew(&self, statement: &str) {
         let begin_anew =
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'node'";
-        self.postgres.sql(&self.admin, &format!("{statement}; {begin_anew}"));
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'node'";
+        self.postgres.sql(&self.admin, statement);
+        self.postgres.sql(&self.admin, begin_anew);
     }
 }
