@@ -41,6 +41,8 @@ pub struct RegionHealth<L, C> {
 #[derive(Debug)]
 struct Seen {
     watch: HealthWatch,
+    /// Whose regions are watched; `None` until the driver has begun.
+    configured: Option<Revision>,
     loads: Loads,
     demands: BTreeMap<RegionId, Demand>,
     regions: BTreeMap<RegionId, Observation>,
@@ -160,7 +162,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     pub fn report(&self, outcomes: &[Outcome]) -> Vec<RegionId> {
         let now = self.clock.now();
         let mut unknown = Vec::new();
-        let mut seen = self.seen();
+        let mut seen = self.caught_up();
         for outcome in outcomes {
             if !seen.handle_outcome(outcome, now) {
                 unknown.push(outcome.region.clone());
@@ -174,7 +176,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     /// Returns how each region is, in the order of their ids.
     #[must_use]
     pub fn regions(&self) -> Vec<RegionStatus> {
-        let seen = self.seen();
+        let seen = self.caught_up();
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let regions = seen.watch.regions(now);
         regions
@@ -295,6 +297,25 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         }
     }
 
+    /// Watches what is configured by now.
+    fn configure(&self, seen: &mut Seen) {
+        let snapshot = self.publisher.snapshot();
+        let Seen { watch, regions, .. } = &mut *seen;
+        let known = |id: &RegionId| regions.get(id).map_or(Health::Unknown, |seen| seen.health);
+        watch.handle_config(&snapshot.config, known, self.clock.now());
+        seen.configured = Some(snapshot.revision);
+    }
+
+    /// Returns what is seen of the regions that are configured by now: whoever has configured one may
+    /// report it before the driver has heard of it.
+    fn caught_up(&self) -> MutexGuard<'_, Seen> {
+        let mut seen = self.seen();
+        if seen.configured.is_some_and(|configured| configured != self.publisher.revision()) {
+            self.configure(&mut seen);
+        }
+        seen
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // A panic leaves at worst one region's evidence half taken in.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -336,8 +357,11 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             next_tick: now,
             configured,
         };
-        driver.configure();
-        driver.publish(&mut driver.health.seen(), &[]);
+        {
+            let mut seen = driver.health.seen();
+            driver.health.configure(&mut seen);
+            driver.publish(&mut seen, &[]);
+        }
         driver
     }
 
@@ -362,7 +386,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 Some(probed) = self.probes.join_next() => self.take_in(probed),
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
-                Ok(()) = self.configured.changed() => self.configure(),
+                Ok(()) = self.configured.changed() => {
+                    self.health.configure(&mut self.health.seen());
+                }
                 () = stop.cancelled() => break,
             }
         }
@@ -392,16 +418,6 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
         }
-    }
-
-    /// Watches what is configured by now.
-    fn configure(&self) {
-        let RegionHealth { publisher, clock, .. } = &*self.health;
-        let snapshot = publisher.snapshot();
-        let mut seen = self.health.seen();
-        let Seen { watch, regions, .. } = &mut *seen;
-        let known = |id: &RegionId| regions.get(id).map_or(Health::Unknown, |seen| seen.health);
-        watch.handle_config(&snapshot.config, known, clock.now());
     }
 
     /// Does what is due, and returns when something will be, and what is to be kept.
@@ -524,6 +540,7 @@ impl Seen {
     fn new(watch: HealthWatch) -> Self {
         Self {
             watch,
+            configured: None,
             loads: Loads::default(),
             demands: BTreeMap::new(),
             regions: BTreeMap::new(),

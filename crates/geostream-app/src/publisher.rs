@@ -153,6 +153,11 @@ impl<C: Clock> Publisher<C> {
         self.sources().observations.clone()
     }
 
+    /// Returns the revision of the configuration in use.
+    pub(crate) fn revision(&self) -> Revision {
+        self.published.load().table.revision()
+    }
+
     /// Tells of every configuration that is published.
     pub(crate) fn configured(&self) -> watch::Receiver<Revision> {
         self.configured.subscribe()

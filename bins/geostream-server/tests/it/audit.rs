@@ -3,8 +3,8 @@
 use geostream_testbed::Postgres;
 use serde_json::{Value, json};
 
-use crate::postgres::{get, prepared, put_region, wait_for};
-use crate::server::{Home, Request, Server};
+use crate::postgres::{get, prepared, put_region};
+use crate::server::{Home, Request, Server, wait_for};
 
 /// Reads the trail, newest first.
 fn trail(node: &Server, token: &str, query: &str) -> Vec<Value> {

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 
 use geostream_testbed::{Postgres, Proxy, Redis};
 
-use crate::postgres::{TOKYO, get, prepared, put_region, revision, wait_for};
-use crate::server::{Home, Server};
+use crate::postgres::{TOKYO, get, prepared, put_region, revision};
+use crate::server::{Home, Server, wait_for};
 
 #[test]
 fn writes_and_news_go_on_without_redis_and_it_is_used_again_afterwards() {

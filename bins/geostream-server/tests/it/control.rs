@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Home, Request, Server};
+use crate::server::{Answer, Home, Request, Server, wait_for};
 
 struct Operated {
     home: Home,
@@ -33,11 +33,10 @@ impl Operated {
         let outcome = |(region, load): &(&str, f64)| json!({ "region": region, "load": load });
         let outcomes = json!({ "outcomes": loads.iter().map(outcome).collect::<Vec<_>>() });
         let report = Request::new("POST", "/api/v1/outcomes").token(&self.home.token());
-        assert_eq!(self.server.send(&report.json(&outcomes.to_string())).status, 200);
+        let taken_in = self.server.send(&report.json(&outcomes.to_string())).json();
+        assert_eq!(taken_in, json!({ "accepted": loads.len(), "unknown": [] }));
         let (region, load) = loads.last().unwrap();
-        while self.load_known_of(region) != *load {
-            std::thread::yield_now();
-        }
+        wait_for(|| self.load_known_of(region) == *load);
     }
 
     /// Returns the load of a region that decisions are made by.
@@ -108,9 +107,7 @@ fn a_drain_moves_clients_until_it_ends() {
     assert_eq!(operated.tokyo().1, "failover");
     let short = json!({ "action": "drain", "reason": "a moment", "duration_seconds": 1 });
     assert_eq!(operated.write("PUT", path, 4, Some(short)).status, 200);
-    while operated.tokyo().0 != "ap-northeast-1" {
-        std::thread::yield_now();
-    }
+    wait_for(|| operated.tokyo().0 == "ap-northeast-1");
 }
 
 #[test]

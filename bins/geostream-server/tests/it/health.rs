@@ -4,11 +4,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Home, PATIENCE, Request, Server};
+use crate::server::{Answer, Home, PATIENCE, Request, Server, now};
 
 /// A region's server, which does what it is told.
 pub(crate) struct Region {
@@ -138,9 +137,9 @@ impl Scene {
 
     /// Looks again and again; each look waits for an answer.
     fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let began = begin();
+        let began = now();
         while !is_so(self) {
-            assert!(since(began) < PATIENCE, "{what}: {:#}", self.report());
+            assert!(now() - began < PATIENCE, "{what}: {:#}", self.report());
         }
     }
 }
@@ -452,14 +451,4 @@ fn wrong_reports_are_refused_by_their_fields() {
     }
     let unknown = send(&one(json!({ "region": "atlantis", "outcome": "ok" })));
     assert_eq!(unknown.json(), json!({ "accepted": 0, "unknown": ["atlantis"] }));
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
-fn begin() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
-fn since(began: Instant) -> Duration {
-    began.elapsed()
 }

@@ -1,14 +1,14 @@
 //! Nodes that share over Redis what they see of the regions, and what they let through.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use geostream_testbed::{Postgres, Redis};
 use serde_json::{Value, json};
 
 use crate::health::{BROKEN, Region, WELL};
-use crate::postgres::{get, prepared, wait_for};
-use crate::server::{Home, Request, Server};
+use crate::postgres::{get, prepared};
+use crate::server::{Home, Request, Server, now, wait_for};
 
 /// Three nodes, of which the first is not permitted to probe the first of three regions.
 struct Peers {
@@ -217,9 +217,4 @@ fn assert_within(passed: u32, took: Duration, least: f64, beside: f64) {
     let most = (allowed + f64::from(RATE)) * 1.1 + beside;
     assert!(f64::from(passed) >= allowed * least, "{passed} of {allowed}");
     assert!(f64::from(passed) <= most, "{passed} of {allowed}, and {beside} beside");
-}
-
-#[expect(clippy::disallowed_methods, reason = "this test has a limit")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -1,13 +1,13 @@
 //! Nodes over one PostgreSQL, which is there, away, and there again.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use geostream_pg::{Target, migrate};
 use geostream_testbed::Postgres;
 use serde_json::{Value, json};
 
-use crate::server::{Answer, Home, PATIENCE, Request, Server};
+use crate::server::{Answer, Home, Request, Server, now, wait_for};
 
 /// Longer than a control request may take, and the machine is shared.
 const BOUND: Duration = Duration::from_secs(15);
@@ -324,18 +324,4 @@ fn put_large_region(node: &Server, token: &str, revision: u64) -> Answer {
 
 pub(crate) fn revision(node: &Server) -> Value {
     node.route(TOKYO).json()["revision"].clone()
-}
-
-#[track_caller]
-pub(crate) fn wait_for(mut comes: impl FnMut() -> bool) {
-    let started = now();
-    while !comes() {
-        assert!(now() - started < PATIENCE, "it does not come");
-        std::thread::yield_now();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this test has a limit")]
-fn now() -> Instant {
-    Instant::now()
 }

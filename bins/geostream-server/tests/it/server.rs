@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -237,4 +237,19 @@ impl Answer {
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
     }
+}
+
+/// Waits until this is so, and fails if it does not come.
+#[track_caller]
+pub(crate) fn wait_for(mut comes: impl FnMut() -> bool) {
+    let started = now();
+    while !comes() {
+        assert!(now() - started < PATIENCE, "it does not come");
+        std::thread::yield_now();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that never ends is to fail")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

@@ -2,11 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::time::Instant;
 
 use geostream_testbed::{CollectedSpan, Collector};
 
-use crate::server::{Answer, Home, PATIENCE, Request, Server};
+use crate::server::{Answer, Home, PATIENCE, Request, Server, now};
 
 const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNSAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00";
@@ -168,9 +167,4 @@ fn spans(server: &Server, result: &str) -> u64 {
     let line = format!("trace_spans_total{{result=\"{result}\"}} ");
     let value = metrics.lines().find_map(|metric| metric.strip_prefix(&line));
     value.map_or(0, |value| value.parse().unwrap())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test that never ends is to fail")]
-fn now() -> Instant {
-    Instant::now()
 }

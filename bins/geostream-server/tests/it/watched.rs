@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use geostream_testbed::{Postgres, Prometheus, Redis, check_metrics, promtool_in};
 use serde_json::{Value, json};
 
 use crate::health::{BROKEN, Region};
-use crate::postgres::{prepared, revision, wait_for};
-use crate::server::{Home, PATIENCE, Request, Server};
+use crate::postgres::{prepared, revision};
+use crate::server::{Home, PATIENCE, Request, Server, now, wait_for};
 
 /// Two nodes with everything that there are metrics of, and a Prometheus that watches them as
 /// `deploy/` says.
@@ -327,9 +326,4 @@ fn read(name: &str) -> String {
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name)
-}
-
-#[expect(clippy::disallowed_methods, reason = "this test has a limit")]
-fn now() -> Instant {
-    Instant::now()
 }

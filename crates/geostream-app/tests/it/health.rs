@@ -4,7 +4,9 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_app::{HealthDriver, Publisher, RegionHealth, RegionStatus, StoreState, Tracer};
+use geostream_app::{
+    HealthDriver, Outcome, Publisher, RegionHealth, RegionStatus, StoreState, Tracer,
+};
 use geostream_domain::{
     Change, Config, GeoPoint, Health, HealthCheck, ProbeTarget, Region, RegionId, Revision,
     Snapshot, Timestamp,
@@ -60,13 +62,10 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
     let clock = SetClock::default();
     clock.set(RESTARTED);
     let publisher = Arc::new(Publisher::new(clock.clone()));
-    let region = |id: &str| Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap());
     let mut eu = region("eu");
     let url = "http://eu.example.com/".parse().unwrap();
     eu.check = Some(HealthCheck::of(ProbeTarget::new(url).unwrap()));
-    let regions = [eu, region("us")].map(Change::from);
-    let config = Arc::new(Config::default().after(regions).unwrap());
-    publisher.publish(Snapshot { revision: Revision::new(1), config }, StoreState::Current);
+    publisher.publish(of(1, [eu, region("us")]), StoreState::Current);
     let health = Arc::new(RegionHealth::new(publisher, log, clock, &[], 7));
     let driven = Arc::clone(&health);
     let driver = tokio::spawn(async {
@@ -76,6 +75,19 @@ fn watch(log: Log) -> (Arc<RegionHealth<Log, SetClock>>, JoinHandle<()>) {
             .await;
     });
     (health, driver)
+}
+
+fn region(id: &str) -> Region {
+    Region::new(id.parse().unwrap(), GeoPoint::new(1.0, 2.0).unwrap())
+}
+
+fn of<const N: usize>(revision: u64, regions: [Region; N]) -> Snapshot {
+    let config = Arc::new(Config::default().after(regions.map(Change::from)).unwrap());
+    Snapshot { revision: Revision::new(revision), config }
+}
+
+fn well(region: &RegionId) -> Outcome {
+    Outcome { region: region.clone(), is_well: Some(true), client: None, rtt: None, load: None }
 }
 
 /// Waits until the regions are watched.
@@ -104,14 +116,7 @@ async fn a_region_is_as_old_as_its_last_change_until_it_is_seen_again() {
     assert_eq!((eu.watched.health, eu.seen_at), (Health::Healthy, Some(changed)));
     assert_eq!((us.watched.health, us.seen_at), (Health::Unknown, None));
 
-    let report = geostream_app::Outcome {
-        region: "us".parse().unwrap(),
-        is_well: Some(true),
-        client: None,
-        rtt: None,
-        load: None,
-    };
-    assert_eq!(health.report(&[report]), []);
+    assert_eq!(health.report(&[well(&us.region)]), []);
     let seen = health.seen_at([&us.region])[0];
     assert_eq!(seen, Some(Timestamp::from_unix_millis(RESTARTED)));
     advance(Duration::from_secs(3)).await;
@@ -130,4 +135,19 @@ async fn a_log_that_hangs_holds_nobody_up() {
     let [eu, _] = watched(&health).await;
     assert_eq!((eu.watched.health, eu.seen_at), (Health::Unknown, None));
     driver.abort();
+}
+
+#[tokio::test]
+async fn a_region_may_be_reported_as_soon_as_it_is_configured() {
+    let publisher = Arc::new(Publisher::new(SetClock::default()));
+    publisher.publish(of(1, [region("us")]), StoreState::Current);
+    let log = Log(Some(Vec::new()));
+    let (watched, clock) = (Arc::clone(&publisher), SetClock::default());
+    let health = Arc::new(RegionHealth::new(watched, log, clock, &[], 7));
+    let _slow = HealthDriver::resume(Arc::clone(&health), Silence, Tracer::OFF).await;
+    publisher.publish(of(2, [region("eu")]), StoreState::Current);
+    let [us, eu] = ["us", "eu"].map(|id| id.parse().unwrap());
+    assert_eq!(health.report(&[well(&us), well(&eu)]), [us]);
+    let known = health.regions().into_iter().map(|status| status.region);
+    assert_eq!(known.collect::<Vec<_>>(), [eu]);
 }
