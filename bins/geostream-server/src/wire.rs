@@ -32,7 +32,7 @@ use geostream_ports::{
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ struct Server {
     workers: Vec<JoinHandle<anyhow::Result<()>>>,
     stop: watch::Sender<bool>,
     keeping: Keeping,
+    signals: Signals,
 }
 
 /// What keeps things for the next start, and is waited for when the server stops.
@@ -146,14 +147,15 @@ fn start_on<S: Store + Clone>(
                 .context("starting a worker")
         })
         .collect::<anyhow::Result<_>>()?;
+    let signals = Signals::await_on(control)?;
     tracing::info!(%address, workers = config.workers, "listening");
-    Ok(Server { workers, stop, keeping })
+    Ok(Server { workers, stop, keeping, signals })
 }
 
 impl Server {
     /// Waits for a signal, then lets the workers finish what they have begun.
-    fn until_stopped(self, control: &Runtime) -> anyhow::Result<()> {
-        let signal = control.block_on(stop_signal())?;
+    fn until_stopped(mut self, control: &Runtime) -> anyhow::Result<()> {
+        let signal = control.block_on(self.signals.next());
         tracing::info!(signal, "stopping: what is under way is finished");
         self.stop.send_replace(true);
         for worker in self.workers {
@@ -266,7 +268,8 @@ async fn assemble<S: Store + Clone>(
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
     tokio::spawn(look_after_tokens(first, is_prepared));
-    tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh));
+    let hangup = signal(SignalKind::hangup()).context("awaiting SIGHUP")?;
+    tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh, hangup));
     tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
     let metrics = telemetry.metrics.clone();
     let apply = move |filter: &LogFilter| telemetry.apply(filter);
@@ -508,11 +511,7 @@ async fn open_geoip(config: &Config) -> anyhow::Result<GeoIp> {
 }
 
 /// Looks at the GeoIP files now and then, and at once on SIGHUP, for ever.
-async fn refresh_geoip(geo: Arc<GeoIp>, every: Duration) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return tracing::error!(%error, "GeoIP files are not looked at again"),
-    };
+async fn refresh_geoip(geo: Arc<GeoIp>, every: Duration, mut hangup: Signal) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -532,13 +531,26 @@ fn seed() -> anyhow::Result<u64> {
     Ok(u64::from_ne_bytes(seed))
 }
 
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("waiting for SIGINT")?;
-            Ok("SIGINT")
+/// The signals that end the server, which are taken from the moment that they are awaited: before it,
+/// they end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn await_on(control: &Runtime) -> anyhow::Result<Self> {
+        let _context = control.enter();
+        let terminate = signal(SignalKind::terminate()).context("awaiting SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("awaiting SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for one of them, and returns its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
