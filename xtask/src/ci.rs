@@ -28,6 +28,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// A server that is killed when it is no longer needed.
 struct Running(Child);
 
+impl Running {
+    /// Waits until this is so, or the server has ended.
+    fn wait_until(&mut self, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+        while !is_so() {
+            let ended = self.0.try_wait()?;
+            ensure!(ended.is_none(), "the server has ended: {ended:?}");
+            pause();
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if self.0.kill().is_ok() {
@@ -70,8 +82,11 @@ fn schemathesis() -> anyhow::Result<()> {
     // Anything may be asked to be logged.
     let log = fs::File::create(root().join("target/schemathesis.log")).context("making the log")?;
     server.stderr(log);
-    let _server = start(server.arg(&data), &["--listen", "127.0.0.1:18080"], 18080)?;
-    let token = fs::read_to_string(data.join("admin.token")).context("reading the token")?;
+    let mut server = start(server.arg(&data), &["--listen", "127.0.0.1:18080"], 18080)?;
+    // The port is taken first, and the token is there once there is something to answer with.
+    let token = data.join("admin.token");
+    server.wait_until(|| token.exists())?;
+    let token = fs::read_to_string(token).context("reading the token")?;
     let token = token.trim();
 
     let url = "http://127.0.0.1:18080";
@@ -95,11 +110,7 @@ fn schemathesis() -> anyhow::Result<()> {
 fn start(command: &mut Command, arguments: &[&str], port: u16) -> anyhow::Result<Running> {
     ensure!(!answers(port), "port {port} is taken; the check needs it");
     let mut server = Running(command.args(arguments).stdin(Stdio::null()).spawn()?);
-    while !answers(port) {
-        let ended = server.0.try_wait()?;
-        ensure!(ended.is_none(), "the server has ended: {ended:?}");
-        pause();
-    }
+    server.wait_until(|| answers(port))?;
     Ok(server)
 }
 

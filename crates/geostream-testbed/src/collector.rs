@@ -44,10 +44,9 @@ impl Collector {
     /// Starts a collector.
     #[must_use]
     pub fn start() -> Self {
-        let mut collector =
-            Self { keeper: None, directory: directory(), grpc: 0, http: free_port() };
+        let mut collector = Self { keeper: None, directory: directory(), grpc: 0, http: 0 };
         start_on_a_free_port("rotel", |port| {
-            collector.grpc = port;
+            (collector.grpc, collector.http) = (port, free_port());
             collector.run()
         });
         collector

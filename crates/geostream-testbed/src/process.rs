@@ -15,7 +15,7 @@ pub(crate) fn start_on_a_free_port(name: &str, mut start: impl FnMut(u16) -> Res
     for _ in 0..ATTEMPTS {
         match start(free_port()) {
             Ok(()) => return,
-            Err(log) if log.contains("Address already in use") => {}
+            Err(log) if log.to_lowercase().contains("address already in use") => {}
             Err(log) => panic!("{name} does not start:\n{log}"),
         }
     }

@@ -10,7 +10,7 @@ use geostream_domain::{
 use geostream_pg::{PgStore, Target, migrate};
 use geostream_ports::{
     Cache as _, ConfigStore, Head, Kept, Marked, MarkedStore as _, Proposal, ProposeError,
-    SystemClock, contract,
+    SystemClock, TokenStore as _, contract,
 };
 use geostream_redis::{Redis, RedisCache};
 use geostream_testbed as testbed;
@@ -78,6 +78,10 @@ async fn of_many_nodes_that_start_one_asks_the_database() {
     let written = commit(&ground.store(), Revision::ZERO, "a").await;
     let before = reads(&server, &ground, "flags").await;
     let nodes = ground.nodes(NODES).await;
+    for node in &nodes {
+        // Connections take a busy machine long to open, and a reader is not waited for for ever.
+        node.tokens().await.unwrap();
+    }
     let loading =
         nodes.iter().cloned().map(|node| tokio::spawn(async move { node.load().await.unwrap() }));
     for loaded in loading.collect::<Vec<_>>() {

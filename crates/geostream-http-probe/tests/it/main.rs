@@ -113,7 +113,10 @@ async fn what_is_wrong_is_told() {
         format!("http://{}/", listener.local_addr().unwrap())
     };
     assert_eq!(failure(prober.probe(&check(&gone), None).await), Some(ProbeFailure::Refused));
-    let nowhere = check("http://no-such-host.invalid/");
+    // Name servers may be asked twice.
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let timing = CheckTiming::new(second, minute, 5, 3, second).unwrap();
+    let nowhere = HealthCheck { timing, ..check("http://no-such-host.invalid/") };
     assert_eq!(failure(prober.probe(&nowhere, None).await), Some(ProbeFailure::Name));
 }
 
@@ -138,7 +141,15 @@ async fn silence_ends_with_the_timeout() {
     let second = Duration::from_secs(1);
     let timing = CheckTiming::new(second, second / 10, 5, 3, second).unwrap();
     let check = HealthCheck { timing, ..region.check("http") };
-    assert_eq!(failure(prober().probe(&check, None).await), Some(ProbeFailure::Timeout));
+    let prober = prober();
+    let probed = loop {
+        let probed = prober.probe(&check, None).await;
+        // It was itself too busy.
+        if probed.outcome != ProbeOutcome::NotAsked {
+            break probed;
+        }
+    };
+    assert_eq!(failure(probed), Some(ProbeFailure::Timeout));
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use crate::{counters, pair, redis, views};
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_cache() {
-    contract::cache(async || pair(&Redis::shared().url())).await;
+    contract::cache(async || pair(&Redis::shared().url()).await).await;
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_cache_in_a_cluster() {
     let nodes = Redis::start_cluster();
     let url = nodes[0].url().replace("redis://", "redis-cluster://");
-    contract::cache(async || pair(&url)).await;
+    contract::cache(async || pair(&url).await).await;
 }
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn it_keeps_the_contract_of_a_cache_under_a_sentinel() {
     let primary = Redis::start(&[]);
     let _replica = primary.start_replica();
     let sentinel = primary.start_sentinel();
-    contract::cache(async || pair(&sentinel.url())).await;
+    contract::cache(async || pair(&sentinel.url()).await).await;
 }
 
 /// Holds a Redis to the ports that nodes share, under a name of its own.

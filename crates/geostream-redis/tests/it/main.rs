@@ -10,7 +10,7 @@ mod views;
 use std::time::Duration;
 
 use geostream_domain::{Change, Config, GeoPoint, LeaseRequest, Rate, Region, Revision, Snapshot};
-use geostream_ports::{CounterKey, Head, Marked, SharedCounters as _};
+use geostream_ports::{Cache as _, CounterKey, Head, Marked, SharedCounters as _};
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews, Target};
 use geostream_testbed as testbed;
 use tokio::time::timeout;
@@ -45,10 +45,15 @@ async fn counters(redis: Redis) -> RedisCounters {
     counters
 }
 
-/// Two nodes that share a cache which nobody else uses.
-fn pair(url: &str) -> (RedisCache, RedisCache) {
+/// Two nodes that share a cache which nobody else uses, as soon as they are connected.
+async fn pair(url: &str) -> (RedisCache, RedisCache) {
     let prefix = testbed::Redis::prefix();
-    (cache(url, &prefix), cache(url, &prefix))
+    let pair = (cache(url, &prefix), cache(url, &prefix));
+    let nobody = head(&marked("nobody's", 0));
+    for cache in [&pair.0, &pair.1] {
+        until_well(async || cache.claim(&nobody).await.is_ok()).await;
+    }
+    pair
 }
 
 /// A configuration with as many regions as its revision says.

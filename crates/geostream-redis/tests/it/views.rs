@@ -40,6 +40,7 @@ async fn nonsense_is_left_out_and_counted() {
         server.ask(&format!("zadd {keys}:said {}000 {name}", second()));
         server.ask(&format!("hset {keys}:numbers {name} 1"));
         server.ask(&format!("hset {keys}:bodies {name} {words}"));
+        heard(&peer).await;
         assert_eq!(heard(&node).await, (1, 1), "{name}: {words}");
         server.ask(&format!("zrem {keys}:said {name}"));
     }
