@@ -7,7 +7,7 @@ use crate::error::{MembershipError, Refusal};
 use crate::id::{NodeId, Ticket};
 use crate::message::Word;
 use crate::mutants::mutant;
-use crate::raft::Raft;
+use crate::raft::{Expected, Raft};
 
 impl<C: Command> Raft<C> {
     pub(crate) fn change_membership(
@@ -21,7 +21,7 @@ impl<C: Command> Raft<C> {
         }
         let next = self.membership().towards(voters, learners);
         let id = self.append(Payload::Membership(next));
-        self.expect(id, ticket);
+        self.expect(id, Expected { ticket, if_lost: Refusal::Lost });
         self.track_followers();
     }
 
@@ -79,8 +79,9 @@ impl<C: Command> Raft<C> {
         }
         let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&(id.index, id.term)));
         let id = self.append(Payload::Membership(self.membership().settled()));
-        if let Some(ticket) = waiting {
-            self.expect(id, ticket);
+        if let Some(Expected { ticket, .. }) = waiting {
+            // The joint membership is committed: if not this leader, another ends it.
+            self.expect(id, Expected { ticket, if_lost: Refusal::Unknown });
         }
         self.track_followers();
     }
@@ -203,6 +204,27 @@ mod tests {
         cluster.heal();
         cluster.pass(1_000);
         assert_eq!(cluster.leader(), Some(leader));
+    }
+
+    #[test]
+    fn who_waits_for_a_change_that_another_ends_is_not_told_that_it_is_lost() {
+        let mut cluster = Cluster::of(5);
+        cluster.make_leader(A);
+        cluster.stall_disk(B);
+        cluster.stall_disk(C);
+        let ticket = cluster.change(A, &[1, 2, 3, 4], &[]);
+        cluster.deliver();
+        cluster.mute(A);
+        cluster.resume_disk(B);
+        cluster.resume_disk(C);
+        cluster.deliver();
+        assert!(!cluster.view(A).membership.is_joint(), "the joint one is committed");
+        cluster.isolate(A);
+        cluster.pass(1_000);
+        assert!(cluster.leader().is_some_and(|leader| leader != A));
+        cluster.heal();
+        cluster.pass(1_000);
+        assert_eq!(cluster.answer(ticket), Some(&Answer::Refused(Refusal::Unknown)));
     }
 
     #[test]

@@ -2,10 +2,9 @@
 
 use crate::effect::{Committed, Effect};
 use crate::entry::{Command, Entry};
-use crate::error::Refusal;
-use crate::id::{Index, Ticket};
+use crate::id::{Index, Term, Ticket};
 use crate::mutants::mutant;
-use crate::raft::Raft;
+use crate::raft::{Expected, Raft};
 
 impl<C: Command> Raft<C> {
     /// Commits what a quorum has on disk, this node counting no more than the others (M6, M19).
@@ -48,20 +47,20 @@ impl<C: Command> Raft<C> {
     /// next election (figure 8; M46).
     fn take_ticket(&mut self, entry: &Entry<C>) -> Option<Ticket> {
         let mut found = None;
-        for (_, term, ticket) in self.take_tickets_through(entry.id.index) {
+        for (_, term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {
             if term == entry.id.term {
                 found = Some(ticket);
             } else {
-                self.refuse(ticket, Refusal::Lost);
+                self.refuse(ticket, if_lost);
             }
         }
         found
     }
 
-    pub(crate) fn take_tickets_through(&mut self, index: Index) -> Vec<(Index, u64, Ticket)> {
+    pub(crate) fn take_tickets_through(&mut self, index: Index) -> Vec<(Index, Term, Expected)> {
         let later = self.tickets.split_off(&(index + 1, 0));
         let taken = std::mem::replace(&mut self.tickets, later);
-        taken.into_iter().map(|((index, term), ticket)| (index, term, ticket)).collect()
+        taken.into_iter().map(|((index, term), expected)| (index, term, expected)).collect()
     }
 }
 

@@ -23,7 +23,8 @@ pub enum Effect<C> {
     /// never more than one such page on its way.
     Apply(Vec<Committed<C>>),
     /// Replace the state machine's state by this snapshot, which is durable here, and confirm with
-    /// [`Input::Applied`](crate::Input::Applied).
+    /// [`Input::Applied`](crate::Input::Applied). If [`Op::UseStaged`] has put a later one in its place
+    /// meanwhile, confirm what is applied as it is: that one's restoration follows.
     Restore(SnapshotMeta),
     /// Take a snapshot of the state machine as it is now, having applied exactly up to
     /// [`SnapshotMeta::last`], make it durable, and say [`Input::SnapshotTaken`](crate::Input::SnapshotTaken).

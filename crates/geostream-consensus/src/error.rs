@@ -33,7 +33,8 @@ pub enum Refusal {
     /// Another entry was committed in the command's place.
     #[error("the entry was not committed, and never will be")]
     Lost,
-    /// A snapshot passed over the command's place: it may have taken effect, or not.
+    /// A snapshot passed over the command's place, or another leader ends the change of members: it may
+    /// have taken effect, or not.
     #[error("the entry may have been committed")]
     Unknown,
     /// The membership that is asked for is not one, or cannot be taken now.

@@ -30,7 +30,7 @@ pub enum Mode {
         /// Whether an answer is being waited for; heartbeats ask again.
         asked: bool,
     },
-    /// Entries are sent without waiting for answers (thesis, §10.2.1).
+    /// Entries are sent without waiting for answers (thesis, §10.2.2).
     Stream,
     /// It lacks entries that were purged, and gets a snapshot, piece by piece.
     Snapshot(Sending),

@@ -48,7 +48,7 @@ pub struct Raft<C> {
     pub(crate) given: Index,
     pub(crate) applied: Index,
     /// Who waits for which entry: the same index can be waited for in several terms.
-    pub(crate) tickets: BTreeMap<(Index, Term), Ticket>,
+    pub(crate) tickets: BTreeMap<(Index, Term), Expected>,
     pub(crate) reads: LocalReads,
     pub(crate) own_snapshot: OwnSnapshot,
     pub(crate) receiving: Option<Receiving>,
@@ -56,6 +56,14 @@ pub struct Raft<C> {
 }
 
 /// What part a node plays, with what it needs only for that (Raft paper, figure 4).
+/// Somebody waits for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Expected {
+    pub(crate) ticket: Ticket,
+    /// What it means for whoever waits that another entry is committed in its place.
+    pub(crate) if_lost: Refusal,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Follower,
@@ -199,7 +207,11 @@ impl<C: Command> Raft<C> {
         match fact {
             Fact::OwnVote(term) => self.count_own_vote(term),
             Fact::Log(end) => self.durable = self.durable.max(end),
-            Fact::Installed(meta) => self.outbox.effect(Effect::Restore(meta)),
+            // One that a later one has replaced may be gone.
+            Fact::Installed(meta) if meta.last == self.snapshot.last => {
+                self.outbox.effect(Effect::Restore(meta));
+            }
+            Fact::Installed(_) => {}
         }
     }
 
@@ -300,8 +312,9 @@ impl<C: Command> Raft<C> {
             self.feed_followers();
             self.retire();
         }
-        self.apply();
+        // Before another page: a state machine that is always behind would never be asked for one.
         self.take_snapshot();
+        self.apply();
         self.answer_reads();
         self.announce();
     }

@@ -240,7 +240,7 @@ impl<C: Command> Raft<C> {
     }
 }
 
-/// Returns by how much two clocks part in this time; each may err by so much.
+/// Returns by how much two clocks part in this time whose speeds differ by so much.
 fn drift(time: Duration, ppm: u32) -> Duration {
     time.saturating_mul(ppm) / 1_000_000
 }

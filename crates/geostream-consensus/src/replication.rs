@@ -2,12 +2,12 @@
 
 use crate::entry::{Command, Payload};
 use crate::error::Refusal;
-use crate::id::{Index, LogId, NodeId, Ticket};
+use crate::id::{Index, LogId, NodeId};
 use crate::input::Proposal;
 use crate::message::{Append, Probe, Word};
 use crate::mutants::mutant;
 use crate::progress::{Mode, Progress};
-use crate::raft::Raft;
+use crate::raft::{Expected, Raft};
 
 impl<C: Command> Raft<C> {
     /// Appends what clients propose: what comes in one step is written and sent as one.
@@ -17,7 +17,7 @@ impl<C: Command> Raft<C> {
                 Some(why) => self.refuse(ticket, why),
                 None => {
                     let id = self.append(Payload::Command(command));
-                    self.expect(id, ticket);
+                    self.expect(id, Expected { ticket, if_lost: Refusal::Lost });
                 }
             }
         }
@@ -47,8 +47,8 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    pub(crate) fn expect(&mut self, id: LogId, ticket: Ticket) {
-        self.tickets.insert((id.index, id.term), ticket);
+    pub(crate) fn expect(&mut self, id: LogId, expected: Expected) {
+        self.tickets.insert((id.index, id.term), expected);
     }
 
     /// Asks everybody whether they still follow: a heartbeat (§5.2), and what reads wait for.
@@ -114,7 +114,7 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Sends entries without waiting for answers, as far as the window is open (thesis, §10.2.1).
+    /// Sends entries without waiting for answers, as far as the window is open (thesis, §10.2.2).
     fn stream(&mut self, to: NodeId) {
         while let Some(room) = self.window(to) {
             let Some(progress) = self.progress(to) else { return };

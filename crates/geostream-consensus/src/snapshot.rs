@@ -11,7 +11,7 @@ use crate::message::{Chunk, Promise, Word};
 use crate::mutants::mutant;
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
-use crate::raft::Raft;
+use crate::raft::{Expected, Raft};
 
 /// How often a piece is sent again before the follower is asked anew what it has.
 const RETRIES: u8 = 5;
@@ -219,7 +219,7 @@ impl<C: Command> Raft<C> {
         self.commit = last;
         self.given = last;
         self.snapshot = meta;
-        for (_, _, ticket) in self.take_tickets_through(last) {
+        for (_, _, Expected { ticket, .. }) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
         }
     }
@@ -229,8 +229,8 @@ impl<C: Command> Raft<C> {
 mod tests {
     use crate::entry::SnapshotMeta;
     use crate::error::Refusal;
-    use crate::id::{Index, LogId, NodeId, Term};
-    use crate::input::Input;
+    use crate::id::{Index, LogId, NodeId, Term, Ticket};
+    use crate::input::{Input, Proposal};
     use crate::membership::Membership;
     use crate::message::{Body, Chunk, Message, Probe, Word};
     use crate::progress::Mode;
@@ -263,6 +263,21 @@ mod tests {
             let stored = cluster.stored(id);
             assert_eq!(stored.entries[0].id.index, view.log.base().index + 1);
         }
+    }
+
+    #[test]
+    fn a_state_machine_that_is_always_behind_is_asked_for_snapshots_too() {
+        let mut config = Cluster::of(0).config;
+        config.limits.snapshot_after_entries = 10;
+        config.limits.apply_bytes = 1;
+        let mut cluster = Cluster::with(1, config);
+        cluster.make_leader(A);
+        let first = cluster.view(A).applied;
+        let proposal = |command| Proposal { ticket: Ticket(command), command: vec![0] };
+        cluster.step(A, Input::Propose((0..50).map(proposal).collect()));
+        assert_eq!(cluster.view(A).applied, first + 50, "a page after another");
+        let steps = cluster.snapshots(A).windows(2).map(|two| two[1] - two[0]).collect::<Vec<_>>();
+        assert_eq!(steps, [10; 4]);
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl Cluster {
         &self.members[&id].state
     }
 
+    /// Returns the ends of all snapshots that a node has had.
+    pub(crate) fn snapshots(&self, id: NodeId) -> Vec<Index> {
+        self.members[&id].snapshots.keys().map(|last| last.index).collect()
+    }
+
     pub(crate) fn stored(&self, id: NodeId) -> &Stored<Bytes> {
         &self.members[&id].disk
     }
@@ -244,6 +249,12 @@ impl Cluster {
             self.pass(20);
         }
         panic!("{id} does not become leader");
+    }
+
+    /// Lets nobody hear a node, which goes on to hear the others.
+    pub(crate) fn mute(&mut self, id: NodeId) {
+        let others = self.members.keys().copied().filter(|other| *other != id);
+        self.cut.extend(others.map(|other| (id, other)));
     }
 
     pub(crate) fn isolate(&mut self, id: NodeId) {
