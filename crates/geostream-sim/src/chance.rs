@@ -1,4 +1,6 @@
-//! Chance that a seed determines.
+//! Chance that a seed determines, and digests that are the same for what is the same.
+
+use std::hash::Hasher;
 
 /// The generator SplitMix64. Independent streams come from [`Chance::of`] with different names.
 #[derive(Clone, Debug)]
@@ -46,4 +48,30 @@ pub(crate) fn mix(number: u64) -> u64 {
 /// Adds a number to a digest.
 pub(crate) fn fold(digest: u64, number: u64) -> u64 {
     (digest.rotate_left(5) ^ number).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// A digest of values that can be hashed: the same in every run, as those of a `HashMap` are not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digest(pub(crate) u64);
+
+impl Hasher for Digest {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = fold(self.0, number);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

@@ -6,7 +6,6 @@ use geostream_consensus::{
     Body, Call, Command, Effect, Entry, Membership, Message, Op, Payload, Promise, Word,
 };
 
-use crate::chance::fold;
 use crate::machine::{Append, Wanted};
 
 /// A command that can be written in a trace.
@@ -144,31 +143,4 @@ pub(crate) fn membership(membership: &Membership) -> String {
         shown = format!("{shown} learners {}", list(membership.learners()));
     }
     shown
-}
-
-/// Adds to a digest what a message says.
-pub(crate) fn digest(digest: u64, message: &Message<Wanted>) -> u64 {
-    let digest = [message.from.0, message.to.0, message.term].into_iter().fold(digest, fold);
-    let said: [u64; 4] = match &message.body {
-        Body::Word(word) => match word {
-            Word::PreVote { round, last } => [1, *round, last.term, last.index],
-            Word::PreVoteReply { round, granted } => [2, *round, u64::from(*granted), 0],
-            Word::VoteRefused => [3, 0, 0, 0],
-            Word::Append(append) => {
-                [4, append.prev.index, append.entries.len() as u64, append.commit]
-            }
-            Word::AppendRefused { prev, hint, .. } => [5, prev.index, hint.term, hint.index],
-            Word::Chunk(chunk) => [6, chunk.meta.last.index, chunk.offset, chunk.data.len() as u64],
-            Word::TimeoutNow => [7, 0, 0, 0],
-            Word::Read { id } => [8, *id, 0, 0],
-            Word::ReadReply { id, index } => [9, *id, index.unwrap_or(0), 0],
-        },
-        Body::Promise(promise) => match promise {
-            Promise::Candidacy { last, forced } => [10, last.term, last.index, u64::from(*forced)],
-            Promise::Vote => [11, 0, 0, 0],
-            Promise::Appended { matched, probe } => [12, *matched, probe.round, 0],
-            Promise::Staged { snapshot, next } => [13, snapshot.term, snapshot.index, *next],
-        },
-    };
-    said.into_iter().fold(digest, fold)
 }

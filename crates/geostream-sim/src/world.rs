@@ -5,6 +5,7 @@ mod perform;
 mod requests;
 
 use std::any::Any;
+use std::hash::Hash as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use geostream_consensus::{
@@ -13,11 +14,11 @@ use geostream_consensus::{
 };
 
 use crate::agenda::{Agenda, Micros};
-use crate::chance::{Chance, fold};
+use crate::chance::{Chance, Digest};
 use crate::checkers::{
     Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Seen, Violation,
 };
-use crate::chronicle::Chronicle;
+use crate::chronicle::{Brief, Chronicle};
 use crate::clients::{Client, What};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -69,7 +70,7 @@ pub fn run(plan: &Plan, with_trace: bool) -> Outcome {
     }
     Outcome {
         violation,
-        hash: world.hash,
+        hash: world.digest.0,
         simulated: world.now,
         events: world.events,
         answers: world.answers,
@@ -109,7 +110,7 @@ struct World {
     outage: Option<(Micros, u64)>,
     outages: Vec<u64>,
     elections: u64,
-    hash: u64,
+    digest: Digest,
     events: u64,
     answers: u64,
     trace: Option<Vec<String>>,
@@ -229,7 +230,7 @@ impl World {
             outage: None,
             outages: Vec::new(),
             elections: 0,
-            hash: seed,
+            digest: Digest(seed),
             events: 0,
             answers: 0,
             trace: with_trace.then(Vec::new),
@@ -346,7 +347,7 @@ impl World {
             self.agenda.push(until, Event::Arrives(message));
             return Ok(());
         }
-        self.hash = show::digest(fold(self.hash, self.now), &message);
+        (self.now, &message).hash(&mut self.digest);
         if self.nodes[node].raft.is_some() {
             self.say(|| format!("n{} gets {}", node + 1, show::message(&message)));
         }
@@ -417,9 +418,7 @@ impl World {
         self.checkers.judge(&seen)?;
         self.check_quorum.holds(&seen)?;
         self.chronicle.note(node, &view);
-        let state = [node as u64, view.term, view.commit, view.log.last().index];
-        let digest = state.into_iter().fold(self.hash, fold);
-        self.hash = fold(digest, effects.len() as u64);
+        (node, Brief::of(&view), effects).hash(&mut self.digest);
         let led = before.is_some_and(|before| before.role == Role::Leader);
         self.elections += u64::from(view.leads() && !led);
         if let Some((since, term)) = self.outage
