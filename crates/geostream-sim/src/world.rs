@@ -18,7 +18,7 @@ use crate::chance::{Chance, Digest};
 use crate::checkers::{
     Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Seen, Violation,
 };
-use crate::chronicle::{Brief, Chronicle};
+use crate::chronicle::Chronicle;
 use crate::clients::{Client, What};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -418,7 +418,7 @@ impl World {
         self.checkers.judge(&seen)?;
         self.check_quorum.holds(&seen)?;
         self.chronicle.note(node, &view);
-        (node, Brief::of(&view), effects).hash(&mut self.digest);
+        (node, self.chronicle.seen[node], effects).hash(&mut self.digest);
         let led = before.is_some_and(|before| before.role == Role::Leader);
         self.elections += u64::from(view.leads() && !led);
         if let Some((since, term)) = self.outage

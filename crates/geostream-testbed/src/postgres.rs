@@ -164,6 +164,16 @@ impl Postgres {
         said(&mut psql)
     }
 
+    /// Ends what a role has open, and waits for it for up to ten seconds.
+    ///
+    /// What a role is to be bound by has to be committed before: it may connect again at once.
+    pub fn end_connections(&self, role: &str) {
+        let end = format!(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{role}'"
+        );
+        self.sql(&self.url("postgres"), &end);
+    }
+
     /// Writes a file that the server can read, such as `data/pg_hba.conf`, and returns its path.
     pub fn keep(&self, name: &str, content: &str) -> String {
         let path = self.directory.path().join(name);

@@ -171,11 +171,9 @@ fn decisions_go_on_without_writes_connections_or_a_schema_that_is_known() {
     let home = Home::new();
     let node = start(&home, &url.replace("geostream@", "node@"));
     let token = home.token();
-    // In a transaction of their own: a connection begun before the role's change is committed
-    // would not know of it.
     let change_role = |change: &str| {
         server.sql(&url, &format!("ALTER ROLE node {change}"));
-        server.sql(&url, END_CONNECTIONS);
+        server.end_connections("node");
     };
     let cases = [
         (
@@ -261,10 +259,6 @@ fn passwords_do_not_get_into_logs() {
 const RIGHTS: &str = "
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node";
-
-/// Ends what nodes have open, and waits for it for up to ten seconds.
-const END_CONNECTIONS: &str =
-    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'node'";
 
 /// Begins or ends a fault.
 type Fault = fn(&mut Postgres);

@@ -168,9 +168,7 @@ impl Fault {
 impl Stores {
     /// Does something, and then ends the connections that do not know of it.
     fn renew(&self, statement: &str) {
-        let begin_anew =
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'node'";
         self.postgres.sql(&self.admin, statement);
-        self.postgres.sql(&self.admin, begin_anew);
+        self.postgres.end_connections("node");
     }
 }
