@@ -47,7 +47,7 @@ impl<C: Command> Raft<C> {
     /// next election (figure 8; M46).
     fn take_ticket(&mut self, entry: &Entry<C>) -> Option<Ticket> {
         let mut found = None;
-        for (_, term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {
+        for (term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {
             if term == entry.id.term {
                 found = Some(ticket);
             } else {
@@ -57,10 +57,10 @@ impl<C: Command> Raft<C> {
         found
     }
 
-    pub(crate) fn take_tickets_through(&mut self, index: Index) -> Vec<(Index, Term, Expected)> {
+    pub(crate) fn take_tickets_through(&mut self, index: Index) -> Vec<(Term, Expected)> {
         let later = self.tickets.split_off(&(index + 1, 0));
         let taken = std::mem::replace(&mut self.tickets, later);
-        taken.into_iter().map(|((index, term), expected)| (index, term, expected)).collect()
+        taken.into_iter().map(|((_, term), expected)| (term, expected)).collect()
     }
 }
 

@@ -219,7 +219,7 @@ impl<C: Command> Raft<C> {
         self.commit = last;
         self.given = last;
         self.snapshot = meta;
-        for (_, _, Expected { ticket, .. }) in self.take_tickets_through(last) {
+        for (_, Expected { ticket, .. }) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
         }
     }
