@@ -34,6 +34,9 @@ impl<C: Command> Raft<C> {
         if leading.handover.is_some() {
             return Err(Refusal::Transferring);
         }
+        if self.is_overloaded() {
+            return Err(Refusal::Busy);
+        }
         self.check_time(leading.first)?;
         let limit = self.config.limits.members;
         self.membership().check_next(voters, learners, limit)?;

@@ -1,6 +1,6 @@
 //! What is committed, and how it reaches the state machine.
 
-use crate::effect::{Committed, Effect};
+use crate::effect::Committed;
 use crate::entry::{Command, Entry};
 use crate::id::{Index, Term, Ticket};
 use crate::mutants::mutant;
@@ -34,7 +34,7 @@ impl<C: Command> Raft<C> {
         let page = self.log.run(self.applied + 1, through, u64::MAX, bytes);
         self.given = if mutant(23) { through } else { self.applied + page.len() as u64 };
         let page = page.into_iter().map(|entry| self.committed(entry)).collect();
-        self.outbox.effect(Effect::Apply(page));
+        self.outbox.apply(page);
     }
 
     fn committed(&mut self, entry: Entry<C>) -> Committed<C> {

@@ -109,10 +109,21 @@ pub struct Limits {
     pub apply_bytes: u64,
     /// How many reads wait to be answered.
     pub reads: usize,
-    /// How many entries since the last snapshot call for another.
+    /// How many entries since the last snapshot call for another, ...
     pub snapshot_after_entries: u64,
+    /// ... or what they weigh.
+    pub snapshot_after_bytes: u64,
     /// How many entries before the snapshot are kept for followers that are a little behind.
     pub keep_entries: u64,
+    /// What they weigh.
+    pub keep_bytes: u64,
+    /// How many committed entries there are that no snapshot contains: with so many, nothing new is taken in
+    /// until the state machine, the disk and the snapshot have come after.
+    pub backlog_entries: u64,
+    /// What they weigh.
+    pub backlog_bytes: u64,
+    /// How many writes wait for the disk: with so many, the node hears nobody.
+    pub writes: u64,
     /// What a piece of a snapshot weighs.
     pub chunk_bytes: u64,
     /// How many nodes belong to the cluster.
@@ -134,7 +145,12 @@ impl Limits {
         apply_bytes: 4 << 20,
         reads: 16_384,
         snapshot_after_entries: 16_384,
+        snapshot_after_bytes: 64 << 20,
         keep_entries: 1_024,
+        keep_bytes: 16 << 20,
+        backlog_entries: 65_536,
+        backlog_bytes: 256 << 20,
+        writes: 4_096,
         chunk_bytes: 64 << 10,
         members: 16,
         promotion_lag: 256,
@@ -146,12 +162,28 @@ impl Limits {
             ("limits.message_entries", self.message_entries),
             ("limits.inflight_entries", self.inflight_entries),
             ("limits.snapshot_after_entries", self.snapshot_after_entries),
+            ("limits.snapshot_after_bytes", self.snapshot_after_bytes),
+            ("limits.writes", self.writes),
             ("limits.chunk_bytes", self.chunk_bytes),
             ("limits.reads", self.reads as u64),
             ("limits.members", self.members as u64),
         ];
-        let zero = counts.into_iter().find(|(_, count)| *count == 0);
-        zero.map_or(Ok(()), |(name, _)| Err(ConfigError::Zero(name)))
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        self.check_backlog()
+    }
+
+    /// A snapshot must be due before it is what everything waits for.
+    fn check_backlog(&self) -> Result<(), ConfigError> {
+        let pairs = [
+            ("entries", self.backlog_entries, self.snapshot_after_entries),
+            ("bytes", self.backlog_bytes, self.snapshot_after_bytes),
+        ];
+        let less = pairs.into_iter().find(|(_, backlog, snapshot_after)| backlog <= snapshot_after);
+        less.map_or(Ok(()), |(of, backlog, snapshot_after)| {
+            Err(ConfigError::Backlog { of, backlog, snapshot_after })
+        })
     }
 }
 
@@ -173,6 +205,8 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         let mut config = Config::new(NodeId(1));
         assert_eq!(config.check(), Ok(()));
+        config.limits.snapshot_after_bytes = config.limits.backlog_bytes;
+        assert!(matches!(config.check(), Err(ConfigError::Backlog { of: "bytes", .. })));
         config.limits.reads = 0;
         assert_eq!(config.check(), Err(ConfigError::Zero("limits.reads")));
         config.timing.election_most = config.timing.election_least;

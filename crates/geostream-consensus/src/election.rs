@@ -61,7 +61,7 @@ impl<C: Command> Raft<C> {
     /// A learner never does (§4.2.1; M7).
     pub(crate) fn pre_campaign(&mut self) {
         self.rearm();
-        if !self.memberships.may_campaign(self.config.id, self.commit) {
+        if self.is_clogged() || !self.memberships.may_campaign(self.config.id, self.commit) {
             return;
         }
         if mutant(10) {

@@ -42,15 +42,18 @@ pub enum Payload<C> {
 }
 
 impl<C: Command> Entry<C> {
+    /// What an entry weighs beside what it says.
+    pub(crate) const HEAD: usize = 24;
+
     /// Returns roughly how many bytes the entry weighs.
     #[must_use]
     pub fn size(&self) -> usize {
-        const HEAD: usize = 24;
-        HEAD + match &self.payload {
+        let payload = match &self.payload {
             Payload::Blank => 0,
             Payload::Command(command) => command.size(),
             Payload::Membership(membership) => membership.size(),
-        }
+        };
+        Self::HEAD + payload
     }
 }
 

@@ -156,6 +156,18 @@ pub enum ConfigError {
         /// The greatest one.
         most: Duration,
     },
+    /// All would stand still before a snapshot is due.
+    #[error(
+        "`limits.backlog_{of}` is {backlog}: take more than `limits.snapshot_after_{of}`, {snapshot_after}"
+    )]
+    Backlog {
+        /// What is counted.
+        of: &'static str,
+        /// How many may have gathered.
+        backlog: u64,
+        /// How many call for a snapshot.
+        snapshot_after: u64,
+    },
     /// Something that must be more than nothing is not.
     #[error("`{0}` is zero")]
     Zero(&'static str),

@@ -24,12 +24,12 @@ impl<C: Command> Raft<C> {
             let refusal = self.refusal_of(prev, probe);
             return self.say(from, refusal);
         }
-        let matched = prev.index + entries.len() as u64;
-        self.take(entries);
+        let (entries, is_full) = self.take_what_fits(entries);
+        let matched = prev.index + entries;
         // The rest of the log may be another leader's (M15).
         let verified = if mutant(15) { self.log.last().index } else { matched };
         self.commit = self.commit.max(commit.min(verified));
-        self.promise(from, Promise::Appended { matched, probe });
+        self.promise(from, Promise::Appended { matched, is_full, probe });
     }
 
     /// Follows whoever sends entries in this term: it was elected. Tells whether that can be.
@@ -68,6 +68,19 @@ impl<C: Command> Raft<C> {
             return None;
         }
         Some((committed, entries))
+    }
+
+    /// Takes entries, and returns how many, and whether that was for want of room: while it is behind, its
+    /// log does not grow.
+    fn take_what_fits(&mut self, mut entries: Vec<Entry<C>>) -> (u64, bool) {
+        let is_full = self.is_behind();
+        if is_full {
+            let last = self.log.last().index;
+            entries.retain(|entry| entry.id.index <= last);
+        }
+        let count = entries.len() as u64;
+        self.take(entries);
+        (count, is_full)
     }
 
     /// Appends what it does not have. Only an entry that differs removes its place and what follows: a

@@ -18,6 +18,7 @@ mod following;
 mod id;
 mod input;
 mod leading;
+mod load;
 mod log;
 mod membership;
 mod memberships;

@@ -101,6 +101,15 @@ impl<C: Command> Log<C> {
         slots.take_while(fits).map(|slot| slot.entry.clone()).collect()
     }
 
+    /// Returns how many entries before a place, this one included, are so many at most and weigh so much at most.
+    pub(crate) fn tail(&self, through: Index, count: u64, weight: u64) -> u64 {
+        let end = self.weight_through(through);
+        let slots = self.slots.range(..self.offset(through + 1)).rev();
+        let before = |slot: &Slot<C>| slot.weight - slot.entry.size() as u64;
+        let few = slots.take(usize::try_from(count).unwrap_or(usize::MAX));
+        few.take_while(|slot| end - before(slot) <= weight).count() as u64
+    }
+
     pub(crate) fn push(&mut self, entry: Entry<C>) {
         debug_assert_eq!(entry.id.index, self.last().index + 1, "a log has no gaps");
         let weight = self.weight_through(self.last().index) + entry.size() as u64;

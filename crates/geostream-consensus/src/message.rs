@@ -99,6 +99,9 @@ pub enum Promise {
     Appended {
         /// The index of the last entry that is known to be the leader's.
         matched: Index,
+        /// Whether it takes no more until what it is late with is done; the answer to a heartbeat tells when
+        /// it does.
+        is_full: bool,
         /// The probe that came with the entries.
         probe: Probe,
     },

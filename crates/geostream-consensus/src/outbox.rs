@@ -1,14 +1,15 @@
 //! What leaves a node, and what must wait for the disk before it may.
 //!
 //! This is the only way out. A [`Word`] can be said; a [`Promise`] can only be made, and leaves once all
-//! that was to be written before it is durable. Promises that a node makes to itself, its vote and its
+//! that was to be written before it is durable: whoever asks for anything else to be done cannot send by it. Promises that a node makes to itself, its vote and its
 //! part in a quorum, wait in the same line (Raft paper, §5; thesis, §10.2.1).
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::effect::{Effect, HardState, Op, Write};
+use crate::effect::{Committed, Effect, HardState, Op, Write};
 use crate::entry::{Entry, SnapshotMeta};
-use crate::id::{Index, NodeId, Term, WriteId};
+use crate::error::{HaltReason, Refusal};
+use crate::id::{Index, LogId, NodeId, Term, Ticket, WriteId};
 use crate::message::{Body, Message, Promise, Word};
 use crate::mutants::mutant;
 
@@ -104,8 +105,32 @@ impl<C> Outbox<C> {
         self.promised.push(Waiting::Learn(fact));
     }
 
-    pub(crate) fn effect(&mut self, effect: Effect<C>) {
-        self.effects.push(effect);
+    pub(crate) fn apply(&mut self, page: Vec<Committed<C>>) {
+        self.effects.push(Effect::Apply(page));
+    }
+
+    pub(crate) fn restore(&mut self, meta: SnapshotMeta) {
+        self.effects.push(Effect::Restore(meta));
+    }
+
+    pub(crate) fn take_snapshot(&mut self, meta: SnapshotMeta) {
+        self.effects.push(Effect::TakeSnapshot(meta));
+    }
+
+    pub(crate) fn read_chunk(&mut self, to: NodeId, snapshot: LogId, offset: u64, limit: u64) {
+        self.effects.push(Effect::ReadChunk { to, snapshot, offset, limit });
+    }
+
+    pub(crate) fn read_ready(&mut self, ticket: Ticket, index: Index) {
+        self.effects.push(Effect::ReadReady { ticket, index });
+    }
+
+    pub(crate) fn refuse(&mut self, ticket: Ticket, why: Refusal) {
+        self.effects.push(Effect::Refused { ticket, why });
+    }
+
+    pub(crate) fn announce(&mut self, term: Term, leader: Option<NodeId>) {
+        self.effects.push(Effect::Leads { term, leader });
     }
 
     pub(crate) fn write_hard_state(&mut self, hard_state: HardState) {
@@ -211,13 +236,13 @@ impl<C> Outbox<C> {
         }
     }
 
-    /// Drops all that this step and the ones before it wanted, except this.
-    pub(crate) fn clear(&mut self, last: Effect<C>) {
+    /// Drops all that this step and the ones before it wanted: the node stops.
+    pub(crate) fn halt(&mut self, reason: HaltReason) {
         self.ops.clear();
         self.log_end = None;
         self.promised.clear();
         self.waiting.clear();
-        self.effects = vec![last];
+        self.effects = vec![Effect::Halt(reason)];
     }
 
     pub(crate) fn promises(&self) -> usize {
@@ -247,7 +272,6 @@ impl<C> Outbox<C> {
 mod tests {
     use super::*;
     use crate::entry::Payload;
-    use crate::id::LogId;
     use crate::message::Probe;
 
     const PEER: NodeId = NodeId(2);
@@ -291,7 +315,7 @@ mod tests {
         outbox.write_entry(entry(1, 1));
         for round in 0..100 {
             let probe = Probe { round, ..Probe::default() };
-            outbox.promise(PEER, 1, Promise::Appended { matched: 1, probe });
+            outbox.promise(PEER, 1, Promise::Appended { matched: 1, is_full: false, probe });
             flush(&mut outbox);
         }
         assert_eq!(outbox.promises(), 2, "one to the leader, one to itself");

@@ -14,6 +14,8 @@ pub struct Progress {
     pub next: Index,
     /// How it is being sent to.
     pub mode: Mode,
+    /// It takes no entries now; its answer to the next heartbeat may be another.
+    pub is_full: bool,
     /// Up to where it was told that entries are committed.
     pub told: Index,
     /// The latest round of probes that it answered.
@@ -52,7 +54,7 @@ pub struct Sending {
 impl Progress {
     pub(crate) fn unknown(next: Index, now: Moment) -> Self {
         let mode = Mode::Search { asked: false };
-        Self { matched: 0, next, mode, told: 0, answered: 0, heard: now }
+        Self { matched: 0, next, mode, is_full: false, told: 0, answered: 0, heard: now }
     }
 
     /// Notes that the follower answered. A late answer counts for the time of its question, not of its

@@ -20,7 +20,7 @@ use crate::outbox::{Fact, Outbox};
 use crate::reads::LocalReads;
 use crate::snapshot::{OwnSnapshot, Receiving};
 use crate::time::Moment;
-use crate::view::{Held, Role, View};
+use crate::view::{Role, View};
 
 /// A node of a Raft cluster, as a machine: what happens goes in, what is to be done comes out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,6 @@ pub struct Raft<C> {
     pub(crate) halted: Option<HaltReason>,
 }
 
-/// What part a node plays, with what it needs only for that (Raft paper, figure 4).
 /// Somebody waits for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Expected {
@@ -64,6 +63,7 @@ pub(crate) struct Expected {
     pub(crate) if_lost: Refusal,
 }
 
+/// What part a node plays, with what it needs only for that (Raft paper, figure 4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Follower,
@@ -145,18 +145,6 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    fn held(&self) -> Held {
-        let last = self.log.last().index;
-        Held {
-            uncommitted_entries: last.saturating_sub(self.commit),
-            uncommitted_bytes: self.log.weight_between(self.commit, last),
-            tickets: self.tickets.len(),
-            reads: self.read_count(),
-            promises: self.outbox.promises(),
-            writes: self.outbox.writes(),
-        }
-    }
-
     fn handle(&mut self, input: Input<C>) {
         match input {
             Input::Tick => self.tick(),
@@ -209,7 +197,7 @@ impl<C: Command> Raft<C> {
             Fact::Log(end) => self.durable = self.durable.max(end),
             // One that a later one has replaced may be gone.
             Fact::Installed(meta) if meta.last == self.snapshot.last => {
-                self.outbox.effect(Effect::Restore(meta));
+                self.outbox.restore(meta);
             }
             Fact::Installed(_) => {}
         }
@@ -218,7 +206,7 @@ impl<C: Command> Raft<C> {
     /// Takes a message: first the terms are compared (Raft paper, §5.1).
     fn receive(&mut self, message: Message<C>) {
         let Message { from, to, term, body } = message;
-        if to != self.config.id || from == self.config.id {
+        if to != self.config.id || from == self.config.id || self.is_clogged() {
             return;
         }
         let uncorrected = matches!(body, Body::Promise(Promise::Vote)) && mutant(4)
@@ -268,7 +256,9 @@ impl<C: Command> Raft<C> {
         match promise {
             Promise::Candidacy { last, forced } => self.handle_candidacy(from, last, forced),
             Promise::Vote => self.count_vote(from),
-            Promise::Appended { matched, probe } => self.handle_appended(from, matched, probe),
+            Promise::Appended { matched, is_full, probe } => {
+                self.handle_appended(from, matched, is_full, probe);
+            }
             Promise::Staged { snapshot, next } => self.handle_staged(from, snapshot, next),
         }
     }
@@ -324,14 +314,14 @@ impl<C: Command> Raft<C> {
         if self.announced != known {
             self.announced = known;
             let (term, leader) = known;
-            self.outbox.effect(Effect::Leads { term, leader });
+            self.outbox.announce(term, leader);
         }
     }
 
     /// Stops for good: after this nothing leaves the node.
     pub(crate) fn halt(&mut self, reason: HaltReason) {
         self.halted = Some(reason);
-        self.outbox.clear(Effect::Halt(reason));
+        self.outbox.halt(reason);
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -365,7 +355,7 @@ impl<C: Command> Raft<C> {
     }
 
     pub(crate) fn refuse(&mut self, ticket: Ticket, why: Refusal) {
-        self.outbox.effect(Effect::Refused { ticket, why });
+        self.outbox.refuse(ticket, why);
     }
 
     pub(crate) fn not_leader(&self) -> Refusal {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::effect::Effect;
 use crate::entry::Command;
 use crate::error::Refusal;
 use crate::id::{Index, NodeId, Ticket};
@@ -203,7 +202,7 @@ impl<C: Command> Raft<C> {
             && index <= self.applied
         {
             self.reads.ready.pop_first();
-            self.outbox.effect(Effect::ReadReady { ticket, index });
+            self.outbox.read_ready(ticket, index);
         }
     }
 
@@ -289,7 +288,7 @@ mod tests {
         let before = cluster.view(A).progress.unwrap()[&B].answered;
         let ticket = cluster.read(A);
         let late = Probe { round: before, sent: cluster.now };
-        let body = Body::Promise(Promise::Appended { matched, probe: late });
+        let body = Body::Promise(Promise::Appended { matched, is_full: false, probe: late });
         let term = cluster.view(A).term;
         let message = Message { from: B, to: A, term, body };
         cluster.step(A, Input::Message(message));

@@ -1,6 +1,6 @@
 //! How a leader gets its log to its followers (Raft paper, §5.3).
 
-use crate::entry::{Command, Payload};
+use crate::entry::{Command, Entry, Payload};
 use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId};
 use crate::input::Proposal;
@@ -34,9 +34,9 @@ impl<C: Command> Raft<C> {
         let committed = if mutant(25) { leading.first } else { self.commit };
         let uncommitted = last - committed;
         let full = uncommitted >= limits.uncommitted_entries
-            || self.tickets.len() as u64 >= limits.uncommitted_entries
+            || self.is_overloaded()
             || uncommitted > 0
-                && self.log.weight_between(self.commit, last) + size as u64
+                && self.log.weight_between(self.commit, last) + (Entry::<C>::HEAD + size) as u64
                     > limits.uncommitted_bytes;
         if leading.handover.is_some() && !mutant(41) {
             Some(Refusal::Transferring)
@@ -104,10 +104,10 @@ impl<C: Command> Raft<C> {
     fn search(&mut self, to: NodeId) {
         let Some(progress) = self.progress_mut(to) else { return };
         progress.mode = Mode::Search { asked: true };
-        let before = progress.next - 1;
+        let (before, is_full) = (progress.next - 1, progress.is_full);
         match self.log.id_at(before) {
             Some(prev) => {
-                let room = self.config.limits.message_entries;
+                let room = if is_full { 0 } else { self.config.limits.message_entries };
                 self.send_append(to, prev, room);
             }
             None => self.start_snapshot(to),
@@ -141,7 +141,8 @@ impl<C: Command> Raft<C> {
         let progress = self.progress(to)?;
         let sent = progress.next - 1;
         let inflight = sent.saturating_sub(progress.matched);
-        let open = sent < self.log.last().index
+        let open = !progress.is_full
+            && sent < self.log.last().index
             && inflight < limits.inflight_entries
             && self.log.weight_between(progress.matched, sent) < limits.inflight_bytes;
         open.then(|| limits.message_entries.min(limits.inflight_entries - inflight))
@@ -166,7 +167,15 @@ impl<C: Command> Raft<C> {
     }
 
     /// Learns up to where a follower has the leader's log.
-    pub(crate) fn handle_appended(&mut self, from: NodeId, matched: Index, probe: Probe) {
+    ///
+    /// What one that is full did not take is no longer on its way.
+    pub(crate) fn handle_appended(
+        &mut self,
+        from: NodeId,
+        matched: Index,
+        is_full: bool,
+        probe: Probe,
+    ) {
         let last = self.log.last().index;
         let Some(progress) = self.progress_mut(from) else { return };
         progress.hear(probe);
@@ -179,7 +188,8 @@ impl<C: Command> Raft<C> {
             Mode::Stream => false,
             Mode::Snapshot(sending) => matched >= sending.meta.last.index,
         };
-        progress.next = progress.next.max(progress.matched + 1);
+        progress.is_full = is_full;
+        progress.next = if is_full { 0 } else { progress.next }.max(progress.matched + 1);
         if found {
             progress.mode = Mode::Stream;
         }
@@ -312,7 +322,7 @@ mod tests {
         cluster.isolate(A);
         cluster.propose(A, b"x");
         let last = cluster.view(A).log.last().index;
-        let appended = Promise::Appended { matched: last, probe: Probe::default() };
+        let appended = Promise::Appended { matched: last, is_full: false, probe: Probe::default() };
         from_b(&mut cluster, 1, Body::Promise(appended));
         assert!(cluster.view(A).commit < last);
         from_b(&mut cluster, 0, Body::Promise(appended));

@@ -4,7 +4,7 @@
 //! commands of a client were applied, and what was answered. It depends on nothing but the log, so it is
 //! the same on every node; it is part of the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::entry::Command;
@@ -116,6 +116,8 @@ impl SessionLimits {
 pub struct Sessions<R> {
     limits: SessionLimits,
     sessions: BTreeMap<SessionId, Session<R>>,
+    /// The same by when they were last seen, so that the most silent is found at once.
+    by_silence: BTreeSet<(u64, SessionId)>,
     /// The latest time in the log: it does not run backwards when the leader changes.
     now_micros: u64,
 }
@@ -135,7 +137,7 @@ impl<R: Clone> Sessions<R> {
     /// Returns a table without sessions.
     #[must_use]
     pub fn new(limits: SessionLimits) -> Self {
-        Self { limits, sessions: BTreeMap::new(), now_micros: 0 }
+        Self::from_parts(limits, 0, BTreeMap::new())
     }
 
     /// Puts together what was taken apart for a snapshot.
@@ -145,7 +147,9 @@ impl<R: Clone> Sessions<R> {
         now_micros: u64,
         sessions: BTreeMap<SessionId, Session<R>>,
     ) -> Self {
-        Self { limits, sessions, now_micros }
+        let seen = |(id, session): (&SessionId, &Session<R>)| (session.seen_micros, *id);
+        let by_silence = sessions.iter().map(seen).collect();
+        Self { limits, sessions, by_silence, now_micros }
     }
 
     /// Returns the sessions, for a snapshot.
@@ -177,7 +181,7 @@ impl<R: Clone> Sessions<R> {
         match request.call {
             Call::Open => Ok(Reply::Opened(self.open(SessionId(at)))),
             Call::Close { session } => {
-                self.sessions.remove(&session).map(|_| Reply::Closed).ok_or(SessionError::Unknown)
+                self.end(session).map(|_| Reply::Closed).ok_or(SessionError::Unknown)
             }
             Call::Once { session, number, answered_below, command } => {
                 let answer = self.find(session, number, answered_below)?;
@@ -191,13 +195,13 @@ impl<R: Clone> Sessions<R> {
     }
 
     fn open(&mut self, id: SessionId) -> SessionId {
-        if self.sessions.len() >= self.limits.sessions {
-            let seen = |(id, session): (&SessionId, &Session<R>)| (session.seen_micros, *id);
-            if let Some((_, silent)) = self.sessions.iter().map(seen).min() {
-                self.sessions.remove(&silent);
-            }
+        if self.sessions.len() >= self.limits.sessions
+            && let Some((_, silent)) = self.by_silence.first().copied()
+        {
+            self.end(silent);
         }
         let seen_micros = self.now_micros;
+        self.by_silence.insert((seen_micros, id));
         let session = Session { seen_micros, answered_below: 0, answers: BTreeMap::new() };
         self.sessions.insert(id, session);
         id
@@ -210,9 +214,8 @@ impl<R: Clone> Sessions<R> {
         number: u64,
         answered_below: u64,
     ) -> Result<Option<R>, SessionError> {
-        let (now, limit) = (self.now_micros, self.limits.answers);
-        let session = self.sessions.get_mut(&session).ok_or(SessionError::Unknown)?;
-        session.seen_micros = now;
+        let limit = self.limits.answers;
+        let session = self.see(session).ok_or(SessionError::Unknown)?;
         session.answered_below = session.answered_below.max(answered_below);
         session.answers = session.answers.split_off(&session.answered_below);
         if number < session.answered_below {
@@ -226,10 +229,29 @@ impl<R: Clone> Sessions<R> {
         Ok(answer)
     }
 
+    /// Notes that a client has just wanted something.
+    fn see(&mut self, id: SessionId) -> Option<&mut Session<R>> {
+        let session = self.sessions.get_mut(&id)?;
+        self.by_silence.remove(&(session.seen_micros, id));
+        session.seen_micros = self.now_micros;
+        self.by_silence.insert((session.seen_micros, id));
+        Some(session)
+    }
+
+    fn end(&mut self, id: SessionId) -> Option<Session<R>> {
+        let session = self.sessions.remove(&id)?;
+        self.by_silence.remove(&(session.seen_micros, id));
+        Some(session)
+    }
+
     /// Ends what was silent for too long, by the log's time: on every node at the same entry.
     fn expire(&mut self) {
         let (now, idle) = (self.now_micros, micros(self.limits.idle));
-        self.sessions.retain(|_, session| now - session.seen_micros <= idle);
+        while let Some((seen, silent)) = self.by_silence.first().copied()
+            && now.saturating_sub(seen) > idle
+        {
+            self.end(silent);
+        }
     }
 }
 

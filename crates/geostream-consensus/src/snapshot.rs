@@ -1,6 +1,7 @@
 //! Snapshots: taken, sent piece by piece, and put in place of a log (Raft paper, §7).
 
-use crate::effect::{Effect, Op};
+use crate::config::Limits;
+use crate::effect::Op;
 use crate::entry::{Command, SnapshotMeta};
 use crate::error::Refusal;
 use crate::id::{LogId, NodeId, Term};
@@ -48,7 +49,7 @@ impl<C: Command> Raft<C> {
     /// says of the membership is what was in force there, and so is committed (M33).
     pub(crate) fn take_snapshot(&mut self) {
         let grown = self.applied.saturating_sub(self.snapshot.last.index);
-        let due = grown >= self.config.limits.snapshot_after_entries || self.own_snapshot.wanted;
+        let due = self.has_grown() || self.own_snapshot.wanted;
         if !due || self.own_snapshot.taking.is_some() || self.given != self.applied {
             return;
         }
@@ -58,7 +59,13 @@ impl<C: Command> Raft<C> {
         let membership = self.memberships.at(at).clone();
         let meta = SnapshotMeta { last, membership };
         self.own_snapshot.taking = Some(meta.clone());
-        self.outbox.effect(Effect::TakeSnapshot(meta));
+        self.outbox.take_snapshot(meta);
+    }
+
+    fn has_grown(&self) -> bool {
+        let (limits, end) = (&self.config.limits, self.snapshot.last.index);
+        self.applied.saturating_sub(end) >= limits.snapshot_after_entries
+            || self.log.weight_between(end, self.applied) >= limits.snapshot_after_bytes
     }
 
     /// Uses the snapshot that was taken, and purges what it stands for, except a little.
@@ -72,7 +79,8 @@ impl<C: Command> Raft<C> {
         self.outbox.write(Op::UseTaken(meta.clone()));
         self.memberships.forget_before(snapshot.index);
         self.snapshot = meta;
-        let through = snapshot.index.saturating_sub(self.config.limits.keep_entries);
+        let Limits { keep_entries, keep_bytes, .. } = self.config.limits;
+        let through = snapshot.index - self.log.tail(snapshot.index, keep_entries, keep_bytes);
         if through > self.log.base().index {
             self.log.purge(through);
             self.outbox.write(Op::Purge { through });
@@ -100,7 +108,7 @@ impl<C: Command> Raft<C> {
         let Some(sending) = self.sending_mut(to) else { return };
         sending.retry_at = retry_at;
         let (snapshot, offset) = (sending.meta.last, sending.offset);
-        self.outbox.effect(Effect::ReadChunk { to, snapshot, offset, limit });
+        self.outbox.read_chunk(to, snapshot, offset, limit);
     }
 
     /// Sends a piece that was read; begins anew if that snapshot is gone.
@@ -178,7 +186,8 @@ impl<C: Command> Raft<C> {
             self.commit = self.commit.max(snapshot.index);
             // A piece that comes late ends nothing newer.
             self.receiving.take_if(|receiving| receiving.of <= of);
-            return self.promise(from, Promise::Appended { matched: self.commit, probe });
+            let (matched, is_full) = (self.commit, self.is_behind());
+            return self.promise(from, Promise::Appended { matched, is_full, probe });
         }
         if self.receiving.as_ref().is_some_and(|receiving| of < receiving.of) {
             return;
@@ -192,7 +201,8 @@ impl<C: Command> Raft<C> {
         }
         if fits && chunk.is_last {
             self.install(chunk.meta);
-            self.promise(from, Promise::Appended { matched: snapshot.index, probe });
+            let matched = snapshot.index;
+            self.promise(from, Promise::Appended { matched, is_full: false, probe });
         } else {
             self.receiving = Some(Receiving { of, next });
             self.promise(from, Promise::Staged { snapshot, next });

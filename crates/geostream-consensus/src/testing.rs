@@ -9,7 +9,7 @@ use crate::entry::Payload;
 use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId, Ticket};
 use crate::input::{Input, Piece, Proposal};
-use crate::message::Message;
+use crate::message::{Body, Message, Word};
 use crate::raft::Raft;
 use crate::restart::Stored;
 use crate::time::Moment;
@@ -41,6 +41,8 @@ struct Member {
     state: Vec<u8>,
     /// Writes are kept back.
     stalled: Option<VecDeque<Write<Bytes>>>,
+    /// The state machine hangs: what it was to do.
+    hung: Option<VecDeque<Effect<Bytes>>>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Cluster {
             snapshots: BTreeMap::new(),
             state: Vec::new(),
             stalled: None,
+            hung: None,
         };
         self.members.insert(id, member);
     }
@@ -281,6 +284,29 @@ impl Cluster {
         self.members.get_mut(&id).unwrap().stalled = None;
     }
 
+    /// Lets the state machine of a node do nothing from now on.
+    pub(crate) fn hang_machine(&mut self, id: NodeId) {
+        self.members.get_mut(&id).unwrap().hung.get_or_insert_default();
+    }
+
+    /// Lets it do all that it was to do.
+    pub(crate) fn free_machine(&mut self, id: NodeId) {
+        for effect in self.members.get_mut(&id).unwrap().hung.take().unwrap_or_default() {
+            if let Some(input) = self.perform(id, effect) {
+                self.step(id, input);
+            }
+        }
+    }
+
+    /// Returns how many entries are on their way to a node.
+    pub(crate) fn entries_under_way(&self, to: NodeId) -> usize {
+        let entries = |message: &Message<Bytes>| match &message.body {
+            Body::Word(Word::Append(append)) if message.to == to => append.entries.len(),
+            Body::Word(_) | Body::Promise(_) => 0,
+        };
+        self.wire.iter().map(entries).sum()
+    }
+
     fn next_stalled(&mut self, id: NodeId) -> Option<Write<Bytes>> {
         self.members.get_mut(&id)?.stalled.as_mut()?.pop_front()
     }
@@ -292,6 +318,12 @@ impl Cluster {
 
     fn perform(&mut self, id: NodeId, effect: Effect<Bytes>) -> Option<Input<Bytes>> {
         let member = self.members.get_mut(&id)?;
+        if let Some(hung) = &mut member.hung
+            && matches!(effect, Effect::Apply(_) | Effect::Restore(_) | Effect::TakeSnapshot(_))
+        {
+            hung.push_back(effect);
+            return None;
+        }
         match effect {
             Effect::Write(write) => match &mut member.stalled {
                 Some(stalled) => stalled.push_back(write),

@@ -74,6 +74,10 @@ pub enum Role {
 /// How much of what is bounded a node holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
+    /// Entries in memory.
+    pub log_entries: u64,
+    /// What they weigh.
+    pub log_bytes: u64,
     /// Entries that wait to be committed.
     pub uncommitted_entries: u64,
     /// What they weigh.

@@ -261,6 +261,7 @@ fn draw_limits(chance: &mut Chance) -> Limits {
     let snapshot_after_entries = chance.pick(&[2, 10, 100, 1_000, 1_000_000]);
     // A snapshot that takes longer to send than the next one to come would never arrive.
     let smallest_chunk = if snapshot_after_entries < 100 { 256 } else { 16 };
+    let snapshot_after_bytes = chance.pick(&[600, 64 << 20]);
     Limits {
         uncommitted_entries: chance.pick(&[4, 64, 16_384]),
         uncommitted_bytes: chance.pick(&[200, 1 << 20]),
@@ -271,7 +272,12 @@ fn draw_limits(chance: &mut Chance) -> Limits {
         apply_bytes: chance.pick(&[1, 200, 4 << 20]),
         reads: chance.pick(&[2, 1_024]),
         snapshot_after_entries,
+        snapshot_after_bytes,
         keep_entries: chance.pick(&[0, 0, 5, 1_024]),
+        keep_bytes: chance.pick(&[300, 16 << 20]),
+        backlog_entries: snapshot_after_entries + chance.pick(&[1, 20, 50_000]),
+        backlog_bytes: snapshot_after_bytes + chance.pick(&[1, 1_000, 64 << 20]),
+        writes: chance.pick(&[8, 64, 4_096]),
         chunk_bytes: chance.pick(&[smallest_chunk, 4 * smallest_chunk, 4_096]),
         promotion_lag: chance.pick(&[4, 256]),
         ..Limits::DEFAULT

@@ -64,7 +64,8 @@ fn promise(promise: Promise) -> String {
         Promise::Candidacy { last, forced: false } => format!("vote? {last}"),
         Promise::Candidacy { last, forced: true } => format!("vote? {last} as told"),
         Promise::Vote => "vote yes".to_owned(),
-        Promise::Appended { matched, .. } => format!("appended {matched}"),
+        Promise::Appended { matched, is_full: false, .. } => format!("appended {matched}"),
+        Promise::Appended { matched, is_full: true, .. } => format!("appended {matched}, full"),
         Promise::Staged { snapshot, next } => format!("staged {snapshot} to {next}"),
     }
 }

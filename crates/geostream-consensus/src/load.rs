@@ -1,0 +1,156 @@
+//! What a node holds, and when it takes in no more.
+//!
+//! The log is what is kept before the last snapshot, what was committed since, and what is not committed yet.
+//! The first and the last have limits of their own; the middle grows as long as the state machine, the disk
+//! or the next snapshot keeps the node waiting, and only then.
+
+use crate::entry::Command;
+use crate::raft::Raft;
+use crate::view::Held;
+
+impl<C: Command> Raft<C> {
+    pub(crate) fn held(&self) -> Held {
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        Held {
+            log_entries: last - base,
+            log_bytes: self.log.weight_between(base, last),
+            uncommitted_entries: last.saturating_sub(self.commit),
+            uncommitted_bytes: self.log.weight_between(self.commit, last),
+            tickets: self.tickets.len(),
+            reads: self.read_count(),
+            promises: self.outbox.promises(),
+            writes: self.outbox.writes(),
+        }
+    }
+
+    /// Tells whether clients must wait for what this node itself is late with.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.is_behind()
+            || self.is_clogged()
+            || self.tickets.len() as u64 >= self.config.limits.uncommitted_entries
+    }
+
+    /// Tells whether so much is committed that no snapshot contains that the log may not grow on.
+    ///
+    /// A snapshot is due before it comes to that (`Limits::check`), so it ends once the state machine,
+    /// the disk and the snapshot have done what they were asked for.
+    pub(crate) fn is_behind(&self) -> bool {
+        let (limits, end) = (&self.config.limits, self.snapshot.last.index);
+        self.commit.saturating_sub(end) >= limits.backlog_entries
+            || self.log.weight_between(end, self.commit) >= limits.backlog_bytes
+    }
+
+    /// Tells whether so many writes wait for the disk that there may be no more.
+    ///
+    /// Such a node hears nobody and stands for nothing, as if it were cut off: if it leads, it steps down when
+    /// it has heard from no quorum for too long.
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.outbox.writes() >= self.config.limits.writes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Limits;
+    use crate::error::Refusal;
+    use crate::input::Input;
+    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::view::Role;
+
+    /// Three nodes that make a snapshot of every four entries, and hold twelve at most without one.
+    fn small() -> Cluster {
+        let mut config = Cluster::of(0).config;
+        config.limits = Limits {
+            snapshot_after_entries: 4,
+            keep_entries: 2,
+            backlog_entries: 12,
+            uncommitted_entries: 6,
+            writes: 8,
+            ..config.limits
+        };
+        Cluster::with(3, config)
+    }
+
+    #[test]
+    fn a_leader_whose_state_machine_hangs_takes_no_more() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.hang_machine(A);
+        let tickets: Vec<_> = (0..100)
+            .map(|command| {
+                cluster.pass(10);
+                cluster.propose(A, &[command])
+            })
+            .collect();
+        assert_eq!(cluster.answer(tickets[99]), Some(&Answer::Refused(Refusal::Busy)));
+        assert!(cluster.view(A).held.log_entries <= 2 + 12 + 6);
+        assert_eq!(cluster.view(A).role, Role::Leader);
+        cluster.free_machine(A);
+        let ticket = cluster.propose(A, b"x");
+        cluster.pass(10);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
+    }
+
+    #[test]
+    fn a_follower_whose_state_machine_hangs_takes_no_more_and_catches_up() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.hang_machine(C);
+        for command in 0..100 {
+            cluster.propose(A, &[command]);
+            cluster.pass(10);
+        }
+        assert_eq!(cluster.state(A).len(), 100);
+        assert!(cluster.view(C).held.log_entries <= 2 + 12 + 6);
+        cluster.free_machine(C);
+        cluster.pass(1_000);
+        assert_eq!(cluster.state(C), cluster.state(A));
+    }
+
+    #[test]
+    fn little_is_sent_to_a_follower_that_takes_no_more() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.hang_machine(C);
+        for command in 0..30 {
+            cluster.propose(A, &[command]);
+            cluster.pass(10);
+        }
+        for _ in 0..500 {
+            if !cluster.deliver_one() {
+                cluster.tick_next();
+            }
+            let under_way = cluster.entries_under_way(C);
+            assert_eq!(under_way, 0, "a heartbeat asks whether there is room again");
+        }
+    }
+
+    #[test]
+    fn a_node_whose_disk_hangs_does_not_pile_up_writes() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.stall_disk(A);
+        for command in 0..100 {
+            cluster.propose(A, &[command]);
+            cluster.pass(10);
+        }
+        assert!(cluster.view(A).held.writes <= 8);
+        cluster.resume_disk(A);
+        cluster.pass(1_000);
+        assert_eq!(cluster.state(A), cluster.state(B));
+    }
+
+    #[test]
+    fn a_node_alone_whose_disk_hangs_does_not_stand_again_and_again() {
+        let mut config = small().config;
+        config.limits.writes = 3;
+        let mut cluster = Cluster::with(1, config);
+        cluster.stall_disk(A);
+        cluster.pass(10_000);
+        assert!(cluster.view(A).held.writes <= 3);
+        cluster.resume_disk(A);
+        cluster.step(A, Input::Tick);
+        cluster.pass(1_000);
+        assert_eq!(cluster.view(A).role, Role::Leader);
+    }
+}
