@@ -150,6 +150,8 @@ impl<C: Command> Raft<C> {
             log,
             snapshot,
         };
+        // A crash may have come between a snapshot's being used and that.
+        raft.purge();
         raft.rearm();
         Ok(raft)
     }

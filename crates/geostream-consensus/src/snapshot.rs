@@ -50,7 +50,8 @@ impl<C: Command> Raft<C> {
     pub(crate) fn take_snapshot(&mut self) {
         let grown = self.applied.saturating_sub(self.snapshot.last.index);
         let due = self.has_grown() || self.own_snapshot.wanted;
-        if !due || self.own_snapshot.taking.is_some() || self.given != self.applied {
+        let busy = self.own_snapshot.taking.is_some() || self.given != self.applied;
+        if !due || busy || self.is_clogged() {
             return;
         }
         self.own_snapshot.wanted = false;
@@ -68,7 +69,7 @@ impl<C: Command> Raft<C> {
             || self.log.weight_between(end, self.applied) >= limits.snapshot_after_bytes
     }
 
-    /// Uses the snapshot that was taken, and purges what it stands for, except a little.
+    /// Uses the snapshot that was taken.
     pub(crate) fn use_own_snapshot(&mut self, snapshot: LogId) {
         let Some(meta) = self.own_snapshot.taking.take_if(|meta| meta.last == snapshot) else {
             return;
@@ -79,8 +80,14 @@ impl<C: Command> Raft<C> {
         self.outbox.write(Op::UseTaken(meta.clone()));
         self.memberships.forget_before(snapshot.index);
         self.snapshot = meta;
+        self.purge();
+    }
+
+    /// Forgets what the snapshot stands for, except a little for followers that are a little behind.
+    pub(crate) fn purge(&mut self) {
         let Limits { keep_entries, keep_bytes, .. } = self.config.limits;
-        let through = snapshot.index - self.log.tail(snapshot.index, keep_entries, keep_bytes);
+        let end = self.snapshot.last.index;
+        let through = end - self.log.tail(end, keep_entries, keep_bytes);
         if through > self.log.base().index {
             self.log.purge(through);
             self.outbox.write(Op::Purge { through });

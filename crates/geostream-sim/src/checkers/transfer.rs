@@ -25,8 +25,11 @@ impl Checker for Transfer {
                 continue;
             }
             let place = usize::try_from(message.to.0 - 1).unwrap_or(usize::MAX);
+            // Whom a later leader has overtaken takes nothing from it any more.
+            let receiver = chronicle.seen.get(place).copied().flatten();
+            let is_late = receiver.is_some_and(|brief| brief.term > view.term);
             let last = chronicle.logs[seen.node].last();
-            if chronicle.logs.get(place).is_none_or(|log| !log.has(last)) {
+            if !is_late && chronicle.logs.get(place).is_none_or(|log| !log.has(last)) {
                 return Err(format!("{} urges {}, which lacks {last}", view.id, message.to));
             }
         }
