@@ -92,15 +92,11 @@ impl<C: Command> Raft<C> {
     /// Steps down once its own removal is committed, and not before: until then nobody else may have
     /// the entry (thesis, §4.2.2). Whoever has it all goes on at once (§3.10).
     pub(crate) fn retire(&mut self) {
-        let Some(leading) = self.leading() else { return };
         let removed = !self.membership().is_voter(self.config.id);
-        if !removed || self.memberships.current_at() > self.commit {
+        if self.leading().is_none() || !removed || self.memberships.current_at() > self.commit {
             return;
         }
-        let last = self.log.last().index;
-        let mut complete = leading.progress.iter().filter(|(_, progress)| progress.matched == last);
-        let next = complete.find(|(id, _)| self.membership().is_voter(**id)).map(|(id, _)| *id);
-        if let Some(next) = next {
+        if let Some(next) = self.successor() {
             self.say(next, Word::TimeoutNow);
         }
         self.follow(self.hard.term, None);
@@ -111,6 +107,7 @@ impl<C: Command> Raft<C> {
 mod tests {
     use crate::error::{MembershipError, Refusal};
     use crate::id::{NodeId, Ticket};
+    use crate::input::Input;
     use crate::membership::Membership;
     use crate::restart::Stored;
     use crate::testing::{A, Answer, B, C, Cluster};
@@ -175,6 +172,19 @@ mod tests {
         cluster.pass(3_000);
         assert_eq!(cluster.leader(), Some(B));
         assert_eq!(cluster.view(B).membership.voters().len(), 1);
+    }
+
+    #[test]
+    fn a_change_that_has_only_begun_is_not_called_done() {
+        let mut cluster = Cluster::of(3);
+        cluster.make_leader(A);
+        let ticket = cluster.change(A, &[1], &[]);
+        cluster.step(A, Input::Transfer { to: B });
+        cluster.deliver();
+        assert_eq!(cluster.answer(ticket), Some(&Answer::Refused(Refusal::Unknown)));
+        cluster.pass(1_000);
+        assert_eq!(cluster.leader(), Some(A));
+        assert_eq!(cluster.view(A).membership, &settled(&[1]));
     }
 
     #[test]

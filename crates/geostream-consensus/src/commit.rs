@@ -1,7 +1,8 @@
 //! What is committed, and how it reaches the state machine.
 
 use crate::effect::Committed;
-use crate::entry::{Command, Entry};
+use crate::entry::{Command, Entry, Payload};
+use crate::error::Refusal;
 use crate::id::{Index, Term, Ticket};
 use crate::mutants::mutant;
 use crate::raft::{Expected, Raft};
@@ -42,16 +43,21 @@ impl<C: Command> Raft<C> {
         Committed { entry, ticket }
     }
 
-    /// Returns who waits for this entry. Whoever waits for another at its place waits in vain: only now
+    /// Returns who waits for this entry, unless it only begins a change of members: somebody else may end it, or
+    /// leadership is being handed over before it is ended. Whoever waits for another at its place waits in vain: only now
     /// is that known. That an entry was truncated proves nothing, for a log that still has it may win the
     /// next election (figure 8; M46).
     fn take_ticket(&mut self, entry: &Entry<C>) -> Option<Ticket> {
         let mut found = None;
         for (term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {
-            if term == entry.id.term {
-                found = Some(ticket);
-            } else {
-                self.refuse(ticket, if_lost);
+            match &entry.payload {
+                _ if term != entry.id.term => self.refuse(ticket, if_lost),
+                Payload::Membership(membership) if membership.is_joint() => {
+                    self.refuse(ticket, Refusal::Unknown);
+                }
+                Payload::Membership(_) | Payload::Command(_) | Payload::Blank => {
+                    found = Some(ticket);
+                }
             }
         }
         found
@@ -66,7 +72,7 @@ impl<C: Command> Raft<C> {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::Refusal;
+    use super::*;
     use crate::id::LogId;
     use crate::testing::{A, Answer, B, C, Cluster};
 

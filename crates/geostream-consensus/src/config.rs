@@ -117,12 +117,14 @@ pub struct Limits {
     pub keep_entries: u64,
     /// What they weigh.
     pub keep_bytes: u64,
-    /// How many committed entries there are that no snapshot contains: with so many, nothing new is taken in
-    /// until the state machine, the disk and the snapshot have come after.
+    /// How many committed entries there may be that no snapshot contains. With so many, nothing new is
+    /// taken in until there is a snapshot: so more than `snapshot_after_entries` by what comes while the
+    /// state machine applies them and a snapshot is made.
     pub backlog_entries: u64,
     /// What they weigh.
     pub backlog_bytes: u64,
-    /// How many writes wait for the disk: with so many, the node hears nobody.
+    /// How many writes wait for the disk. With half as many a leader takes no more from clients, and
+    /// with so many the node hears nobody.
     pub writes: u64,
     /// What a piece of a snapshot weighs.
     pub chunk_bytes: u64,
@@ -150,7 +152,7 @@ impl Limits {
         keep_bytes: 16 << 20,
         backlog_entries: 65_536,
         backlog_bytes: 256 << 20,
-        writes: 4_096,
+        writes: 16_384,
         chunk_bytes: 64 << 10,
         members: 16,
         promotion_lag: 256,
@@ -189,8 +191,9 @@ impl Limits {
 
 /// What must be true of clocks for a leader to answer reads alone (thesis, §6.4.1).
 ///
-/// A clock that stands still or jumps back breaks that. The node sees a jump only if it is told the time before
-/// the clock has made up for it, so what tells it must be a monotonic clock that goes on while the machine sleeps.
+/// A clock that stands still or jumps breaks that: back at a leader, forward at a follower. A leader sees a
+/// jump back only if it is told the time before the clock has made up for it. So what tells the time must be a
+/// monotonic clock that goes on while the machine sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// By how many parts in a million the speeds of two nodes' clocks differ, at most.

@@ -24,15 +24,18 @@ pub enum Effect<C> {
     Apply(Vec<Committed<C>>),
     /// Replace the state machine's state by this snapshot, which is durable here, and confirm with
     /// [`Input::Applied`](crate::Input::Applied). If [`Op::UseStaged`] has put a later one in its place
-    /// meanwhile, confirm what is applied as it is: that one's restoration follows.
+    /// meanwhile, confirm what is applied as it is: that one's restoration follows. It replaces any that has
+    /// not begun.
     Restore(SnapshotMeta),
     /// Take a snapshot of the state machine as it is now, having applied exactly up to
     /// [`SnapshotMeta::last`], make it durable, and say [`Input::SnapshotTaken`](crate::Input::SnapshotTaken).
     /// The snapshot before must stay until [`Op::UseTaken`] names this one. A snapshot of the same name
-    /// may be on its way from another node; only [`Op::UseStaged`] means that one.
+    /// may be on its way from another node; only [`Op::UseStaged`] means that one. If it cannot be made,
+    /// say [`Input::DiskFailed`](crate::Input::DiskFailed): no other is asked for before this one is there.
     TakeSnapshot(SnapshotMeta),
     /// Read a piece of a snapshot for a follower, and hand it in as
-    /// [`Input::ChunkRead`](crate::Input::ChunkRead).
+    /// [`Input::ChunkRead`](crate::Input::ChunkRead). It replaces any for the same follower that has not
+    /// begun.
     ReadChunk {
         /// Whom it is for.
         to: NodeId,
@@ -57,14 +60,15 @@ pub enum Effect<C> {
         /// Why, and whether it may have happened all the same.
         why: Refusal,
     },
-    /// Whom this node takes for the leader has changed.
+    /// The term has changed, or whom this node takes for the leader in it.
     Leads {
         /// The term.
         term: Term,
         /// The leader, if it is known.
         leader: Option<NodeId>,
     },
-    /// This node stops for good; whatever comes now is ignored. The process should end.
+    /// This node stops for good; whatever comes now is ignored. The process should end. What became of
+    /// those who still wait is not known.
     Halt(HaltReason),
 }
 

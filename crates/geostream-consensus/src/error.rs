@@ -16,7 +16,8 @@ pub enum Refusal {
         /// Who does, if it is known.
         leader: Option<NodeId>,
     },
-    /// As much is under way as may be, or the leader did not answer; try again.
+    /// As much is under way as may be, or the leader did not answer; try again. [`Held`](crate::Held) tells what
+    /// there is too much of.
     #[error("too much is under way, or the leader does not answer; try again")]
     Busy,
     /// The command weighs more than [`Limits::command_bytes`](crate::Limits::command_bytes).
@@ -33,8 +34,8 @@ pub enum Refusal {
     /// Another entry was committed in the command's place.
     #[error("the entry was not committed, and never will be")]
     Lost,
-    /// A snapshot passed over the command's place, or another leader ends the change of members: it may
-    /// have taken effect, or not.
+    /// A snapshot passed over the command's place, or the change of members has begun and somebody else
+    /// ends it: it may have taken effect, or not.
     #[error("the entry may have been committed")]
     Unknown,
     /// The membership that is asked for is not one, or cannot be taken now.

@@ -29,6 +29,7 @@ impl<C: Command> Raft<C> {
         // The rest of the log may be another leader's (M15).
         let verified = if mutant(15) { self.log.last().index } else { matched };
         self.commit = self.commit.max(commit.min(verified));
+        self.forget_overtaken();
         self.promise(from, Promise::Appended { matched, is_full, probe });
     }
 
@@ -70,8 +71,8 @@ impl<C: Command> Raft<C> {
         Some((committed, entries))
     }
 
-    /// Takes entries, and returns how many, and whether that was for want of room: while it is behind, its
-    /// log does not grow.
+    /// Takes entries, and returns how many, and whether there is no room for more: while it is behind,
+    /// its log does not grow.
     fn take_what_fits(&mut self, mut entries: Vec<Entry<C>>) -> (u64, bool) {
         let is_full = self.is_behind();
         if is_full {

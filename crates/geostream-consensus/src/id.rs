@@ -50,7 +50,8 @@ impl fmt::Display for LogId {
     }
 }
 
-/// What a driver calls a request, so that it finds whom to answer. The machine only hands it back.
+/// What a driver calls a request, so that it finds whom to answer. The machine only hands it back; no two
+/// requests that wait may have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 

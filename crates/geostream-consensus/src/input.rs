@@ -16,13 +16,15 @@ pub enum Input<C> {
     /// Clients want these commands in the log, in this order. Whatever has piled up goes in at once:
     /// it is written and sent as one.
     Propose(Vec<Proposal<C>>),
-    /// A client wants to read what was committed before it asked. Any node can be asked.
+    /// A client wants to read what was committed before it asked. Any node can be asked; it answers once
+    /// its state machine has come so far, however long that takes.
     Read {
         /// Whom to answer.
         ticket: Ticket,
     },
     /// An operator wants these members, and no others.
     ///
+    /// The ticket comes back with the entry after which nobody else is needed any more.
     /// A node becomes a learner first and a voter when it has caught up. Its machine is started after
     /// the learner is committed, with a new disk and [`Stored::joining`](crate::Stored::joining).
     ChangeMembership {

@@ -24,6 +24,8 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_at: Moment,
     pub(crate) reads: LeaderReads,
     pub(crate) handover: Option<Handover>,
+    /// What was applied and what was in a snapshot when it last got on, and when that was.
+    pub(crate) got_on: ((Index, Index), Moment),
     /// Whether somebody was told to start an election, and may do so whenever that arrives.
     pub(crate) has_urged: bool,
 }
@@ -37,6 +39,7 @@ impl Leading {
             heartbeat_at: now,
             reads: LeaderReads::default(),
             handover: None,
+            got_on: ((0, 0), now),
             has_urged: false,
         }
     }
@@ -78,6 +81,7 @@ impl<C: Command> Raft<C> {
         self.give_up_handover();
         self.retry_chunks();
         if self.leading().is_some_and(|leading| now >= leading.heartbeat_at) {
+            self.relieve();
             self.ask_all();
         }
     }

@@ -1,8 +1,8 @@
 //! What a node holds, and when it takes in no more.
 //!
-//! The log is what is kept before the last snapshot, what was committed since, and what is not committed yet.
-//! The first and the last have limits of their own; the middle grows as long as the state machine, the disk
-//! or the next snapshot keeps the node waiting, and only then.
+//! The log is what is kept before the last snapshot, what was committed since, and what is not
+//! committed yet. The first and the last have limits of their own; the middle grows as long as the state
+//! machine, the disk or the next snapshot keeps the node waiting, and only then.
 
 use crate::entry::Command;
 use crate::raft::Raft;
@@ -23,10 +23,11 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Tells whether clients must wait for what this node itself is late with.
+    /// Tells whether clients must wait for what this node itself is late with. They alone never make it
+    /// hear nobody.
     pub(crate) fn is_overloaded(&self) -> bool {
         self.is_behind()
-            || self.is_clogged()
+            || self.outbox.writes() * 2 >= self.config.limits.writes
             || self.tickets.len() as u64 >= self.config.limits.uncommitted_entries
     }
 
@@ -42,8 +43,8 @@ impl<C: Command> Raft<C> {
 
     /// Tells whether so many writes wait for the disk that there may be no more.
     ///
-    /// Such a node hears nobody and stands for nothing, as if it were cut off: if it leads, it steps down when
-    /// it has heard from no quorum for too long.
+    /// Such a node hears nobody and does not stand for election. If it leads, it steps down when it has
+    /// heard from no quorum for too long.
     pub(crate) fn is_clogged(&self) -> bool {
         self.outbox.writes() >= self.config.limits.writes
     }
@@ -72,22 +73,48 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_whose_state_machine_hangs_takes_no_more() {
+    fn a_leader_whose_state_machine_hangs_takes_no_more_and_hands_over() {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.hang_machine(A);
-        let tickets: Vec<_> = (0..100)
+        let tickets: Vec<_> = (0..14)
             .map(|command| {
                 cluster.pass(10);
                 cluster.propose(A, &[command])
             })
             .collect();
-        assert_eq!(cluster.answer(tickets[99]), Some(&Answer::Refused(Refusal::Busy)));
+        assert_eq!(cluster.answer(tickets[13]), Some(&Answer::Refused(Refusal::Busy)));
         assert!(cluster.view(A).held.log_entries <= 2 + 12 + 6);
-        assert_eq!(cluster.view(A).role, Role::Leader);
+        cluster.pass(300);
+        let leader = cluster.leader().unwrap();
+        assert_ne!(leader, A);
+        let ticket = cluster.propose(leader, b"x");
+        cluster.pass(100);
+        assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
         cluster.free_machine(A);
-        let ticket = cluster.propose(A, b"x");
-        cluster.pass(10);
+        cluster.pass(1_000);
+        assert_eq!(cluster.state(A), cluster.state(leader));
+    }
+
+    #[test]
+    fn all_whose_state_machines_hang_take_no_more_until_they_do_not() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        for id in [A, B, C] {
+            cluster.hang_machine(id);
+        }
+        for command in 0..100 {
+            cluster.propose(A, &[command]);
+            cluster.pass(10);
+        }
+        assert!(cluster.view(A).held.log_entries <= 2 + 12 + 6);
+        for id in [A, B, C] {
+            cluster.free_machine(id);
+        }
+        cluster.pass(1_000);
+        let leader = cluster.leader().unwrap();
+        let ticket = cluster.propose(leader, b"x");
+        cluster.pass(100);
         assert!(matches!(cluster.answer(ticket), Some(Answer::Applied(_))));
     }
 
@@ -123,6 +150,23 @@ mod tests {
             let under_way = cluster.entries_under_way(C);
             assert_eq!(under_way, 0, "a heartbeat asks whether there is room again");
         }
+    }
+
+    #[test]
+    fn a_follower_that_is_full_gets_no_snapshot_either() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.hang_machine(C);
+        for command in 0..60 {
+            cluster.propose(A, &[command]);
+            cluster.pass(30);
+        }
+        assert!(cluster.view(A).log.base().index > cluster.view(C).log.last().index);
+        assert_eq!(cluster.view(C).receiving, None);
+        assert_eq!(cluster.view(C).snapshot.last.index, 0);
+        cluster.free_machine(C);
+        cluster.pass(1_000);
+        assert_eq!(cluster.state(C), cluster.state(A));
     }
 
     #[test]

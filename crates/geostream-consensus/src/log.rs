@@ -101,7 +101,7 @@ impl<C: Command> Log<C> {
         slots.take_while(fits).map(|slot| slot.entry.clone()).collect()
     }
 
-    /// Returns how many entries before a place, this one included, are so many at most and weigh so much at most.
+    /// Returns how many of the entries up to a place are so many at most, and weigh so much at most.
     pub(crate) fn tail(&self, through: Index, count: u64, weight: u64) -> u64 {
         let end = self.weight_through(through);
         let slots = self.slots.range(..self.offset(through + 1)).rev();

@@ -99,8 +99,8 @@ pub enum Promise {
     Appended {
         /// The index of the last entry that is known to be the leader's.
         matched: Index,
-        /// Whether it takes no more until what it is late with is done; the answer to a heartbeat tells when
-        /// it does.
+        /// Whether it takes no more entries until its own state machine, disk or snapshot has come after;
+        /// the answer to a later heartbeat tells that it does.
         is_full: bool,
         /// The probe that came with the entries.
         probe: Probe,
@@ -152,6 +152,6 @@ pub struct Chunk {
     pub data: Arc<[u8]>,
     /// Whether it is the last one.
     pub is_last: bool,
-    /// To be given back in the answer to the last one.
+    /// To be given back in the answer that says it has all of the snapshot.
     pub probe: Probe,
 }

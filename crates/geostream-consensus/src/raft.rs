@@ -82,6 +82,9 @@ pub(crate) struct Campaign {
 
 impl<C: Command> Raft<C> {
     /// Takes in what has happened, and adds what is to be done.
+    ///
+    /// The time is to be read after the input has come, for each input anew: with one that was read before a
+    /// pause, a [`Lease`](crate::Lease) says nothing.
     pub fn step(&mut self, now: Moment, input: Input<C>, out: &mut Vec<Effect<C>>) {
         if self.halted.is_some() {
             refuse_all(input, out);

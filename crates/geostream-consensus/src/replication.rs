@@ -66,11 +66,15 @@ impl<C: Command> Raft<C> {
         self.urge_again();
     }
 
-    /// Sends no entries, after the one before the next: a follower that lacks it says so.
+    /// Sends no entries, after the one before the next: a follower that lacks it says so. One that is full
+    /// and lacks what was purged gets no snapshot either: it could not put it to use.
     fn send_heartbeat(&mut self, to: NodeId) {
         let Some(progress) = self.progress(to) else { return };
         let prev = match progress.mode {
-            Mode::Search { .. } | Mode::Stream => self.log.id_at(progress.next - 1),
+            Mode::Search { .. } | Mode::Stream => self
+                .log
+                .id_at(progress.next - 1)
+                .or_else(|| progress.is_full.then_some(LogId::ORIGIN)),
             Mode::Snapshot(_) => Some(LogId::ORIGIN),
         };
         match prev {
@@ -110,6 +114,7 @@ impl<C: Command> Raft<C> {
                 let room = if is_full { 0 } else { self.config.limits.message_entries };
                 self.send_append(to, prev, room);
             }
+            None if is_full => {}
             None => self.start_snapshot(to),
         }
     }
@@ -144,7 +149,8 @@ impl<C: Command> Raft<C> {
         let open = !progress.is_full
             && sent < self.log.last().index
             && inflight < limits.inflight_entries
-            && self.log.weight_between(progress.matched, sent) < limits.inflight_bytes;
+            && (inflight == 0
+                || self.log.weight_between(progress.matched, sent) < limits.inflight_bytes);
         open.then(|| limits.message_entries.min(limits.inflight_entries - inflight))
     }
 

@@ -19,7 +19,9 @@ pub struct SessionId(pub Index);
 /// What a client wants, as it stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request<C> {
-    /// The time at the leader that took it, in microseconds; all nodes count by it.
+    /// The time at the leader that took it, in microseconds; all nodes count by it. It counts only where it
+    /// is later than all before it in the log: so one that is far ahead ends every session at once, and
+    /// until the clocks have come after none expires.
     pub at_micros: u64,
     /// What is wanted.
     pub call: Call<C>,

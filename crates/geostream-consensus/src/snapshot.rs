@@ -216,6 +216,12 @@ impl<C: Command> Raft<C> {
         }
     }
 
+    /// Forgets a snapshot half received that entries have made useless.
+    pub(crate) fn forget_overtaken(&mut self) {
+        let commit = self.commit;
+        self.receiving.take_if(|receiving| receiving.of.1.index <= commit);
+    }
+
     /// Puts a snapshot in place of the whole log: what there was does not contain the snapshot's end, so
     /// it ends before it or is of another history (M29). The membership is the snapshot's (M27, M34).
     fn install(&mut self, meta: SnapshotMeta) {

@@ -29,6 +29,32 @@ impl<C: Command> Raft<C> {
         }
     }
 
+    /// Hands over when clients wait for this leader, and it has not got on for as long as a follower would
+    /// wait for one: the others' state machines, disks and snapshots may be sound.
+    pub(crate) fn relieve(&mut self) {
+        let (now, patience) = (self.now(), self.config.timing.election_most);
+        let (overloaded, reached) =
+            (self.is_overloaded(), (self.applied, self.snapshot.last.index));
+        let Some(leading) = self.leading_mut() else { return };
+        let (before, since) = leading.got_on;
+        if !overloaded || reached != before {
+            leading.got_on = (reached, now);
+        } else if now - since >= patience
+            && let Some(next) = self.successor()
+        {
+            self.transfer(next);
+        }
+    }
+
+    /// Returns a voter that has the whole log, and room for more.
+    pub(crate) fn successor(&self) -> Option<NodeId> {
+        let last = self.log.last().index;
+        let mut complete = self.leading()?.progress.iter().filter(|(id, progress)| {
+            progress.matched == last && !progress.is_full && self.membership().is_voter(**id)
+        });
+        complete.next().map(|(id, _)| *id)
+    }
+
     pub(crate) fn give_up_handover(&mut self) {
         let now = self.now();
         let Some(leading) = self.leading_mut() else { return };

@@ -86,7 +86,7 @@ pub struct Held {
     pub tickets: usize,
     /// Reads that wait, of this node's clients and, at a leader, of other nodes.
     pub reads: usize,
-    /// Messages that wait for the disk.
+    /// What is promised, to others or to itself, and waits for the disk.
     pub promises: usize,
     /// Writes that are not confirmed, or confirmed before an earlier one was.
     pub writes: u64,
