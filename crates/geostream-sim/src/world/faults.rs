@@ -27,13 +27,24 @@ impl World {
                 self.network.cut(|from, to| side(sides, from) != side(sides, to));
             }
             Fault::Ring => {
-                let near = |from: usize, to: usize, count: usize| (from + 1) % count == to;
-                let count = self.nodes.len();
-                self.network.cut(|from, to| !near(from, to, count) && !near(to, from, count));
+                let near = |one: usize, other: usize, count: usize| (one + 1) % count == other;
+                self.cut_among_up(|one, other, count| {
+                    !near(one, other, count) && !near(other, one, count)
+                });
             }
-            Fault::Bridge => {
-                let middle = self.nodes.len() / 2;
-                self.network.cut(|from, to| from.min(to) < middle && from.max(to) > middle);
+            Fault::Bridge => self.cut_among_up(|one, other, count| {
+                let middle = count / 2;
+                one.min(other) < middle && one.max(other) > middle
+            }),
+            Fault::CutLink(from, to) => {
+                if let Some((from, to)) = self.link(from, to) {
+                    self.network.cut_link(from, to);
+                }
+            }
+            Fault::SlowLink(from, to, slower) => {
+                if let Some((from, to)) = self.link(from, to) {
+                    self.network.slow_link(from, to, slower);
+                }
             }
             Fault::Heal => self.network.cut(|_, _| false),
             Fault::Blackout(down) => return self.black_out(down),
@@ -84,6 +95,8 @@ impl World {
             Fault::Replace(_) => self.send_operator(true, Some(node)),
             Fault::Compact(_) => return self.command(node, Input::Compact),
             Fault::Split(_)
+            | Fault::CutLink(..)
+            | Fault::SlowLink(..)
             | Fault::Ring
             | Fault::Bridge
             | Fault::Heal
@@ -112,13 +125,30 @@ impl World {
     fn who(&self, who: Who) -> Option<usize> {
         match who {
             Who::Leader => self.leader(),
-            Who::Nth(number) => {
-                let up = (0..self.nodes.len()).filter(|node| self.nodes[*node].raft.is_some());
-                let up: Vec<_> = up.collect();
-                let at = number.checked_rem(up.len() as u64)?;
-                up.get(usize::try_from(at).ok()?).copied()
-            }
+            Who::Nth(number) => nth(&self.up(), number),
         }
+    }
+
+    /// Finds out which link something happens to; whoever would be linked to itself is to another.
+    fn link(&self, from: Who, to: Who) -> Option<(usize, usize)> {
+        let from = self.who(from)?;
+        let to = self.who(to).filter(|to| *to != from);
+        let others = || self.up().into_iter().filter(|node| *node != from).collect::<Vec<_>>();
+        Some((from, to.or_else(|| nth(&others(), from as u64))?))
+    }
+
+    /// Returns who is up, in order.
+    fn up(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].raft.is_some()).collect()
+    }
+
+    /// Cuts links between those that are up, by their places among them and how many they are.
+    fn cut_among_up(&mut self, is_cut: impl Fn(usize, usize, usize) -> bool) {
+        let up = self.up();
+        self.network.cut(|from, to| {
+            let (from, to) = (up.binary_search(&from), up.binary_search(&to));
+            from.is_ok_and(|from| to.is_ok_and(|to| is_cut(from, to, up.len())))
+        });
     }
 
     /// Returns who leads in the latest term.
@@ -240,6 +270,12 @@ impl World {
             self.chronicle.seen[node] = None;
         }
     }
+}
+
+/// Returns one of these, by a number that wraps around.
+fn nth(nodes: &[usize], number: u64) -> Option<usize> {
+    let at = number.checked_rem(nodes.len() as u64)?;
+    nodes.get(usize::try_from(at).ok()?).copied()
 }
 
 fn side(sides: u64, node: usize) -> bool {
