@@ -89,6 +89,8 @@ pub enum Fault {
     Stall(Who, u64),
     /// A disk fails a write; the node is started anew later.
     BreakDisk(Who),
+    /// An operator wants a snapshot, and the disk cannot keep it, or else the next one; the node is started anew later.
+    LoseSnapshot(Who),
     /// All that goes to or comes from a node takes so much longer.
     Slow(Who, u64),
     /// All that goes from the one node to the other takes so much longer.
@@ -127,6 +129,7 @@ impl Fault {
             | Self::Jump(..)
             | Self::Stall(..)
             | Self::BreakDisk(_)
+            | Self::LoseSnapshot(_)
             | Self::Slow(..)
             | Self::SlowLink(..)
             | Self::Transfer(_)
@@ -331,7 +334,7 @@ fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
     faults
 }
 
-const KINDS: u64 = 23;
+const KINDS: u64 = 24;
 
 fn draw_who(chance: &mut Chance) -> Who {
     if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) }
@@ -367,6 +370,7 @@ fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
         19 => Fault::Replay,
         20 => Fault::CutLink(who, draw_who(chance)),
         21 => Fault::SlowLink(who, draw_who(chance), time),
+        22 => Fault::LoseSnapshot(who),
         _ => Fault::Revive,
     }
 }

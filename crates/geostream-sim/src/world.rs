@@ -192,11 +192,17 @@ enum Event {
 enum Local {
     Tick,
     Synced(WriteId),
-    Failed(WriteId),
+    /// A write failed, or a snapshot could not be kept.
+    Failed(Option<WriteId>),
     Applied,
     Restored(SnapshotMeta),
     Kept(LogId, std::sync::Arc<[u8]>),
-    Read { to: NodeId, snapshot: LogId, offset: u64, limit: u64 },
+    Read {
+        to: NodeId,
+        snapshot: LogId,
+        offset: u64,
+        limit: u64,
+    },
 }
 
 /// What keeps a cluster from working again.
@@ -496,6 +502,7 @@ impl World {
             node.stands_until = node.stands_until.min(self.now);
             node.disk_stalls_until = 0;
             self.disks[place].breaks = false;
+            self.disks[place].loses_snapshot = false;
             let started = node.starts > 0 || (place as u64) < self.plan.founders;
             if node.raft.is_none() && started && !node.is_retired {
                 self.agenda.push(self.now, Event::Starts { node: place });

@@ -59,6 +59,7 @@ impl World {
             | Fault::Jump(who, _)
             | Fault::Stall(who, _)
             | Fault::BreakDisk(who)
+            | Fault::LoseSnapshot(who)
             | Fault::Slow(who, _)
             | Fault::Transfer(who)
             | Fault::Shrink(who)
@@ -89,6 +90,10 @@ impl World {
             Fault::Jump(_, by) => return self.jump(node, by),
             Fault::Stall(_, time) => self.nodes[node].disk_stalls_until = self.now + time,
             Fault::BreakDisk(_) => self.disks[node].breaks = true,
+            Fault::LoseSnapshot(_) => {
+                self.disks[node].loses_snapshot = true;
+                return self.command(node, Input::Compact);
+            }
             Fault::Slow(_, time) => self.network.slow(node, time),
             Fault::Transfer(_) => return self.transfer(NodeId(node as u64 + 1)),
             Fault::Shrink(_) => self.send_operator(false, Some(node)),

@@ -61,8 +61,11 @@ impl World {
         let at = self.now.max(node.disk_stalls_until) + takes;
         let (id, starts) = (write.id, node.starts);
         disk.submit(write);
-        let what =
-            if std::mem::take(&mut disk.breaks) { Local::Failed(id) } else { Local::Synced(id) };
+        let what = if std::mem::take(&mut disk.breaks) {
+            Local::Failed(Some(id))
+        } else {
+            Local::Synced(id)
+        };
         self.agenda.push(at, Event::Node { node: place, starts, what });
     }
 
@@ -97,7 +100,7 @@ impl World {
                 synced.map_err(|what| self.violation("disk", what))?;
                 self.step(place, Input::Written(id))
             }
-            Local::Failed(id) => self.step(place, Input::DiskFailed { write: Some(id) }),
+            Local::Failed(write) => self.step(place, Input::DiskFailed { write }),
             Local::Applied => self.apply(place),
             Local::Restored(meta) => self.restore(place, &meta),
             Local::Kept(name, bytes) => {
@@ -202,8 +205,12 @@ impl World {
             let what = format!("n{} takes a snapshot of {at} at {applied}", place + 1);
             return Err(self.violation("snapshot", what));
         }
-        let bytes = machine.to_bytes();
-        self.later(place, (200, 20_000), Local::Kept(meta.last, bytes));
+        let what = if std::mem::take(&mut self.disks[place].loses_snapshot) {
+            Local::Failed(None)
+        } else {
+            Local::Kept(meta.last, machine.to_bytes())
+        };
+        self.later(place, (200, 20_000), what);
         Ok(())
     }
 
