@@ -12,7 +12,7 @@ use crate::plan::{Fault, Who};
 /// The ticket of an operator: no client has it.
 const OPERATOR: Ticket = Ticket(u64::MAX);
 
-/// How many machines there are at most, running or not.
+/// How many machines there are at most, running or not: no id is given twice.
 const MACHINES: usize = 24;
 
 impl World {
@@ -204,16 +204,23 @@ impl World {
         if stands { Ok(()) } else { self.step(node, input) }
     }
 
-    /// Gives the operator something to do, unless there is something already.
+    /// Gives the operator something to do, unless there is something already or the leader's voters would be
+    /// too few or too many.
     fn send_operator(&mut self, grows: bool, leaves: Option<usize>) {
-        let count = self.chronicle.seen.iter().flatten().count();
-        let few = count < 4 && !grows;
-        if self.errand.is_some() || few || grows && self.nodes.len() >= MACHINES {
+        if self.errand.is_some() || grows && self.nodes.len() >= MACHINES {
             return;
         }
-        let joins = grows.then(|| NodeId(self.build(Stored::joining()) as u64 + 1));
+        let joins = grows.then(|| NodeId(self.nodes.len() as u64 + 1));
         let leaves = leaves.map(|node| self.nodes[node].id);
-        self.errand = Some(Errand { joins, leaves, patience: 40 });
+        let errand = Errand { joins, leaves, patience: 40 };
+        let leader = self.leader().and_then(|leader| self.nodes[leader].raft.as_ref());
+        if leader.is_none_or(|leader| errand.voters(leader.view().membership).is_none()) {
+            return;
+        }
+        if grows {
+            self.build(Stored::joining());
+        }
+        self.errand = Some(errand);
     }
 
     /// Gives a machine that was removed a new disk, and asks for it under its old id.
