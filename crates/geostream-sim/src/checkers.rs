@@ -11,6 +11,7 @@ mod leader_append_only;
 mod leader_completeness;
 mod linearizability;
 mod log_matching;
+mod membership_changes;
 mod monotonic;
 mod pre_vote;
 mod promises;
@@ -32,6 +33,7 @@ use crate::machine::Wanted;
 pub(crate) use acknowledged::Acknowledged;
 pub(crate) use check_quorum::CheckQuorum;
 pub(crate) use linearizability::Linearizability;
+pub(crate) use membership_changes::MembershipChanges;
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

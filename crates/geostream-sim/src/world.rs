@@ -16,7 +16,8 @@ use geostream_consensus::{
 use crate::agenda::{Agenda, Micros};
 use crate::chance::{Chance, Digest};
 use crate::checkers::{
-    Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Seen, Violation,
+    Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, MembershipChanges,
+    Seen, Violation,
 };
 use crate::chronicle::Chronicle;
 use crate::clients::{Client, What};
@@ -101,6 +102,7 @@ struct World {
     chronicle: Chronicle,
     history: Linearizability,
     acknowledged: Acknowledged,
+    changes: MembershipChanges,
     chance: Chance,
     /// Nothing goes wrong any more.
     is_healed: bool,
@@ -230,6 +232,7 @@ impl World {
             chronicle: Chronicle::default(),
             history: Linearizability::default(),
             acknowledged: Acknowledged::default(),
+            changes: MembershipChanges::default(),
             chance: Chance::of(seed, 3),
             is_healed: false,
             effects: Vec::new(),

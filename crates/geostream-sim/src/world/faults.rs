@@ -1,6 +1,8 @@
 //! What goes wrong, and what an operator does.
 
-use geostream_consensus::{Input, NodeId, Role, Stored, Ticket};
+use std::collections::BTreeSet;
+
+use geostream_consensus::{Input, NodeId, Raft, Role, Stored};
 
 use super::{Event, LOOK, World};
 use crate::agenda::Micros;
@@ -8,9 +10,6 @@ use crate::checkers::Violation;
 use crate::machine::Wanted;
 use crate::operator::{Errand, Next};
 use crate::plan::{Fault, Who};
-
-/// The ticket of an operator: no client has it.
-const OPERATOR: Ticket = Ticket(u64::MAX);
 
 /// How many machines there are at most, running or not: no id is given twice.
 const MACHINES: usize = 24;
@@ -116,7 +115,7 @@ impl World {
     /// Lets a clock jump. A lease trusts in clocks that do not: only back, and only where the node sees it at once.
     fn jump(&mut self, node: usize, by: i64) -> Result<(), Violation> {
         let trusted = self.plan.lease.is_some();
-        if trusted && (by > 0 || self.nodes[node].stands_until > self.now) {
+        if trusted && (by > 0 || self.stands(node)) {
             return Ok(());
         }
         self.nodes[node].clock.jump(self.now, by);
@@ -200,8 +199,11 @@ impl World {
 
     /// Gives a node an operator's command, if it listens now.
     fn command(&mut self, node: usize, input: Input<Wanted>) -> Result<(), Violation> {
-        let stands = self.nodes[node].stands_until > self.now;
-        if stands { Ok(()) } else { self.step(node, input) }
+        if self.stands(node) { Ok(()) } else { self.step(node, input) }
+    }
+
+    fn stands(&self, node: usize) -> bool {
+        self.nodes[node].stands_until > self.now
     }
 
     /// Gives the operator something to do, unless there is something already or the leader's voters would be
@@ -233,7 +235,7 @@ impl World {
             (membership.voters().clone(), membership.learners().clone())
         };
         learners.insert(self.nodes[gone].id);
-        self.command(leader, Input::ChangeMembership { ticket: OPERATOR, voters, learners })
+        self.change_membership(leader, voters, learners)
     }
 
     pub(super) fn operate(&mut self) -> Result<(), Violation> {
@@ -252,10 +254,26 @@ impl World {
                     self.agenda.push(self.now, Event::Starts { node });
                 }
             }
-            Next::Ask(voters, learners) => {
-                let ticket = OPERATOR;
-                self.command(leader, Input::ChangeMembership { ticket, voters, learners })?;
-            }
+            Next::Ask(voters, learners) => self.change_membership(leader, voters, learners)?,
+        }
+        Ok(())
+    }
+
+    /// Asks a leader for these members, and takes note of the entry by which it goes there.
+    fn change_membership(
+        &mut self,
+        leader: usize,
+        voters: BTreeSet<NodeId>,
+        learners: BTreeSet<NodeId>,
+    ) -> Result<(), Violation> {
+        if self.stands(leader) {
+            return Ok(());
+        }
+        let ticket = self.changes.ask(&voters, &learners);
+        self.step(leader, Input::ChangeMembership { ticket, voters, learners })?;
+        let view = self.nodes[leader].raft.as_ref().map(Raft::view);
+        if let Some(entry) = view.and_then(|view| view.log.id_at(view.membership_at)) {
+            self.changes.proposed(ticket, entry);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use geostream_consensus::{
 
 use super::{Event, Local, World};
 use crate::agenda::Micros;
-use crate::checkers::{Acknowledged, Linearizability, Violation};
+use crate::checkers::{Acknowledged, Linearizability, MembershipChanges, Violation};
 use crate::machine::{Append, Machine, Wanted};
 
 impl World {
@@ -131,7 +131,12 @@ impl World {
                 Payload::Command(wanted) => {
                     self.apply_wanted(place, entry.id.index, wanted, ticket)?;
                 }
-                Payload::Blank | Payload::Membership(_) => {}
+                Payload::Membership(membership) => {
+                    let chronicle = &self.chronicle;
+                    let judged = self.changes.applied(entry.id, &membership, ticket, chronicle);
+                    judged.map_err(|what| self.violation(MembershipChanges::NAME, what))?;
+                }
+                Payload::Blank => {}
             }
         }
         let through = self.nodes[place].machine.applied;
@@ -215,7 +220,10 @@ impl World {
     }
 
     fn refuse(&mut self, ticket: Ticket, why: Refusal) -> Result<(), Violation> {
-        let Some(append) = Append::of(ticket) else { return Ok(()) };
+        let Some(append) = Append::of(ticket) else {
+            let judged = self.changes.refused(ticket, why, &self.chronicle);
+            return judged.map_err(|what| self.violation(MembershipChanges::NAME, what));
+        };
         let (definite, hint) = match why {
             Refusal::Unknown => (false, None),
             Refusal::NotLeader { leader } => (true, leader),
