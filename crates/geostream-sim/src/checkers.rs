@@ -14,6 +14,7 @@ mod log_matching;
 mod membership_changes;
 mod monotonic;
 mod pre_vote;
+mod progress;
 mod promises;
 mod read_index;
 mod state_machine_safety;
@@ -34,6 +35,7 @@ pub(crate) use acknowledged::Acknowledged;
 pub(crate) use check_quorum::CheckQuorum;
 pub(crate) use linearizability::Linearizability;
 pub(crate) use membership_changes::MembershipChanges;
+pub(crate) use progress::{Member, Progress, Repaired};
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

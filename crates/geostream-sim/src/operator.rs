@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use geostream_consensus::{Index, Membership, NodeId, Role, View};
+use geostream_consensus::{Membership, NodeId, Role, View};
 
 use crate::machine::Wanted;
 
@@ -70,10 +70,7 @@ impl Errand {
 }
 
 /// Returns the membership that most nodes could agree on: the one that the latest leader has.
-pub(crate) fn latest<'a>(
-    views: impl Iterator<Item = View<'a, Wanted>>,
-) -> Option<(Index, &'a Membership)> {
+pub(crate) fn latest<'a>(views: impl Iterator<Item = View<'a, Wanted>>) -> Option<&'a Membership> {
     let leaders = views.filter(|view| view.role == Role::Leader);
-    let latest = leaders.max_by_key(|view| view.term)?;
-    Some((latest.membership_at, latest.membership))
+    leaders.max_by_key(|view| view.term).map(|view| view.membership)
 }

@@ -1,8 +1,8 @@
 //! What an operator is told of a change of members is so: one that is answered as applied is committed, and one that
 //! is refused never takes effect, unless nobody can know (Raft paper, §6; thesis, §4.3).
 //!
-//! A leader answers with the membership that ends the change; who has lost leadership meanwhile may answer with the
-//! joint one that begins it, which every later leader goes on from.
+//! A leader answers with the membership that ends the change; who has lost leadership meanwhile, or is handing it
+//! over, may answer with the joint one that begins it, which every later leader goes on from.
 
 use std::collections::{BTreeMap, BTreeSet};
 

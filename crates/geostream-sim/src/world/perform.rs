@@ -156,7 +156,7 @@ impl World {
         let (length, digest) = (machine.length, machine.digest);
         if let Call::Once { command, .. } = wanted.call {
             if length > before {
-                self.judge_append(command, length, digest)?;
+                self.judge_append(command, at, length, digest)?;
             }
             let applied = self.history.applied(command);
             applied.map_err(|what| self.violation(Linearizability::NAME, what))?;
@@ -178,8 +178,14 @@ impl World {
     }
 
     /// Judges that something new is at the end of a node's list.
-    fn judge_append(&mut self, append: Append, length: u64, digest: u64) -> Result<(), Violation> {
-        let applied = self.acknowledged.applied(append, length);
+    fn judge_append(
+        &mut self,
+        append: Append,
+        at: Index,
+        length: u64,
+        digest: u64,
+    ) -> Result<(), Violation> {
+        let applied = self.acknowledged.applied(append, length, at);
         applied.map_err(|what| self.violation(Acknowledged::NAME, what))?;
         let same = self.history.is_list(length, digest);
         same.map_err(|what| self.violation(Linearizability::NAME, what))
