@@ -54,3 +54,20 @@ impl Acknowledged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_lost_what_it_had_applied_is_seen() {
+        let mut acknowledged = Acknowledged::default();
+        for request in 1..=3 {
+            let append = Append { client: 0, request, attempt: 0 };
+            let place = u64::from(request);
+            assert_eq!(acknowledged.applied(append, place, 10 * place), Ok(()));
+        }
+        assert_eq!(acknowledged.survives(NodeId(1), 29, 2), Ok(()));
+        assert!(acknowledged.survives(NodeId(1), 30, 2).is_err());
+    }
+}

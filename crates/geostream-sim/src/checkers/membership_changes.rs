@@ -94,3 +94,35 @@ impl MembershipChanges {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_takes_effect_after_it_was_refused_is_seen() {
+        let (voters, learners) = (BTreeSet::from([NodeId(1)]), BTreeSet::from([NodeId(2)]));
+        let (chronicle, entry) = (Chronicle::default(), LogId::new(1, 2));
+        let membership = Membership::from_parts(voters.clone(), [].into(), learners.clone(), None);
+        for (why, seen) in [(Refusal::Lost, true), (Refusal::Unknown, false)] {
+            let mut changes = MembershipChanges::default();
+            let ticket = changes.ask(&voters, &learners);
+            changes.proposed(ticket, entry);
+            assert_eq!(changes.refused(ticket, why, &chronicle), Ok(()));
+            assert!(changes.refused(ticket, why, &chronicle).is_err(), "it is answered twice");
+            assert_eq!(changes.applied(entry, &membership, None, &chronicle).is_err(), seen);
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_answered_before_it_is_committed_is_seen() {
+        let (voters, learners) = (BTreeSet::from([NodeId(1)]), BTreeSet::new());
+        let mut changes = MembershipChanges::default();
+        let ticket = changes.ask(&voters, &learners);
+        changes.proposed(ticket, LogId::new(1, 2));
+        let membership = Membership::of(voters);
+        let chronicle = Chronicle::default();
+        let judged = changes.applied(LogId::new(1, 2), &membership, Some(ticket), &chronicle);
+        assert!(judged.is_err());
+    }
+}

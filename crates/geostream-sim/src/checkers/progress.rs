@@ -105,3 +105,26 @@ fn lag(id: NodeId, member: Option<Member>, target: Index) -> Option<Obstacle> {
         missing: Some(target.saturating_sub(applied.unwrap_or_default())),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at a cluster of one member, all else being well.
+    fn look(progress: &mut Progress, now: Micros, applied: Index) -> Result<bool, String> {
+        let membership = Membership::of([NodeId(1)]);
+        let cluster =
+            Repaired { now, membership: Some(&membership), answers: 1, clients: 1, committed: 100 };
+        progress.is_made(&cluster, |_| Some(Member { is_up: true, has_started: true, applied }))
+    }
+
+    #[test]
+    fn who_comes_nearer_has_time_and_who_does_not_is_seen() {
+        let mut progress = Progress::since(0);
+        assert_eq!(look(&mut progress, 1, 0), Ok(false));
+        assert_eq!(look(&mut progress, RECOVERY, 20), Ok(false));
+        assert_eq!(look(&mut progress, 2 * RECOVERY, 60), Ok(false));
+        assert!(look(&mut progress, 3 * RECOVERY, 61).is_err());
+        assert_eq!(look(&mut progress, 3 * RECOVERY, 100), Ok(true));
+    }
+}
