@@ -89,7 +89,7 @@ pub enum Fault {
     Stall(Who, u64),
     /// A disk fails a write; the node is started anew later.
     BreakDisk(Who),
-    /// An operator wants a snapshot, and the disk cannot keep it, or else the next one; the node is started anew later.
+    /// An operator wants a snapshot that the disk cannot keep; the node is started anew later.
     LoseSnapshot(Who),
     /// All that goes to or comes from a node takes so much longer.
     Slow(Who, u64),
