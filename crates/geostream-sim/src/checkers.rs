@@ -11,8 +11,10 @@ mod leader_append_only;
 mod leader_completeness;
 mod linearizability;
 mod log_matching;
+mod membership_changes;
 mod monotonic;
 mod pre_vote;
+mod progress;
 mod promises;
 mod read_index;
 mod state_machine_safety;
@@ -32,6 +34,8 @@ use crate::machine::Wanted;
 pub(crate) use acknowledged::Acknowledged;
 pub(crate) use check_quorum::CheckQuorum;
 pub(crate) use linearizability::Linearizability;
+pub(crate) use membership_changes::MembershipChanges;
+pub(crate) use progress::{Member, Progress, Repaired};
 
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -29,6 +29,8 @@ pub(crate) struct Disk {
     pending: VecDeque<Pending>,
     /// The next write fails; whatever the node does then, it is never written.
     pub(crate) breaks: bool,
+    /// The next snapshot that the node takes cannot be kept.
+    pub(crate) loses_snapshot: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ impl Disk {
             kept: BTreeMap::new(),
             staged: None,
         };
-        Self { image, pending: VecDeque::new(), breaks: false }
+        Self { image, pending: VecDeque::new(), breaks: false, loses_snapshot: false }
     }
 
     pub(crate) fn submit(&mut self, write: Write<Wanted>) {

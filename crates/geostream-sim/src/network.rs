@@ -94,6 +94,24 @@ impl Network {
         }
     }
 
+    /// Cuts one link in one direction, and leaves the others as they are.
+    pub(crate) fn cut_link(&mut self, from: usize, to: usize) {
+        if let Some(link) = self.link(from, to) {
+            link.is_cut = true;
+        }
+    }
+
+    /// Makes all that goes from one node to another slower.
+    pub(crate) fn slow_link(&mut self, from: usize, to: usize, slower: Micros) {
+        if let Some(link) = self.link(from, to) {
+            link.slower = slower;
+        }
+    }
+
+    fn link(&mut self, from: usize, to: usize) -> Option<&mut Link> {
+        self.links.get_mut(from)?.get_mut(to)
+    }
+
     /// Makes all that goes to or comes from a node slower.
     pub(crate) fn slow(&mut self, node: usize, slower: Micros) {
         for (from, links) in self.links.iter_mut().enumerate() {

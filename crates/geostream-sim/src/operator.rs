@@ -1,10 +1,14 @@
 //! An operator, who grows and shrinks the cluster, one wish at a time.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use geostream_consensus::{Index, Membership, NodeId, Role, View};
+use geostream_consensus::{Membership, NodeId, Role, View};
 
 use crate::machine::Wanted;
+
+/// How many voters an operator keeps a cluster at; one that was founded with fewer may only grow.
+const VOTERS: RangeInclusive<usize> = 3..=7;
 
 /// What the operator wants; given up when it turns out that it cannot be.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,7 @@ impl Errand {
         if leader.role != Role::Leader || !settled {
             return Next::Wait;
         }
+        let Some(wanted) = self.voters(membership) else { return Next::Done };
         let (voters, learners) = (membership.voters(), membership.learners());
         match self.joins {
             Some(joins) if learners.contains(&joins) && !is_up(joins) => return Next::Start(joins),
@@ -48,19 +53,24 @@ impl Errand {
         }
         let joins = BTreeSet::from_iter(self.joins);
         let leaves = BTreeSet::from_iter(self.leaves);
-        let wanted = &(voters | &joins) - &leaves;
-        if wanted == *voters || wanted.is_empty() {
+        if wanted == *voters {
             return Next::Done;
         }
         Next::Ask(wanted, &(learners - &joins) - &leaves)
     }
+
+    /// Returns who votes in the end; `None` if those are too few or too many.
+    pub(crate) fn voters(&self, membership: &Membership) -> Option<BTreeSet<NodeId>> {
+        let (joins, leaves) = (BTreeSet::from_iter(self.joins), BTreeSet::from_iter(self.leaves));
+        let voters = &(membership.voters() | &joins) - &leaves;
+        let grows = voters.len() >= membership.voters().len();
+        let few = voters.len() < *VOTERS.start() && !grows;
+        (!few && voters.len() <= *VOTERS.end()).then_some(voters)
+    }
 }
 
 /// Returns the membership that most nodes could agree on: the one that the latest leader has.
-pub(crate) fn latest<'a>(
-    views: impl Iterator<Item = View<'a, Wanted>>,
-) -> Option<(Index, &'a Membership)> {
+pub(crate) fn latest<'a>(views: impl Iterator<Item = View<'a, Wanted>>) -> Option<&'a Membership> {
     let leaders = views.filter(|view| view.role == Role::Leader);
-    let latest = leaders.max_by_key(|view| view.term)?;
-    Some((latest.membership_at, latest.membership))
+    leaders.max_by_key(|view| view.term).map(|view| view.membership)
 }

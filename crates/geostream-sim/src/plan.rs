@@ -69,9 +69,11 @@ pub enum Fault {
     Mute(Who),
     /// One node hears nobody, and is heard by all.
     Deafen(Who),
-    /// Every node reaches only its neighbours in a ring.
+    /// One link breaks, in the direction from the one node to the other.
+    CutLink(Who, Who),
+    /// Every node that is up reaches only its neighbours in a ring.
     Ring,
-    /// Two halves that only one node reaches both of.
+    /// Two halves of those that are up, and only one node reaches both of them.
     Bridge,
     /// All links work again.
     Heal,
@@ -87,8 +89,12 @@ pub enum Fault {
     Stall(Who, u64),
     /// A disk fails a write; the node is started anew later.
     BreakDisk(Who),
+    /// An operator wants a snapshot that the disk cannot keep; the node is started anew later.
+    LoseSnapshot(Who),
     /// All that goes to or comes from a node takes so much longer.
     Slow(Who, u64),
+    /// All that goes from the one node to the other takes so much longer.
+    SlowLink(Who, Who, u64),
     /// An operator has leadership handed to a node.
     Transfer(Who),
     /// An operator adds a node.
@@ -103,6 +109,38 @@ pub enum Fault {
     Compact(Who),
     /// Messages of long ago come again.
     Replay,
+}
+
+impl Fault {
+    /// Tells whether links break that [`Fault::Heal`] repairs.
+    fn is_cut(self) -> bool {
+        match self {
+            Self::Split(_)
+            | Self::Isolate(_)
+            | Self::Mute(_)
+            | Self::Deafen(_)
+            | Self::CutLink(..)
+            | Self::Ring
+            | Self::Bridge => true,
+            Self::Heal
+            | Self::Crash(..)
+            | Self::Blackout(_)
+            | Self::Pause(..)
+            | Self::Jump(..)
+            | Self::Stall(..)
+            | Self::BreakDisk(_)
+            | Self::LoseSnapshot(_)
+            | Self::Slow(..)
+            | Self::SlowLink(..)
+            | Self::Transfer(_)
+            | Self::Grow
+            | Self::Shrink(_)
+            | Self::Replace(_)
+            | Self::Revive
+            | Self::Compact(_)
+            | Self::Replay => false,
+        }
+    }
 }
 
 /// Which node something happens to.
@@ -291,8 +329,9 @@ fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
     let mut at = chance.between(200 * MS, 400 * MS);
     while at < length && !kinds.is_empty() {
         let kind = chance.pick(&kinds);
-        faults.push((at, draw_fault(chance, kind)));
-        if chance.hits(400_000) && (1..7).contains(&kind) {
+        let fault = draw_fault(chance, kind);
+        faults.push((at, fault));
+        if chance.hits(400_000) && fault.is_cut() {
             faults.push((at + chance.between(10 * MS, 2 * gap), Fault::Heal));
         }
         at += chance.between(1, 2 * gap);
@@ -301,10 +340,14 @@ fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
     faults
 }
 
-const KINDS: u64 = 21;
+const KINDS: u64 = 24;
+
+fn draw_who(chance: &mut Chance) -> Who {
+    if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) }
+}
 
 fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
-    let who = if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) };
+    let who = draw_who(chance);
     let short = chance.pick(&[1, 20, 150, 600]);
     let time = chance.between(short * MS / 2, short * MS);
     match kind {
@@ -331,6 +374,9 @@ fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
         17 => Fault::Replace(who),
         18 => Fault::Compact(who),
         19 => Fault::Replay,
+        20 => Fault::CutLink(who, draw_who(chance)),
+        21 => Fault::SlowLink(who, draw_who(chance), time),
+        22 => Fault::LoseSnapshot(who),
         _ => Fault::Revive,
     }
 }

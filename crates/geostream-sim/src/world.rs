@@ -9,14 +9,15 @@ use std::hash::Hash as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use geostream_consensus::{
-    Committed, Config, Effect, Input, LogId, Message, NodeId, Raft, Role, SessionId, SnapshotMeta,
-    Stored, WriteId,
+    Committed, Config, Effect, Input, LogId, Membership, Message, NodeId, Raft, Role, SessionId,
+    SnapshotMeta, Stored, WriteId,
 };
 
 use crate::agenda::{Agenda, Micros};
 use crate::chance::{Chance, Digest};
 use crate::checkers::{
-    Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Seen, Violation,
+    Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Member,
+    MembershipChanges, Progress, Repaired, Seen, Violation,
 };
 use crate::chronicle::Chronicle;
 use crate::clients::{Client, What};
@@ -24,13 +25,9 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::machine::{Append, Machine, Wanted};
 use crate::network::Network;
-use crate::operator::Errand;
+use crate::operator::{Errand, latest};
 use crate::plan::Plan;
 use crate::show;
-
-/// How long a cluster may take to work again once nothing goes wrong any more, or at least for who is
-/// behind to lack half as much.
-const RECOVERY: Micros = 10_000_000;
 
 /// How often an operator and, at the end, an observer look.
 const LOOK: Micros = 50_000;
@@ -101,6 +98,7 @@ struct World {
     chronicle: Chronicle,
     history: Linearizability,
     acknowledged: Acknowledged,
+    changes: MembershipChanges,
     chance: Chance,
     /// Nothing goes wrong any more.
     is_healed: bool,
@@ -192,19 +190,17 @@ enum Event {
 enum Local {
     Tick,
     Synced(WriteId),
-    Failed(WriteId),
+    /// A write failed, or a snapshot could not be kept.
+    Failed(Option<WriteId>),
     Applied,
     Restored(SnapshotMeta),
     Kept(LogId, std::sync::Arc<[u8]>),
-    Read { to: NodeId, snapshot: LogId, offset: u64, limit: u64 },
-}
-
-/// What keeps a cluster from working again.
-#[derive(Debug)]
-struct Obstacle {
-    what: String,
-    /// How many entries a member lacks; `None` where it is not only that.
-    missing: Option<u64>,
+    Read {
+        to: NodeId,
+        snapshot: LogId,
+        offset: u64,
+        limit: u64,
+    },
 }
 
 impl World {
@@ -224,6 +220,7 @@ impl World {
             chronicle: Chronicle::default(),
             history: Linearizability::default(),
             acknowledged: Acknowledged::default(),
+            changes: MembershipChanges::default(),
             chance: Chance::of(seed, 3),
             is_healed: false,
             effects: Vec::new(),
@@ -286,23 +283,11 @@ impl World {
     fn live(&mut self) -> Result<(), Violation> {
         self.run_until(self.plan.length)?;
         self.heal();
-        let mut end = self.now + RECOVERY;
-        let mut least = u64::MAX;
-        loop {
+        let mut progress = Progress::since(self.now);
+        while !self.is_working(&mut progress)? {
             self.run_until(self.now + LOOK)?;
-            let Some(obstacle) = self.obstacle() else { return self.survives() };
-            if self.now < end {
-                continue;
-            }
-            // Whoever gets one entry at a time needs longer for thousands, but comes nearer soon.
-            match obstacle.missing {
-                Some(missing) if missing <= least / 2 => least = missing,
-                Some(_) | None => {
-                    return Err(self.violation("progress after healing", obstacle.what));
-                }
-            }
-            end += RECOVERY;
         }
+        self.survives()
     }
 
     fn run_until(&mut self, end: Micros) -> Result<(), Violation> {
@@ -496,6 +481,7 @@ impl World {
             node.stands_until = node.stands_until.min(self.now);
             node.disk_stalls_until = 0;
             self.disks[place].breaks = false;
+            self.disks[place].loses_snapshot = false;
             let started = node.starts > 0 || (place as u64) < self.plan.founders;
             if node.raft.is_none() && started && !node.is_retired {
                 self.agenda.push(self.now, Event::Starts { node: place });
@@ -509,42 +495,43 @@ impl World {
         self.answers = 0;
     }
 
-    /// Returns why the cluster does not work again yet.
-    fn obstacle(&self) -> Option<Obstacle> {
-        let all = |what: String| Some(Obstacle { what, missing: None });
-        let views = self.nodes.iter().filter_map(|node| node.raft.as_ref()).map(Raft::view);
-        let Some((_, membership)) = crate::operator::latest(views) else {
-            return all("nobody leads".to_owned());
+    /// Tells whether the repaired cluster works again.
+    fn is_working(&self, progress: &mut Progress) -> Result<bool, Violation> {
+        let cluster = Repaired {
+            now: self.now,
+            membership: self.membership(),
+            answers: self.answers,
+            clients: self.plan.clients,
+            committed: self.chronicle.last_committed(),
         };
-        if membership.is_joint() {
-            return all(format!("{membership:?} is never left"));
-        }
-        if self.answers < u64::from(self.plan.clients) {
-            return all(format!("only {} answers to clients", self.answers));
-        }
-        membership.members().filter_map(|id| self.lag(id)).max_by_key(|lag| lag.missing)
+        let made = progress.is_made(&cluster, |id| self.member(id));
+        made.map_err(|what| self.violation(Progress::NAME, what))
     }
 
-    /// Returns by how much a member is behind, if that is more than it may always be.
-    fn lag(&self, id: NodeId) -> Option<Obstacle> {
-        let committed = self.chronicle.last_committed();
-        let node = self.place(id).map(|place| &self.nodes[place]);
-        let applied = node.map(|node| node.machine.applied);
-        let is_behind = node.is_none_or(|node| {
-            let started = node.starts > 0;
-            started && (node.raft.is_none() || node.machine.applied + 50 < committed)
-        });
-        is_behind.then(|| Obstacle {
-            what: format!("{id} has applied {applied:?} of {committed}"),
-            missing: Some(committed.saturating_sub(applied.unwrap_or_default())),
+    /// Returns the membership that the latest leader has.
+    fn membership(&self) -> Option<&Membership> {
+        let views = self.nodes.iter().filter_map(|node| node.raft.as_ref()).map(Raft::view);
+        latest(views)
+    }
+
+    fn member(&self, id: NodeId) -> Option<Member> {
+        let node = &self.nodes[self.place(id)?];
+        Some(Member {
+            is_up: node.raft.is_some(),
+            has_started: node.starts > 0,
+            applied: node.machine.applied,
         })
     }
 
-    /// What clients were told is there, in the state of every member.
-    fn survives(&mut self) -> Result<(), Violation> {
-        let longest = self.nodes.iter().map(|node| node.machine.length).max().unwrap_or(0);
-        let left = self.acknowledged.survives(longest);
-        left.map_err(|what| self.violation(Acknowledged::NAME, what))
+    /// What clients were told is there, in the list of every member that is up.
+    fn survives(&self) -> Result<(), Violation> {
+        let members = self.membership().into_iter().flat_map(Membership::members);
+        let nodes = members.filter_map(|id| Some(&self.nodes[self.place(id)?]));
+        for Node { id, machine, .. } in nodes.filter(|node| node.raft.is_some()) {
+            let left = self.acknowledged.survives(*id, machine.applied, machine.length);
+            left.map_err(|what| self.violation(Acknowledged::NAME, what))?;
+        }
+        Ok(())
     }
 
     fn place(&self, id: NodeId) -> Option<usize> {

@@ -1,6 +1,8 @@
 //! What goes wrong, and what an operator does.
 
-use geostream_consensus::{Input, NodeId, Role, Stored, Ticket};
+use std::collections::BTreeSet;
+
+use geostream_consensus::{Input, NodeId, Raft, Role, Stored};
 
 use super::{Event, LOOK, World};
 use crate::agenda::Micros;
@@ -9,10 +11,7 @@ use crate::machine::Wanted;
 use crate::operator::{Errand, Next};
 use crate::plan::{Fault, Who};
 
-/// The ticket of an operator: no client has it.
-const OPERATOR: Ticket = Ticket(u64::MAX);
-
-/// How many machines there are at most, running or not.
+/// How many machines there are at most, running or not: no id is given twice.
 const MACHINES: usize = 24;
 
 impl World {
@@ -27,13 +26,24 @@ impl World {
                 self.network.cut(|from, to| side(sides, from) != side(sides, to));
             }
             Fault::Ring => {
-                let near = |from: usize, to: usize, count: usize| (from + 1) % count == to;
-                let count = self.nodes.len();
-                self.network.cut(|from, to| !near(from, to, count) && !near(to, from, count));
+                let near = |one: usize, other: usize, count: usize| (one + 1) % count == other;
+                self.cut_among_up(|one, other, count| {
+                    !near(one, other, count) && !near(other, one, count)
+                });
             }
-            Fault::Bridge => {
-                let middle = self.nodes.len() / 2;
-                self.network.cut(|from, to| from.min(to) < middle && from.max(to) > middle);
+            Fault::Bridge => self.cut_among_up(|one, other, count| {
+                let middle = count / 2;
+                one.min(other) < middle && one.max(other) > middle
+            }),
+            Fault::CutLink(from, to) => {
+                if let Some((from, to)) = self.link(from, to) {
+                    self.network.cut_link(from, to);
+                }
+            }
+            Fault::SlowLink(from, to, slower) => {
+                if let Some((from, to)) = self.link(from, to) {
+                    self.network.slow_link(from, to, slower);
+                }
             }
             Fault::Heal => self.network.cut(|_, _| false),
             Fault::Blackout(down) => return self.black_out(down),
@@ -48,6 +58,7 @@ impl World {
             | Fault::Jump(who, _)
             | Fault::Stall(who, _)
             | Fault::BreakDisk(who)
+            | Fault::LoseSnapshot(who)
             | Fault::Slow(who, _)
             | Fault::Transfer(who)
             | Fault::Shrink(who)
@@ -78,12 +89,18 @@ impl World {
             Fault::Jump(_, by) => return self.jump(node, by),
             Fault::Stall(_, time) => self.nodes[node].disk_stalls_until = self.now + time,
             Fault::BreakDisk(_) => self.disks[node].breaks = true,
+            Fault::LoseSnapshot(_) => {
+                self.disks[node].loses_snapshot = true;
+                return self.command(node, Input::Compact);
+            }
             Fault::Slow(_, time) => self.network.slow(node, time),
             Fault::Transfer(_) => return self.transfer(NodeId(node as u64 + 1)),
             Fault::Shrink(_) => self.send_operator(false, Some(node)),
             Fault::Replace(_) => self.send_operator(true, Some(node)),
             Fault::Compact(_) => return self.command(node, Input::Compact),
             Fault::Split(_)
+            | Fault::CutLink(..)
+            | Fault::SlowLink(..)
             | Fault::Ring
             | Fault::Bridge
             | Fault::Heal
@@ -98,7 +115,7 @@ impl World {
     /// Lets a clock jump. A lease trusts in clocks that do not: only back, and only where the node sees it at once.
     fn jump(&mut self, node: usize, by: i64) -> Result<(), Violation> {
         let trusted = self.plan.lease.is_some();
-        if trusted && (by > 0 || self.nodes[node].stands_until > self.now) {
+        if trusted && (by > 0 || self.stands(node)) {
             return Ok(());
         }
         self.nodes[node].clock.jump(self.now, by);
@@ -112,13 +129,30 @@ impl World {
     fn who(&self, who: Who) -> Option<usize> {
         match who {
             Who::Leader => self.leader(),
-            Who::Nth(number) => {
-                let up = (0..self.nodes.len()).filter(|node| self.nodes[*node].raft.is_some());
-                let up: Vec<_> = up.collect();
-                let at = number.checked_rem(up.len() as u64)?;
-                up.get(usize::try_from(at).ok()?).copied()
-            }
+            Who::Nth(number) => nth(&self.up(), number),
         }
+    }
+
+    /// Finds out which link something happens to; whoever would be linked to itself is to another.
+    fn link(&self, from: Who, to: Who) -> Option<(usize, usize)> {
+        let from = self.who(from)?;
+        let to = self.who(to).filter(|to| *to != from);
+        let others = || self.up().into_iter().filter(|node| *node != from).collect::<Vec<_>>();
+        Some((from, to.or_else(|| nth(&others(), from as u64))?))
+    }
+
+    /// Returns who is up, in order.
+    fn up(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|node| self.nodes[*node].raft.is_some()).collect()
+    }
+
+    /// Cuts links between those that are up, by their places among them and how many they are.
+    fn cut_among_up(&mut self, is_cut: impl Fn(usize, usize, usize) -> bool) {
+        let up = self.up();
+        self.network.cut(|from, to| {
+            let (from, to) = (up.binary_search(&from), up.binary_search(&to));
+            from.is_ok_and(|from| to.is_ok_and(|to| is_cut(from, to, up.len())))
+        });
     }
 
     /// Returns who leads in the latest term.
@@ -165,20 +199,30 @@ impl World {
 
     /// Gives a node an operator's command, if it listens now.
     fn command(&mut self, node: usize, input: Input<Wanted>) -> Result<(), Violation> {
-        let stands = self.nodes[node].stands_until > self.now;
-        if stands { Ok(()) } else { self.step(node, input) }
+        if self.stands(node) { Ok(()) } else { self.step(node, input) }
     }
 
-    /// Gives the operator something to do, unless there is something already.
+    fn stands(&self, node: usize) -> bool {
+        self.nodes[node].stands_until > self.now
+    }
+
+    /// Gives the operator something to do, unless there is something already or the leader's voters would be
+    /// too few or too many.
     fn send_operator(&mut self, grows: bool, leaves: Option<usize>) {
-        let count = self.chronicle.seen.iter().flatten().count();
-        let few = count < 4 && !grows;
-        if self.errand.is_some() || few || grows && self.nodes.len() >= MACHINES {
+        if self.errand.is_some() || grows && self.nodes.len() >= MACHINES {
             return;
         }
-        let joins = grows.then(|| NodeId(self.build(Stored::joining()) as u64 + 1));
+        let joins = grows.then(|| NodeId(self.nodes.len() as u64 + 1));
         let leaves = leaves.map(|node| self.nodes[node].id);
-        self.errand = Some(Errand { joins, leaves, patience: 40 });
+        let errand = Errand { joins, leaves, patience: 40 };
+        let leader = self.leader().and_then(|leader| self.nodes[leader].raft.as_ref());
+        if leader.is_none_or(|leader| errand.voters(leader.view().membership).is_none()) {
+            return;
+        }
+        if grows {
+            self.build(Stored::joining());
+        }
+        self.errand = Some(errand);
     }
 
     /// Gives a machine that was removed a new disk, and asks for it under its old id.
@@ -191,7 +235,7 @@ impl World {
             (membership.voters().clone(), membership.learners().clone())
         };
         learners.insert(self.nodes[gone].id);
-        self.command(leader, Input::ChangeMembership { ticket: OPERATOR, voters, learners })
+        self.change_membership(leader, voters, learners)
     }
 
     pub(super) fn operate(&mut self) -> Result<(), Violation> {
@@ -210,10 +254,26 @@ impl World {
                     self.agenda.push(self.now, Event::Starts { node });
                 }
             }
-            Next::Ask(voters, learners) => {
-                let ticket = OPERATOR;
-                self.command(leader, Input::ChangeMembership { ticket, voters, learners })?;
-            }
+            Next::Ask(voters, learners) => self.change_membership(leader, voters, learners)?,
+        }
+        Ok(())
+    }
+
+    /// Asks a leader for these members, and takes note of the entry by which it goes there.
+    fn change_membership(
+        &mut self,
+        leader: usize,
+        voters: BTreeSet<NodeId>,
+        learners: BTreeSet<NodeId>,
+    ) -> Result<(), Violation> {
+        if self.stands(leader) {
+            return Ok(());
+        }
+        let ticket = self.changes.ask(&voters, &learners);
+        self.step(leader, Input::ChangeMembership { ticket, voters, learners })?;
+        let view = self.nodes[leader].raft.as_ref().map(Raft::view);
+        if let Some(entry) = view.and_then(|view| view.log.id_at(view.membership_at)) {
+            self.changes.proposed(ticket, entry);
         }
         Ok(())
     }
@@ -240,6 +300,12 @@ impl World {
             self.chronicle.seen[node] = None;
         }
     }
+}
+
+/// Returns one of these, by a number that wraps around.
+fn nth(nodes: &[usize], number: u64) -> Option<usize> {
+    let at = number.checked_rem(nodes.len() as u64)?;
+    nodes.get(usize::try_from(at).ok()?).copied()
 }
 
 fn side(sides: u64, node: usize) -> bool {

@@ -9,7 +9,7 @@ use geostream_consensus::{
 
 use super::{Event, Local, World};
 use crate::agenda::Micros;
-use crate::checkers::{Acknowledged, Linearizability, Violation};
+use crate::checkers::{Acknowledged, Linearizability, MembershipChanges, Violation};
 use crate::machine::{Append, Machine, Wanted};
 
 impl World {
@@ -61,8 +61,11 @@ impl World {
         let at = self.now.max(node.disk_stalls_until) + takes;
         let (id, starts) = (write.id, node.starts);
         disk.submit(write);
-        let what =
-            if std::mem::take(&mut disk.breaks) { Local::Failed(id) } else { Local::Synced(id) };
+        let what = if std::mem::take(&mut disk.breaks) {
+            Local::Failed(Some(id))
+        } else {
+            Local::Synced(id)
+        };
         self.agenda.push(at, Event::Node { node: place, starts, what });
     }
 
@@ -97,7 +100,7 @@ impl World {
                 synced.map_err(|what| self.violation("disk", what))?;
                 self.step(place, Input::Written(id))
             }
-            Local::Failed(id) => self.step(place, Input::DiskFailed { write: Some(id) }),
+            Local::Failed(write) => self.step(place, Input::DiskFailed { write }),
             Local::Applied => self.apply(place),
             Local::Restored(meta) => self.restore(place, &meta),
             Local::Kept(name, bytes) => {
@@ -128,7 +131,12 @@ impl World {
                 Payload::Command(wanted) => {
                     self.apply_wanted(place, entry.id.index, wanted, ticket)?;
                 }
-                Payload::Blank | Payload::Membership(_) => {}
+                Payload::Membership(membership) => {
+                    let chronicle = &self.chronicle;
+                    let judged = self.changes.applied(entry.id, &membership, ticket, chronicle);
+                    judged.map_err(|what| self.violation(MembershipChanges::NAME, what))?;
+                }
+                Payload::Blank => {}
             }
         }
         let through = self.nodes[place].machine.applied;
@@ -148,7 +156,7 @@ impl World {
         let (length, digest) = (machine.length, machine.digest);
         if let Call::Once { command, .. } = wanted.call {
             if length > before {
-                self.judge_append(command, length, digest)?;
+                self.judge_append(command, at, length, digest)?;
             }
             let applied = self.history.applied(command);
             applied.map_err(|what| self.violation(Linearizability::NAME, what))?;
@@ -170,8 +178,14 @@ impl World {
     }
 
     /// Judges that something new is at the end of a node's list.
-    fn judge_append(&mut self, append: Append, length: u64, digest: u64) -> Result<(), Violation> {
-        let applied = self.acknowledged.applied(append, length);
+    fn judge_append(
+        &mut self,
+        append: Append,
+        at: Index,
+        length: u64,
+        digest: u64,
+    ) -> Result<(), Violation> {
+        let applied = self.acknowledged.applied(append, length, at);
         applied.map_err(|what| self.violation(Acknowledged::NAME, what))?;
         let same = self.history.is_list(length, digest);
         same.map_err(|what| self.violation(Linearizability::NAME, what))
@@ -202,13 +216,20 @@ impl World {
             let what = format!("n{} takes a snapshot of {at} at {applied}", place + 1);
             return Err(self.violation("snapshot", what));
         }
-        let bytes = machine.to_bytes();
-        self.later(place, (200, 20_000), Local::Kept(meta.last, bytes));
+        let what = if std::mem::take(&mut self.disks[place].loses_snapshot) {
+            Local::Failed(None)
+        } else {
+            Local::Kept(meta.last, machine.to_bytes())
+        };
+        self.later(place, (200, 20_000), what);
         Ok(())
     }
 
     fn refuse(&mut self, ticket: Ticket, why: Refusal) -> Result<(), Violation> {
-        let Some(append) = Append::of(ticket) else { return Ok(()) };
+        let Some(append) = Append::of(ticket) else {
+            let judged = self.changes.refused(ticket, why, &self.chronicle);
+            return judged.map_err(|what| self.violation(MembershipChanges::NAME, what));
+        };
         let (definite, hint) = match why {
             Refusal::Unknown => (false, None),
             Refusal::NotLeader { leader } => (true, leader),
