@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use geostream_consensus::{
-    Command, Committed, Input, LogId, Op, Payload, Piece, Raft, Stored, Ticket, Write, WriteId,
+    Command, Committed, Input, LogId, Moment, Op, Payload, Piece, Raft, SessionLimits, Stored,
+    Ticket, Write, WriteId,
 };
 
 use super::state::State;
@@ -34,6 +36,9 @@ pub(super) struct Member {
     pub(super) raft: Option<Raft<Text>>,
     pub(super) disk: Stored<Text>,
     pub(super) state: State,
+    /// How far its clock has jumped back.
+    pub(super) behind: Duration,
+    sessions: SessionLimits,
     snapshots: BTreeMap<LogId, Arc<[u8]>>,
     staged: Vec<u8>,
     /// Writes that the disk holds back, if it does.
@@ -41,11 +46,13 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(disk: Stored<Text>) -> Self {
+    pub(super) fn new(disk: Stored<Text>, sessions: SessionLimits) -> Self {
         Self {
             raft: None,
             disk,
-            state: State::default(),
+            state: State::new(sessions),
+            behind: Duration::ZERO,
+            sessions,
             snapshots: BTreeMap::new(),
             staged: Vec::new(),
             stalled: None,
@@ -57,6 +64,11 @@ impl Member {
         let last = self.disk.snapshot.last;
         self.state = self.snapshot(last);
         Stored { applied: last.index, ..self.disk.clone() }
+    }
+
+    /// Returns what its clock shows at this moment.
+    pub(super) fn time(&self, now: Moment) -> Moment {
+        Moment::START + (now - (Moment::START + self.behind))
     }
 
     pub(super) fn crash(&mut self) {
@@ -145,7 +157,8 @@ impl Member {
 
     fn snapshot(&self, last: LogId) -> State {
         let bytes = self.snapshots.get(&last);
-        bytes.and_then(|bytes| State::from_bytes(bytes)).unwrap_or_default()
+        let state = bytes.and_then(|bytes| State::from_bytes(bytes, self.sessions));
+        state.unwrap_or_else(|| State::new(self.sessions))
     }
 
     /// Reads a piece of a snapshot.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use geostream_consensus::{
     Body, Config, Effect, Entry, Input, Lease, LogId, Message, Moment, NodeId, Payload, Promise,
-    Proposal, Raft, Role, Stored, Term, Ticket, Timing, View, Word,
+    Proposal, Raft, Role, SessionLimits, Stored, Term, Ticket, Timing, View, Word,
 };
 
 use super::member::{Member, Text};
@@ -17,6 +17,7 @@ use crate::show;
 pub(super) struct Stage {
     members: BTreeMap<NodeId, Member>,
     config: Config,
+    sessions: SessionLimits,
     now: Moment,
     /// What was sent, and neither delivered nor lost.
     wire: VecDeque<Message<Text>>,
@@ -31,6 +32,7 @@ impl Default for Stage {
         Self {
             members: BTreeMap::new(),
             config: Config::new(NodeId(0)),
+            sessions: SessionLimits::DEFAULT,
             now: Moment::from_micros(1_000_000),
             wire: VecDeque::new(),
             asked: BTreeMap::new(),
@@ -69,7 +71,7 @@ impl Stage {
             }
             ["log", node, terms @ ..] => self.write_log(id(node)?, terms),
             ["join", node] => {
-                self.members.insert(id(node)?, Member::new(Stored::joining()));
+                self.let_in(id(node)?, Stored::joining());
                 self.start(id(node)?)
             }
             ["start", nodes @ ..] => ids(nodes)?.into_iter().try_for_each(|node| self.start(node)),
@@ -85,6 +87,10 @@ impl Stage {
             ["flush", node, count] => self.flush(id(node)?, count.parse()?),
             ["wait", ms] => {
                 self.now = self.now + Duration::from_millis(ms.parse()?);
+                Ok(())
+            }
+            ["clock", node, "back", ms] => {
+                self.member(id(node)?)?.behind += Duration::from_millis(ms.parse()?);
                 Ok(())
             }
             ["tick", node] => self.step(id(node)?, Input::Tick),
@@ -137,8 +143,18 @@ impl Stage {
     }
 
     fn limit(&mut self, name: &str, value: u64) -> anyhow::Result<()> {
+        match name {
+            "sessions" => self.sessions.sessions = usize::try_from(value)?,
+            "answers" => self.sessions.answers = usize::try_from(value)?,
+            "idle" => self.sessions.idle = Duration::from_millis(value),
+            _ => *self.limit_of_node(name)? = value,
+        }
+        Ok(())
+    }
+
+    fn limit_of_node(&mut self, name: &str) -> anyhow::Result<&mut u64> {
         let limits = &mut self.config.limits;
-        let limit = match name {
+        Ok(match name {
             "snapshot-after" => &mut limits.snapshot_after_entries,
             "keep" => &mut limits.keep_entries,
             "chunk" => &mut limits.chunk_bytes,
@@ -146,17 +162,19 @@ impl Stage {
             "inflight" => &mut limits.inflight_entries,
             "uncommitted" => &mut limits.uncommitted_entries,
             _ => bail!("there is no such limit"),
-        };
-        *limit = value;
-        Ok(())
+        })
     }
 
     /// Gives the founders of a cluster their disks.
     fn found(&mut self, count: u64) {
         for node in 1..=count {
             let disk = Stored::founding((1..=count).map(NodeId));
-            self.members.insert(NodeId(node), Member::new(disk));
+            self.let_in(NodeId(node), disk);
         }
+    }
+
+    fn let_in(&mut self, node: NodeId, disk: Stored<Text>) {
+        self.members.insert(node, Member::new(disk, self.sessions));
     }
 
     /// Lets a founder's log go on with entries of these terms.
@@ -180,6 +198,7 @@ impl Stage {
         let (config, now, seed) =
             (Config { id: node, ..self.config.clone() }, self.now, self.starts);
         let member = self.member(node)?;
+        let now = member.time(now);
         ensure!(member.raft.is_none(), "{node} is up");
         let stored = member.read();
         member.raft = Some(Raft::restore(config, stored, now, seed)?);
@@ -210,7 +229,9 @@ impl Stage {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let (now, mut effects) = (self.now, Vec::new());
-            let raft = self.member(node)?.raft.as_mut();
+            let member = self.member(node)?;
+            let now = member.time(now);
+            let raft = member.raft.as_mut();
             raft.with_context(|| format!("{node} is down"))?.step(now, input, &mut effects);
             for effect in effects {
                 self.tell(node, &effect);
