@@ -1,8 +1,7 @@
 //! What an operator is told of a change of members is so: one that is answered as applied is committed, and one that
 //! is refused never takes effect, unless nobody can know (Raft paper, §6; thesis, §4.3).
 //!
-//! A leader answers with the membership that ends the change; who has lost leadership meanwhile, or is handing it
-//! over, may answer with the joint one that begins it, which every later leader goes on from.
+//! The answer comes with the membership that ends the change: with a joint one, who leaves is still needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +66,7 @@ impl MembershipChanges {
         let change = change.ok_or_else(|| format!("{ticket:?} is answered without need"))?;
         let Change { voters, learners, entry: first } = &change;
         let same = membership.voters() == voters && membership.learners() == learners;
-        if !same {
+        if !same || membership.is_joint() {
             return Err(format!("{change:?} is answered with {membership:?}"));
         }
         let is_committed = |id: LogId| chronicle.committed(id.index) == Some(id);
