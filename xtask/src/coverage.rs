@@ -2,22 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
 
 use crate::shell::{cargo, command, has, output, root, run as run_command, say};
 
-/// The tests of the crates that do no I/O.
-const TESTS: &[&str] = &[
-    "test",
-    "--quiet",
-    "--locked",
-    "--lib",
-    "--tests",
-    "-p",
-    "geostream-domain",
-    "-p",
-    "geostream-consensus",
-];
+/// The crates that do no I/O.
+const CRATES: [&str; 2] = ["geostream-domain", "geostream-consensus"];
+
+/// So many of a hundred lines of each must be reached.
+const LEAST: u64 = 95;
+
+/// Their tests.
+const TESTS: &[&str] =
+    &["test", "--quiet", "--locked", "--lib", "--tests", "-p", CRATES[0], "-p", CRATES[1]];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let Some((profdata, cov)) = tools() else {
@@ -41,18 +39,40 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let merged = directory.join("tests.profdata");
     let raw = files(&profiles, ".profraw")?;
     run_command(command(&profdata).args(["merge", "--sparse", "--output"]).arg(&merged).args(raw))?;
-    let mut report = command(&cov);
-    report.args([
-        "report",
-        "--ignore-filename-regex",
-        r"(registry|rustc|tests)/|/(testing|storm)\.rs$",
-        "--instr-profile",
-    ]);
-    report.arg(&merged);
-    for binary in test_binaries()? {
-        report.arg("--object").arg(binary);
+    let binaries = test_binaries()?;
+    let ask = |how: &[&str]| {
+        let mut cov = command(&cov);
+        cov.args(how).args([
+            "--ignore-filename-regex",
+            r"(registry|rustc|tests)/|/(testing|storm)\.rs$",
+            "--instr-profile",
+        ]);
+        cov.arg(&merged);
+        for binary in &binaries {
+            cov.arg("--object").arg(binary);
+        }
+        output(&mut cov)
+    };
+    say(&ask(&["report"])?);
+    judge(&serde_json::from_str(&ask(&["export", "--summary-only"])?)?)
+}
+
+/// Tells whether the tests reach enough of each crate.
+fn judge(summary: &Value) -> anyhow::Result<()> {
+    let files = summary["data"][0]["files"].as_array().context("the summary names no files")?;
+    for name in CRATES {
+        let of_crate = |file: &&Value| {
+            file["filename"].as_str().is_some_and(|path| path.contains(&format!("/{name}/")))
+        };
+        let sum = |what: &str| -> u64 {
+            let lines = files.iter().filter(of_crate);
+            lines.filter_map(|file| file["summary"]["lines"][what].as_u64()).sum()
+        };
+        let (reached, all) = (sum("covered"), sum("count"));
+        say(&format!("{name}: {reached} of {all} lines"));
+        ensure!(all > 0, "no line of {name} was looked at");
+        ensure!(reached * 100 >= all * LEAST, "{name}: that is less than {LEAST} %");
     }
-    say(&output(&mut report)?);
     Ok(())
 }
 
@@ -81,7 +101,7 @@ fn test_binaries() -> anyhow::Result<Vec<String>> {
         .env("RUSTFLAGS", "-C instrument-coverage");
     let messages = output(&mut build)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-    let executables = messages
-        .filter_map(|message: serde_json::Value| message["executable"].as_str().map(str::to_owned));
+    let executables =
+        messages.filter_map(|message: Value| message["executable"].as_str().map(str::to_owned));
     Ok(executables.collect())
 }

@@ -82,6 +82,9 @@ impl<C: Command> Raft<C> {
         }
         let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&(id.index, id.term)));
         let id = self.append(Payload::Membership(self.membership().settled()));
+        if mutant(139) {
+            self.append(Payload::Membership(self.membership().settled()));
+        }
         if let Some(Expected { ticket, .. }) = waiting {
             // The joint membership is committed: if not this leader, another ends it.
             self.expect(id, Expected { ticket, if_lost: Refusal::Unknown });

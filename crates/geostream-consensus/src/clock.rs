@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::mutants::mutant;
 use crate::time::Moment;
 
 /// Turns what the driver calls now into a time that never runs backwards.
@@ -35,7 +36,7 @@ impl Clock {
 
     /// Returns how long ago a moment was; `None` if the clock jumped back since.
     pub(crate) fn since(&self, moment: Moment) -> Option<Duration> {
-        let trusted = self.doubted.is_none_or(|doubted| moment > doubted);
+        let trusted = self.doubted.is_none_or(|doubted| moment > doubted) || mutant(145);
         trusted.then(|| self.now - moment)
     }
 

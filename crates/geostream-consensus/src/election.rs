@@ -20,6 +20,10 @@ impl<C: Command> Raft<C> {
         } else if mutant(3) && !matches!(self.state, State::Follower) {
             self.set_hard_state(HardState { term, vote: None });
         }
+        let asks = matches!(self.state, State::PreCandidate(_));
+        if mutant(109) && asks && leader.is_some() {
+            return self.set_leader(leader);
+        }
         let before = std::mem::replace(&mut self.state, State::Follower);
         self.set_leader(leader);
         if let State::Leader(leading) = before {
@@ -134,6 +138,7 @@ impl<C: Command> Raft<C> {
     fn would_vote(&self, last: LogId) -> bool {
         let own = self.log.last();
         let member = !self.membership().is_empty() || mutant(38);
+        let member = member && (!mutant(239) || self.membership().is_voter(self.config.id));
         let no_worse =
             if mutant(5) { (last.index, last.term) >= (own.index, own.term) } else { last >= own };
         member && no_worse
@@ -192,6 +197,9 @@ impl<C: Command> Raft<C> {
     /// Leads, and begins with an entry of its own term: only that can commit the ones before (§8).
     fn lead(&mut self) {
         let first = LogId::new(self.hard.term, self.log.last().index + 1);
+        if mutant(136) {
+            self.memberships.truncate(self.commit + 1);
+        }
         self.state = State::Leader(Box::new(Leading::new(first.index, self.now())));
         self.set_leader(Some(self.config.id));
         self.append(Payload::Blank);

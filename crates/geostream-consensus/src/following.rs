@@ -106,6 +106,11 @@ impl<C: Command> Raft<C> {
 
     /// Removes entries that another leader left behind, and the memberships among them (M37).
     fn truncate(&mut self, from: Index) {
+        if mutant(146) {
+            for (_, lost) in self.tickets.split_off(&(from, 0)) {
+                self.refuse(lost.ticket, lost.if_lost);
+            }
+        }
         self.log.truncate(from);
         if !mutant(37) {
             self.memberships.truncate(from);

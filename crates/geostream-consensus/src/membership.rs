@@ -101,7 +101,11 @@ impl Membership {
 
     /// Returns the greatest value that a quorum has reached; `None` if nobody votes.
     pub fn reached_by_quorum<T: Ord>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
-        let new = reached_by_majority(&self.voters, &value);
+        let new = if mutant(107) {
+            reached_by_majority(&(&self.voters | &self.learners), &value)
+        } else {
+            reached_by_majority(&self.voters, &value)
+        };
         let old = reached_by_majority(&self.outgoing, &value);
         match (new, old) {
             (Some(new), Some(old)) => Some(new.min(old)),
@@ -165,7 +169,9 @@ fn reached_by_majority<T: Ord>(
     value: impl Fn(NodeId) -> T,
 ) -> Option<T> {
     let mut values: Vec<T> = voters.iter().map(|id| value(*id)).collect();
-    values.sort_unstable_by(|a, b| b.cmp(a));
+    if !mutant(117) {
+        values.sort_unstable_by(|a, b| b.cmp(a));
+    }
     let last_needed = if mutant(6) { voters.len().saturating_sub(1) / 2 } else { voters.len() / 2 };
     values.into_iter().nth(last_needed)
 }

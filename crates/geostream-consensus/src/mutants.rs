@@ -2,7 +2,8 @@
 //!
 //! Only a build with `--cfg mutants` contains them: in any other, [`mutant`] is `false`, and the
 //! compiler drops what it guards. One binary tries them one after the other: each is switched on for
-//! the thread that asks. The numbers are those of the rules (`M13`) in this crate's comments.
+//! the thread that asks. The numbers are those of the rules (`M13`) in this crate's comments;
+//! 100 and 200 more are other ways to break the same rule.
 
 #[cfg(mutants)]
 use std::cell::Cell;

@@ -92,6 +92,7 @@ impl<C> Outbox<C> {
     pub(crate) fn promise(&mut self, to: NodeId, term: Term, promise: Promise) {
         let message = Message { from: self.id, to, term, body: Body::Promise(promise) };
         let hasty = matches!(promise, Promise::Vote) && mutant(1)
+            || matches!(promise, Promise::Candidacy { .. }) && mutant(101)
             || matches!(promise, Promise::Appended { .. }) && mutant(20);
         if hasty {
             self.effects.push(Effect::Send(message));
@@ -210,6 +211,9 @@ impl<C> Outbox<C> {
     /// Hands over what this step wants: first the write, since promises wait for it.
     pub(crate) fn flush(&mut self, out: &mut Vec<Effect<C>>) {
         if !self.ops.is_empty() {
+            if mutant(120) {
+                self.ops.sort_by_key(|op| matches!(op, Op::SetHardState(_)));
+            }
             self.issued.0 += 1;
             let ops = std::mem::take(&mut self.ops);
             out.push(Effect::Write(Write { id: self.issued, ops }));

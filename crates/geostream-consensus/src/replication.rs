@@ -145,7 +145,8 @@ impl<C: Command> Raft<C> {
         let limits = &self.config.limits;
         let progress = self.progress(to)?;
         let sent = progress.next - 1;
-        let inflight = sent.saturating_sub(progress.matched);
+        let taken = if mutant(125) { self.leading()?.first } else { progress.matched };
+        let inflight = sent.saturating_sub(taken);
         let open = !progress.is_full
             && sent < self.log.last().index
             && inflight < limits.inflight_entries

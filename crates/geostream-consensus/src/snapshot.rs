@@ -242,6 +242,9 @@ impl<C: Command> Raft<C> {
         self.commit = last;
         self.given = last;
         self.snapshot = meta;
+        if mutant(129) {
+            return;
+        }
         for (_, Expected { ticket, .. }) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
         }

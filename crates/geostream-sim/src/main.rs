@@ -215,15 +215,16 @@ fn lived(plan: &Plan) -> anyhow::Result<Outcome> {
 /// Prints a line for each known bug: what found it after how many seeds, and how many scripts do.
 #[cfg(mutants)]
 fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
-    let wanted = |number| arguments.mutant.is_none_or(|only| only == number);
+    let wanted = |number| arguments.mutant.is_none_or(|only| only == number % 100);
     if arguments.model {
-        return hunt_in_models(wanted);
+        hunt_in_models(wanted);
+        return Ok(());
     }
     let (mut missed, mut needed, mut found) = (Vec::new(), Vec::new(), 0);
     println!("bug    seeds  scripts  {:37}  what it is", "found by");
     for (number, what, argued) in geostream_sim::MUTANTS.iter().filter(|mutant| wanted(mutant.0)) {
         if let Some(why) = argued {
-            println!("M{number:<3} {:>7}  {:>7}  {why:37}  {what}", "-", "-");
+            println!("{:4} {:>7}  {:>7}  {why:37}  {what}", name(*number), "-", "-");
             continue;
         }
         let scripts = geostream_sim::contradicted(*number)?;
@@ -237,23 +238,24 @@ fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
         let by = by.or_else(|| scripts.first().map(|name| format!("{name}.txt")));
         match &by {
             Some(_) => found += 1,
-            None => missed.push(*number),
+            None => missed.push(name(*number)),
         }
         let by = by.as_deref().unwrap_or("nothing");
-        println!("M{number:<3} {seeds:>7}  {:>7}  {by:37}  {what}", scripts.len());
+        println!("{:4} {seeds:>7}  {:>7}  {by:37}  {what}", name(*number), scripts.len());
     }
     needed.sort_unstable();
     let median = needed.get(needed.len() / 2).copied().unwrap_or(0);
     println!(
-        "{found} found, {} of them by seeds, {median} seeds in the median; not found: {missed:?}",
-        needed.len()
+        "{found} found, {} of them by seeds, {median} seeds in the median; not found: {}",
+        needed.len(),
+        if missed.is_empty() { "none".to_owned() } else { missed.join(", ") }
     );
     if missed.is_empty() { Ok(()) } else { bail!("some bugs were not found") }
 }
 
 /// Prints a line for each bug that is wanted and can be had: what a model with it goes wrong with.
 #[cfg(mutants)]
-fn hunt_in_models(wanted: impl Fn(u8) -> bool) -> anyhow::Result<()> {
+fn hunt_in_models(wanted: impl Fn(u8) -> bool) {
     let can_be_had = geostream_sim::MUTANTS.iter().filter(|mutant| mutant.2.is_none());
     for (number, what, _) in can_be_had.filter(|mutant| wanted(mutant.0)) {
         let mut violations = CHECKS.iter().filter_map(|bounds| {
@@ -261,9 +263,15 @@ fn hunt_in_models(wanted: impl Fn(u8) -> bool) -> anyhow::Result<()> {
             Some(format!("{} after {} steps", violation.property, way.len()))
         });
         let by = violations.next().unwrap_or_else(|| "nothing".to_owned());
-        println!("M{number:<3} {by:60}  {what}");
+        println!("{:4} {by:60}  {what}", name(*number));
     }
-    Ok(())
+}
+
+/// Returns what a bug is called: `M7`, and `M7b` what is another way to have it.
+#[cfg(mutants)]
+fn name(number: u8) -> String {
+    let way = ["", "b", "c"][usize::from(number / 100)];
+    format!("M{}{way}", number % 100)
 }
 
 #[cfg(not(mutants))]

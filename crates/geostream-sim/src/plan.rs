@@ -297,9 +297,10 @@ impl Weather {
 /// Draws limits that are reached often.
 fn draw_limits(chance: &mut Chance) -> Limits {
     let snapshot_after_entries = chance.pick(&[2, 10, 100, 1_000, 1_000_000]);
+    let snapshot_after_bytes = chance.pick(&[600, 8_000, 64 << 20, 64 << 20]);
     // A snapshot that takes longer to send than the next one to come would never arrive.
-    let smallest_chunk = if snapshot_after_entries < 100 { 256 } else { 16 };
-    let snapshot_after_bytes = chance.pick(&[600, 64 << 20]);
+    let often = snapshot_after_entries < 100 || snapshot_after_bytes < 8_000;
+    let smallest_chunk = if often { 256 } else { 16 };
     Limits {
         uncommitted_entries: chance.pick(&[4, 64, 16_384]),
         uncommitted_bytes: chance.pick(&[200, 1 << 20]),
