@@ -24,6 +24,12 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
+    /// Returns one of these, if there is any.
+    pub(crate) fn one_of<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
+        let at = self.next_u64().checked_rem(all.len() as u64)?;
+        all.get(usize::try_from(at).ok()?)
+    }
+
     /// Returns a duration from `least` on, and below `most`.
     pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let span = micros(most.saturating_sub(least)).max(1);

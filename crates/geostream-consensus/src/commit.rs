@@ -43,10 +43,11 @@ impl<C: Command> Raft<C> {
         Committed { entry, ticket }
     }
 
-    /// Returns who waits for this entry, unless it only begins a change of members: somebody else may end it, or
-    /// leadership is being handed over before it is ended. Whoever waits for another at its place waits in vain: only now
-    /// is that known. That an entry was truncated proves nothing, for a log that still has it may win the
-    /// next election (figure 8; M46).
+    /// Returns who waits for this entry, unless it only begins a change of members: somebody else may end
+    /// that, or leadership is being handed over before it is ended.
+    ///
+    /// Whoever waits for another at its place waits in vain: only now is that known. That an entry was
+    /// truncated proves nothing, for a log that still has it may win the next election (figure 8; M46).
     fn take_ticket(&mut self, entry: &Entry<C>) -> Option<Ticket> {
         let mut found = None;
         for (term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {

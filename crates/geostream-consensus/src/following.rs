@@ -24,8 +24,8 @@ impl<C: Command> Raft<C> {
             let refusal = self.refusal_of(prev, probe);
             return self.say(from, refusal);
         }
-        let (entries, is_full) = self.take_what_fits(entries);
-        let matched = prev.index + entries;
+        let (taken, is_full) = self.take_what_fits(entries);
+        let matched = prev.index + taken;
         // The rest of the log may be another leader's (M15).
         let verified = if mutant(15) { self.log.last().index } else { matched };
         self.commit = self.commit.max(commit.min(verified));

@@ -25,6 +25,7 @@ pub enum Input<C> {
     /// An operator wants these members, and no others.
     ///
     /// The ticket comes back with the entry after which nobody else is needed any more.
+    ///
     /// A node becomes a learner first and a voter when it has caught up. Its machine is started after
     /// the learner is committed, with a new disk and [`Stored::joining`](crate::Stored::joining).
     ChangeMembership {

@@ -1,8 +1,8 @@
 //! What a node holds, and when it takes in no more.
 //!
 //! The log is what is kept before the last snapshot, what was committed since, and what is not
-//! committed yet. The first and the last have limits of their own; the middle grows as long as the state
-//! machine, the disk or the next snapshot keeps the node waiting, and only then.
+//! committed yet. The first and the last have limits of their own, beside the first entry of every leader;
+//! the middle grows as long as the state machine, the disk or the next snapshot keeps the node waiting.
 
 use crate::entry::Command;
 use crate::raft::Raft;
@@ -23,8 +23,8 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Tells whether clients must wait for what this node itself is late with. They alone never make it
-    /// hear nobody.
+    /// Tells whether clients must wait for what this node itself is late with. They alone do not clog it:
+    /// their part of the writes ends at half.
     pub(crate) fn is_overloaded(&self) -> bool {
         self.is_behind()
             || self.outbox.writes() * 2 >= self.config.limits.writes
@@ -85,7 +85,7 @@ mod tests {
             .collect();
         assert_eq!(cluster.answer(tickets[13]), Some(&Answer::Refused(Refusal::Busy)));
         assert!(cluster.view(A).held.log_entries <= 2 + 12 + 6);
-        cluster.pass(300);
+        cluster.pass(3_000);
         let leader = cluster.leader().unwrap();
         assert_ne!(leader, A);
         let ticket = cluster.propose(leader, b"x");
@@ -94,6 +94,41 @@ mod tests {
         cluster.free_machine(A);
         cluster.pass(1_000);
         assert_eq!(cluster.state(A), cluster.state(leader));
+    }
+
+    #[test]
+    fn whom_it_hands_over_to_may_be_down() {
+        let mut cluster = small();
+        cluster.make_leader(A);
+        cluster.hang_machine(A);
+        for command in 0..14 {
+            cluster.pass(10);
+            cluster.propose(A, &[command]);
+        }
+        cluster.isolate(B);
+        cluster.pass(30_000);
+        assert_eq!(cluster.leader(), Some(C));
+    }
+
+    #[test]
+    fn nobody_takes_over_whom_no_quorum_could_follow() {
+        let mut config = small().config;
+        config.limits.uncommitted_entries = 100;
+        let mut cluster = Cluster::with(3, config);
+        cluster.make_leader(A);
+        for id in [A, C] {
+            cluster.hang_machine(id);
+        }
+        for command in 0..100 {
+            cluster.pass(10);
+            cluster.propose(A, &[command]);
+        }
+        cluster.pass(10_000);
+        assert_eq!(
+            cluster.leader(),
+            Some(A),
+            "it can still answer reads, once its state machine does"
+        );
     }
 
     #[test]

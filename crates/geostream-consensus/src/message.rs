@@ -99,8 +99,8 @@ pub enum Promise {
     Appended {
         /// The index of the last entry that is known to be the leader's.
         matched: Index,
-        /// Whether it takes no more entries until its own state machine, disk or snapshot has come after;
-        /// the answer to a later heartbeat tells that it does.
+        /// Whether it takes no more entries until it has made a snapshot; the answer to a later heartbeat
+        /// tells that it does.
         is_full: bool,
         /// The probe that came with the entries.
         probe: Probe,

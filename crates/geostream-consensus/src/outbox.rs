@@ -1,8 +1,9 @@
 //! What leaves a node, and what must wait for the disk before it may.
 //!
 //! This is the only way out. A [`Word`] can be said; a [`Promise`] can only be made, and leaves once all
-//! that was to be written before it is durable. All else has a method each, and none takes a message. Promises that a node makes to itself, its vote and its
-//! part in a quorum, wait in the same line (Raft paper, §5; thesis, §10.2.1).
+//! that was to be written before it is durable. Promises that a node makes to itself, its vote and its
+//! part in a quorum, wait in the same line (Raft paper, §5; thesis, §10.2.1). All else has a method each, and
+//! none takes a message.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -196,7 +196,8 @@ impl<C: Command> Raft<C> {
             Mode::Snapshot(sending) => matched >= sending.meta.last.index,
         };
         progress.is_full = is_full;
-        progress.next = if is_full { 0 } else { progress.next }.max(progress.matched + 1);
+        let sent = if is_full { 0 } else { progress.next };
+        progress.next = sent.max(progress.matched + 1);
         if found {
             progress.mode = Mode::Stream;
         }

@@ -48,14 +48,16 @@ impl<C: Command> Raft<C> {
     /// It is taken between two pages, so the state machine is exactly where the snapshot ends; what it
     /// says of the membership is what was in force there, and so is committed (M33).
     pub(crate) fn take_snapshot(&mut self) {
-        let grown = self.applied.saturating_sub(self.snapshot.last.index);
         let due = self.has_grown() || self.own_snapshot.wanted;
         let busy = self.own_snapshot.taking.is_some() || self.given != self.applied;
         if !due || busy || self.is_clogged() {
             return;
         }
         self.own_snapshot.wanted = false;
-        let Some(last) = self.log.id_at(self.applied).filter(|_| grown > 0) else { return };
+        let end = self.snapshot.last.index;
+        let Some(last) = self.log.id_at(self.applied).filter(|last| last.index > end) else {
+            return;
+        };
         let at = if mutant(33) { self.log.last().index } else { self.applied };
         let membership = self.memberships.at(at).clone();
         let meta = SnapshotMeta { last, membership };

@@ -7,6 +7,9 @@ use crate::mutants::mutant;
 use crate::raft::{Raft, State};
 use crate::time::Moment;
 
+/// For how many election timeouts clients wait for a leader that does not get on.
+const PATIENCE: u32 = 10;
+
 /// Leadership on its way to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Handover {
@@ -29,30 +32,36 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Hands over when clients wait for this leader, and it has not got on for as long as a follower would
-    /// wait for one: the others' state machines, disks and snapshots may be sound.
+    /// Hands over when clients have waited long for this leader, which does not get on, and a quorum has room
+    /// for more: then it is this leader's own state machine, disk or snapshot that they wait for.
+    ///
+    /// Without that room the next leader could not even commit its first entry, and so answer no read.
     pub(crate) fn relieve(&mut self) {
-        let (now, patience) = (self.now(), self.config.timing.election_most);
-        let (overloaded, reached) =
-            (self.is_overloaded(), (self.applied, self.snapshot.last.index));
+        let (now, patience) = (self.now(), self.config.timing.election_most * PATIENCE);
+        let overloaded = self.is_overloaded();
+        let room = self.answered_by_quorum(!self.is_behind(), |progress| !progress.is_full);
+        let reached = (self.applied, self.snapshot.last.index);
         let Some(leading) = self.leading_mut() else { return };
         let (before, since) = leading.got_on;
         if !overloaded || reached != before {
             leading.got_on = (reached, now);
-        } else if now - since >= patience
-            && let Some(next) = self.successor()
-        {
-            self.transfer(next);
+        } else if now - since >= patience && room == Some(true) {
+            leading.got_on = (reached, now);
+            if let Some(next) = self.successor() {
+                self.transfer(next);
+            }
         }
     }
 
-    /// Returns a voter that has the whole log, and room for more.
-    pub(crate) fn successor(&self) -> Option<NodeId> {
-        let last = self.log.last().index;
-        let mut complete = self.leading()?.progress.iter().filter(|(id, progress)| {
-            progress.matched == last && !progress.is_full && self.membership().is_voter(**id)
+    /// Returns a voter that has the whole log, and room for more: any, as one may be down that another is
+    /// asked after.
+    pub(crate) fn successor(&mut self) -> Option<NodeId> {
+        let (last, membership) = (self.log.last().index, self.membership());
+        let complete = self.leading()?.progress.iter().filter(|(id, progress)| {
+            progress.matched == last && !progress.is_full && membership.is_voter(**id)
         });
-        complete.next().map(|(id, _)| *id)
+        let complete: Vec<NodeId> = complete.map(|(id, _)| *id).collect();
+        self.chance.one_of(&complete).copied()
     }
 
     pub(crate) fn give_up_handover(&mut self) {
