@@ -87,6 +87,8 @@ pub enum Fault {
     Jump(Who, i64),
     /// A disk takes so long to answer anything.
     Stall(Who, u64),
+    /// A state machine does nothing for so long.
+    Hang(Who, u64),
     /// A disk fails a write; the node is started anew later.
     BreakDisk(Who),
     /// An operator wants a snapshot that the disk cannot keep; the node is started anew later.
@@ -128,6 +130,7 @@ impl Fault {
             | Self::Pause(..)
             | Self::Jump(..)
             | Self::Stall(..)
+            | Self::Hang(..)
             | Self::BreakDisk(_)
             | Self::LoseSnapshot(_)
             | Self::Slow(..)
@@ -341,7 +344,7 @@ fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
     faults
 }
 
-const KINDS: u64 = 24;
+const KINDS: u64 = 25;
 
 fn draw_who(chance: &mut Chance) -> Who {
     if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) }
@@ -378,6 +381,8 @@ fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
         20 => Fault::CutLink(who, draw_who(chance)),
         21 => Fault::SlowLink(who, draw_who(chance), time),
         22 => Fault::LoseSnapshot(who),
+        // Longer than clients wait for a leader that does not get on.
+        23 => Fault::Hang(who, 8 * time),
         _ => Fault::Revive,
     }
 }

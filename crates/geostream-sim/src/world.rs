@@ -129,6 +129,7 @@ struct Node {
     ticks_at: Micros,
     stands_until: Micros,
     disk_stalls_until: Micros,
+    machine_hangs_until: Micros,
     /// Its time was odd since its last step.
     is_odd: bool,
     /// It was told to be gone.
@@ -258,6 +259,7 @@ impl World {
             ticks_at: 0,
             stands_until: 0,
             disk_stalls_until: 0,
+            machine_hangs_until: 0,
             is_odd: false,
             is_retired: false,
             chance,
@@ -440,6 +442,7 @@ impl World {
         node.page.clear();
         node.ticks_at = Micros::MAX;
         node.disk_stalls_until = 0;
+        node.machine_hangs_until = 0;
         let config = Config {
             id: node.id,
             timing: self.plan.timing,
@@ -480,6 +483,7 @@ impl World {
             let node = &mut self.nodes[place];
             node.stands_until = node.stands_until.min(self.now);
             node.disk_stalls_until = 0;
+            node.machine_hangs_until = 0;
             self.disks[place].breaks = false;
             self.disks[place].loses_snapshot = false;
             let started = node.starts > 0 || (place as u64) < self.plan.founders;

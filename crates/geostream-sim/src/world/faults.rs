@@ -57,6 +57,7 @@ impl World {
             | Fault::Pause(who, _)
             | Fault::Jump(who, _)
             | Fault::Stall(who, _)
+            | Fault::Hang(who, _)
             | Fault::BreakDisk(who)
             | Fault::LoseSnapshot(who)
             | Fault::Slow(who, _)
@@ -88,6 +89,7 @@ impl World {
             }
             Fault::Jump(_, by) => return self.jump(node, by),
             Fault::Stall(_, time) => self.nodes[node].disk_stalls_until = self.now + time,
+            Fault::Hang(_, time) => self.nodes[node].machine_hangs_until = self.now + time,
             Fault::BreakDisk(_) => self.disks[node].breaks = true,
             Fault::LoseSnapshot(_) => {
                 self.disks[node].loses_snapshot = true;

@@ -19,10 +19,10 @@ impl World {
             Effect::Send(message) => self.send(node, message),
             Effect::Apply(page) => {
                 self.nodes[node].page = page;
-                self.later(node, self.plan.weather.apply, Local::Applied);
+                self.by_machine(node, self.plan.weather.apply, Local::Applied);
             }
             Effect::Restore(meta) => {
-                self.later(node, self.plan.weather.apply, Local::Restored(meta));
+                self.by_machine(node, self.plan.weather.apply, Local::Restored(meta));
             }
             Effect::TakeSnapshot(meta) => self.take_snapshot(node, &meta)?,
             Effect::ReadChunk { to, snapshot, offset, limit } => {
@@ -46,8 +46,17 @@ impl World {
     }
 
     /// Has something happen at a node's machine after a while.
-    fn later(&mut self, node: usize, (least, most): (Micros, Micros), what: Local) {
-        let at = self.now + self.nodes[node].chance.between(least, most);
+    fn later(&mut self, node: usize, takes: (Micros, Micros), what: Local) {
+        self.after(node, self.now, takes, what);
+    }
+
+    /// Lets the state machine do something, once it does anything.
+    fn by_machine(&mut self, node: usize, takes: (Micros, Micros), what: Local) {
+        self.after(node, self.nodes[node].machine_hangs_until, takes, what);
+    }
+
+    fn after(&mut self, node: usize, begin: Micros, (least, most): (Micros, Micros), what: Local) {
+        let at = self.now.max(begin) + self.nodes[node].chance.between(least, most);
         let starts = self.nodes[node].starts;
         self.agenda.push(at, Event::Node { node, starts, what });
     }
@@ -221,7 +230,7 @@ impl World {
         } else {
             Local::Kept(meta.last, machine.to_bytes())
         };
-        self.later(place, (200, 20_000), what);
+        self.by_machine(place, (200, 20_000), what);
         Ok(())
     }
 
