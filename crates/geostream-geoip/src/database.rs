@@ -13,13 +13,14 @@ use geostream_ports::{Families, Network, Place};
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 use thiserror::Error;
 
+use crate::memory::Memory;
 use crate::recent::{self, DataId};
 use crate::record::Schema;
 
 /// A file of GeoIP data, all of it in memory: a copy of the file and nothing beside it.
 #[derive(Debug)]
 pub struct Database {
-    reader: Reader<Vec<u8>>,
+    reader: Reader<Memory>,
     schema: Schema,
     version: FileVersion,
     id: DataId,
@@ -66,7 +67,7 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         // Taken before the content: a file that changes in between is read again.
         let version = FileVersion::of(&fs::metadata(path)?);
-        let reader = Reader::from_source(fs::read(path)?)?;
+        let reader = Reader::from_source(Memory::read(path)?)?;
         let schema = check(&reader)?;
         Ok(Self { reader, schema, version, id: DataId::new() })
     }
@@ -132,7 +133,7 @@ impl FileVersion {
 ///
 /// The reader's own check would refuse files whose maker left the description empty, as
 /// ip-location-db does.
-fn check(reader: &Reader<Vec<u8>>) -> Result<Schema, DatabaseError> {
+fn check(reader: &Reader<Memory>) -> Result<Schema, DatabaseError> {
     let mut schema = None;
     let mut seen = HashSet::new();
     // A tree of n nodes has at most n + 1 leaves.

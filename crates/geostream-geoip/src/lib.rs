@@ -7,6 +7,7 @@
 
 mod database;
 mod locator;
+mod memory;
 mod recent;
 mod record;
 

@@ -6,6 +6,8 @@ use geostream_domain::{CountryCode, GeoPoint, Location, Precision};
 use maxminddb::{LookupResult, MaxMindDbError};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
+use crate::memory::Memory;
+
 /// How a database lays out its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Schema {
@@ -70,7 +72,7 @@ struct Keys {
     location: Option<IgnoredAny>,
 }
 
-type Found<'a> = LookupResult<'a, Vec<u8>>;
+type Found<'a> = LookupResult<'a, Memory>;
 
 impl Schema {
     /// Tells the schema of a record; `None` for one that says nothing of places, as those of an
