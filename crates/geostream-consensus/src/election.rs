@@ -133,7 +133,7 @@ impl<C: Command> Raft<C> {
     /// Tells whether a log that ends so has all that this one may have committed (§5.4.1; M5).
     ///
     /// It votes even if it takes itself for a learner: its log may lack the membership that makes it a
-    /// voter (thesis, §4.2.2; M39). Only a node that knows of no membership has no vote: it may stand
+    /// voter (thesis, §4.1; M39). Only a node that knows of no membership has no vote: it may stand
     /// where another stood that has promised something (M38).
     fn would_vote(&self, last: LogId) -> bool {
         let own = self.log.last();

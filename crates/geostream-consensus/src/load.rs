@@ -3,6 +3,10 @@
 //! The log is what is kept before the last snapshot, what was committed since, and what is not
 //! committed yet. The first and the last have limits of their own, beside the first entry of every leader;
 //! the middle grows as long as the state machine, the disk or the next snapshot keeps the node waiting.
+//!
+//! What is committed counts as far as the node knows. After a restart it knows of no more than its snapshot,
+//! until a leader has committed something in its own term; so its log, and that of whoever follows it,
+//! may be longer by another backlog.
 
 use crate::entry::Command;
 use crate::raft::Raft;

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
-/// The content of a file, of which nothing else has a part: what is written to the file later does not
-/// change it.
+/// A copy of a file's content: what is written to the file later does not change it.
 #[derive(Debug)]
 pub(crate) struct Memory(Mmap);
 
@@ -18,10 +17,12 @@ impl Memory {
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-        // There is no mapping of nothing, and no GeoIP data in one byte.
-        let mut memory = MmapMut::map_anon(length.max(1))?;
+        let mut memory = MmapMut::map_anon(length)?;
         advise(&memory);
-        file.read_exact(&mut memory[..length])?;
+        file.read_exact(&mut memory)?;
+        if file.read(&mut [0])? != 0 {
+            return Err(io::Error::other("the file grows while it is read"));
+        }
         Ok(Self(memory.make_read_only()?))
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+#[cfg(mutants)]
+use anyhow::ensure;
 use clap::Parser;
 use geostream_sim::{CHECKS, Checked, Outcome, Plan, Timing, check, run, shrink};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,7 +38,7 @@ struct Arguments {
     /// Switch known bugs on, one after the other, and look how soon each is found
     #[arg(long)]
     mutants: bool,
-    /// Only this bug
+    /// Only this bug, in all ways: 7 for M7 and M7b
     #[arg(long, requires = "mutants")]
     mutant: Option<u8>,
     /// Go through all runs of three nodes that stay within small bounds
@@ -216,6 +218,9 @@ fn lived(plan: &Plan) -> anyhow::Result<Outcome> {
 #[cfg(mutants)]
 fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
     let wanted = |number| arguments.mutant.is_none_or(|only| only == number % 100);
+    ensure!(geostream_sim::MUTANTS.iter().any(|mutant| wanted(mutant.0)), "there is no such bug");
+    let outdated = geostream_sim::contradicted(0)?;
+    ensure!(outdated.is_empty(), "these come otherwise without a bug: {}", outdated.join(", "));
     if arguments.model {
         hunt_in_models(wanted);
         return Ok(());

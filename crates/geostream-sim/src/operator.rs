@@ -7,7 +7,7 @@ use geostream_consensus::{Membership, NodeId, Role, View};
 
 use crate::machine::Wanted;
 
-/// How many voters an operator keeps a cluster at; one that was founded with fewer may only grow.
+/// How many voters an operator keeps a cluster at; one that was founded with fewer does not shrink.
 const VOTERS: RangeInclusive<usize> = 3..=7;
 
 /// What the operator wants; given up when it turns out that it cannot be.

@@ -381,7 +381,7 @@ fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
         20 => Fault::CutLink(who, draw_who(chance)),
         21 => Fault::SlowLink(who, draw_who(chance), time),
         22 => Fault::LoseSnapshot(who),
-        // Longer than clients wait for a leader that does not get on.
+        // At the longest, longer than clients wait for a leader that does not get on.
         23 => Fault::Hang(who, 8 * time),
         _ => Fault::Revive,
     }

@@ -224,12 +224,14 @@ fn a_missing_file_is_taken_when_it_comes() {
 
 #[test]
 fn a_file_that_was_never_well_is_described() {
-    let file = Updated::new();
-    file.put(b"no GeoIP data");
-    let geoip = GeoIp::open([file.path()]);
-    let described = geoip.databases().pop().expect("a file");
-    assert_eq!(described.data, None);
-    assert!(described.refused.is_some_and(|why| why.contains("damaged")));
+    for content in [&b"no GeoIP data"[..], b""] {
+        let file = Updated::new();
+        file.put(content);
+        let geoip = GeoIp::open([file.path()]);
+        let described = geoip.databases().pop().expect("a file");
+        assert_eq!(described.data, None);
+        assert!(described.refused.is_some_and(|why| why.contains("damaged")));
+    }
 }
 
 #[test]

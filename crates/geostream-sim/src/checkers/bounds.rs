@@ -57,12 +57,16 @@ fn holds_too_many_promises(seen: &Seen<'_>) -> bool {
 
 /// What is kept before the snapshot, what was committed since, what is not committed yet, and the message
 /// by which it came to that. What leaders add by themselves is not counted.
+///
+/// Who starts anew does not know what was committed after its snapshot, nor does who hears of it from such a
+/// leader: each may have a backlog before that of the one it hears.
 fn holds_too_much_log(seen: &Seen<'_>) -> bool {
     let (held, limits) = (seen.view.held, &seen.limits);
     let Limits { keep_entries, backlog_entries, uncommitted_entries, message_entries, .. } = limits;
-    let entries = keep_entries + backlog_entries + uncommitted_entries + message_entries;
+    let members = seen.view.membership.members().count() as u64;
+    let entries = keep_entries + members * backlog_entries + uncommitted_entries + message_entries;
     let Limits { keep_bytes, backlog_bytes, uncommitted_bytes, message_bytes, .. } = limits;
-    let bytes = keep_bytes + backlog_bytes + uncommitted_bytes + message_bytes;
+    let bytes = keep_bytes + members * backlog_bytes + uncommitted_bytes + message_bytes;
     if held.log_entries <= entries && held.log_bytes <= bytes {
         return false;
     }

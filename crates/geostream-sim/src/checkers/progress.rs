@@ -1,15 +1,15 @@
-//! Progress after healing: once nothing goes wrong any more, somebody leads, clients are answered, and every member
+//! Progress after healing: once nothing goes wrong any more, somebody leads, answers are given, and every member
 //! applies what is committed (Raft paper, §5.6: timing is all that availability may depend on).
 
 use geostream_consensus::{Index, Membership, NodeId};
 
 use crate::agenda::Micros;
 
-/// How long a cluster may take to work again once nothing goes wrong any more, or at least for who is
-/// behind to lack half as much.
+/// How long a cluster may take to work again once nothing goes wrong any more; who only lacks entries has as
+/// long again, once, and whenever it lacks half as many.
 const RECOVERY: Micros = 10_000_000;
 
-/// How far a cluster has come that works again, or does not.
+/// How far a repaired cluster has come.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// When it must have come nearer.

@@ -25,7 +25,7 @@ impl Checker for Transfer {
                 continue;
             }
             let place = usize::try_from(message.to.0 - 1).unwrap_or(usize::MAX);
-            // Whom a later leader has overtaken takes nothing from it any more.
+            // A receiver in a later term ignores this.
             let receiver = chronicle.seen.get(place).copied().flatten();
             let is_late = receiver.is_some_and(|brief| brief.term > view.term);
             let last = chronicle.logs[seen.node].last();

@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    /// Finds out which link something happens to; whoever would be linked to itself is to another.
+    /// Finds out which link something happens to; its ends are two nodes.
     fn link(&self, from: Who, to: Who) -> Option<(usize, usize)> {
         let from = self.who(from)?;
         let to = self.who(to).filter(|to| *to != from);

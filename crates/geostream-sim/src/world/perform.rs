@@ -50,7 +50,7 @@ impl World {
         self.after(node, self.now, takes, what);
     }
 
-    /// Lets the state machine do something, once it does anything.
+    /// Lets the state machine do something, once it hangs no more.
     fn by_machine(&mut self, node: usize, takes: (Micros, Micros), what: Local) {
         self.after(node, self.nodes[node].machine_hangs_until, takes, what);
     }
