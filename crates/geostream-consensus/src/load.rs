@@ -76,6 +76,14 @@ mod tests {
         Cluster::with(3, config)
     }
 
+    /// Proposes so many commands to A, and lets so many milliseconds pass after each.
+    fn press(cluster: &mut Cluster, commands: u8, ms: u64) {
+        for command in 0..commands {
+            cluster.propose(A, &[command]);
+            cluster.pass(ms);
+        }
+    }
+
     #[test]
     fn a_leader_whose_state_machine_hangs_takes_no_more_and_hands_over() {
         let mut cluster = small();
@@ -105,10 +113,7 @@ mod tests {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.hang_machine(A);
-        for command in 0..14 {
-            cluster.pass(10);
-            cluster.propose(A, &[command]);
-        }
+        press(&mut cluster, 14, 10);
         cluster.isolate(B);
         cluster.pass(30_000);
         assert_eq!(cluster.leader(), Some(C));
@@ -123,10 +128,7 @@ mod tests {
         for id in [A, C] {
             cluster.hang_machine(id);
         }
-        for command in 0..100 {
-            cluster.pass(10);
-            cluster.propose(A, &[command]);
-        }
+        press(&mut cluster, 100, 10);
         cluster.pass(10_000);
         assert_eq!(
             cluster.leader(),
@@ -142,10 +144,7 @@ mod tests {
         for id in [A, B, C] {
             cluster.hang_machine(id);
         }
-        for command in 0..100 {
-            cluster.propose(A, &[command]);
-            cluster.pass(10);
-        }
+        press(&mut cluster, 100, 10);
         assert!(cluster.view(A).held.log_entries <= 2 + 12 + 6);
         for id in [A, B, C] {
             cluster.free_machine(id);
@@ -162,10 +161,7 @@ mod tests {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.hang_machine(C);
-        for command in 0..100 {
-            cluster.propose(A, &[command]);
-            cluster.pass(10);
-        }
+        press(&mut cluster, 100, 10);
         assert_eq!(cluster.state(A).len(), 100);
         assert!(cluster.view(C).held.log_entries <= 2 + 12 + 6);
         cluster.free_machine(C);
@@ -178,10 +174,7 @@ mod tests {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.hang_machine(C);
-        for command in 0..30 {
-            cluster.propose(A, &[command]);
-            cluster.pass(10);
-        }
+        press(&mut cluster, 30, 10);
         for _ in 0..500 {
             if !cluster.deliver_one() {
                 cluster.tick_next();
@@ -196,10 +189,7 @@ mod tests {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.hang_machine(C);
-        for command in 0..60 {
-            cluster.propose(A, &[command]);
-            cluster.pass(30);
-        }
+        press(&mut cluster, 60, 30);
         assert!(cluster.view(A).log.base().index > cluster.view(C).log.last().index);
         assert_eq!(cluster.view(C).receiving, None);
         assert_eq!(cluster.view(C).snapshot.last.index, 0);
@@ -213,10 +203,7 @@ mod tests {
         let mut cluster = small();
         cluster.make_leader(A);
         cluster.stall_disk(A);
-        for command in 0..100 {
-            cluster.propose(A, &[command]);
-            cluster.pass(10);
-        }
+        press(&mut cluster, 100, 10);
         assert!(cluster.view(A).held.writes <= 8);
         cluster.resume_disk(A);
         cluster.pass(1_000);
