@@ -121,7 +121,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 11] = [
+const COUNTERS: [(&str, &str); 10] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
     (
@@ -138,16 +138,16 @@ const COUNTERS: [(&str, &str); 11] = [
     ),
     ("trace_spans_total", "Spans of traces, by what became of them"),
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
-    ("geoip_decode_errors_total", "GeoIP records that could not be read"),
 ];
 
-const GAUGES: [(&str, &str); 18] = [
+const GAUGES: [(&str, &str); 19] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("config_revision", "The revision that is decided by"),
     ("config_current", "Whether that is what the store had when it was read last (1)"),
     ("routing_table_age_seconds", "How long ago the routing table was compiled"),
     ("geoip_build_age_seconds", "The age of the oldest GeoIP data"),
+    ("geoip_files_refused", "GeoIP files that are missing, damaged or worse than the data in use"),
     ("region_healthy", "Whether a region is well, or nobody has looked (1), or not"),
     (
         "circuit_breaker_state",

@@ -97,7 +97,7 @@ pub struct Alternative {
 pub struct ClientView {
     /// The address, if the request or the connection had one.
     pub ip: Option<std::net::IpAddr>,
-    /// The network that the GeoIP data describes as one.
+    /// A network around the address that is all at one place, by the GeoIP data.
     pub network: Option<String>,
     /// The country.
     pub country: Option<String>,

@@ -1,29 +1,42 @@
-//! One file of GeoIP data, read into memory and checked.
+//! One file of GeoIP data, read and checked.
 
-use std::collections::HashSet;
-use std::fs::{self, Metadata};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use geostream_domain::{Location, Timestamp};
 use geostream_ports::{Families, Network, Place};
-use maxminddb::{MaxMindDbError, Reader, WithinOptions};
+use maxminddb::{MaxMindDbError, Metadata, Reader};
 use thiserror::Error;
 
-use crate::memory::Memory;
-use crate::recent::{self, DataId};
+use crate::memory;
+use crate::networks::{Family, Networks};
 use crate::record::Schema;
+use crate::tree::Tree;
 
-/// A file of GeoIP data, all of it in memory: a copy of the file and nothing beside it.
-#[derive(Debug)]
+/// A file of GeoIP data: all that it says of places, in memory, and nothing else of it.
 pub struct Database {
-    reader: Reader<Memory>,
-    schema: Schema,
+    networks: Networks,
+    /// By their numbers.
+    places: Vec<Location>,
+    kind: String,
+    built: Timestamp,
     version: FileVersion,
-    id: DataId,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { networks, places, kind, built, .. } = self;
+        let mut debug = f.debug_struct("Database");
+        debug.field("kind", kind).field("built", built).field("networks", networks);
+        debug.field("places", &places.len()).finish_non_exhaustive()
+    }
 }
 
 /// What tells one version of a file from the next without reading it.
@@ -54,6 +67,9 @@ pub enum DatabaseError {
     /// Records follow each other in a circle, or there are more than the file has room for.
     #[error("the file's search tree is damaged")]
     Tree,
+    /// The file has more networks or places than are counted by 31 bits.
+    #[error("the file holds too many networks or places")]
+    TooLarge,
 }
 
 impl Database {
@@ -67,35 +83,32 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         // Taken before the content: a file that changes in between is read again.
         let version = FileVersion::of(&fs::metadata(path)?);
-        let reader = Reader::from_source(Memory::read(path)?)?;
-        let schema = check(&reader)?;
-        Ok(Self { reader, schema, version, id: DataId::new() })
+        let file = memory::read(path)?;
+        let reader = Reader::from_source(&file[..])?;
+        let (networks, places) = read(&reader, &file)?;
+        let Metadata { database_type: kind, build_epoch, .. } = reader.metadata();
+        let built = Timestamp::from_unix_millis(build_epoch.saturating_mul(1000));
+        Ok(Self { networks, places, kind: kind.clone(), built, version })
     }
 
     /// Finds an address; `None` if the data says nothing of it.
-    ///
-    /// # Errors
-    ///
-    /// If the record is damaged.
-    pub fn find(&self, address: IpAddr) -> Result<Option<Place>, MaxMindDbError> {
-        let found = self.reader.lookup(address)?;
-        let Some(offset) = found.offset() else { return Ok(None) };
-        let location = recent::location(self.id, offset, || self.schema.read(&found))?;
-        let network = found.network()?;
-        let network = Network { address: network.ip(), prefix: network.prefix() };
-        Ok(Some(Place { location, network: Some(network) }))
+    #[must_use]
+    pub fn find(&self, address: IpAddr) -> Option<Place> {
+        let (place, prefix) = self.networks.find(address)?;
+        let network = Network { address: first_of(address, prefix), prefix };
+        Some(Place { location: self.places[place], network: Some(network) })
     }
 
     /// Returns the type that the file says it is of.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.reader.metadata().database_type
+        &self.kind
     }
 
     /// Returns when the data was made.
     #[must_use]
     pub fn built(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.reader.metadata().build_epoch.saturating_mul(1000))
+        self.built
     }
 
     /// Returns the size of the file in bytes.
@@ -109,13 +122,11 @@ impl Database {
     /// A tree for IPv6 holds IPv4 under `::/96`, unless its maker left that branch empty.
     #[must_use]
     pub fn families(&self) -> Families {
-        if self.reader.metadata().ip_version == 4 {
-            return Families::V4;
+        match (self.networks.has_ipv4(), self.networks.has_ipv6()) {
+            (true, false) => Families::V4,
+            (true, true) => Families::Both,
+            (false, _) => Families::V6,
         }
-        let all_ipv4 = "0.0.0.0/0".parse().ok();
-        let described =
-            all_ipv4.and_then(|all| self.reader.within(all, <_>::default()).ok()?.next());
-        if described.is_some() { Families::Both } else { Families::V6 }
     }
 
     pub(crate) fn version(&self) -> FileVersion {
@@ -124,36 +135,55 @@ impl Database {
 }
 
 impl FileVersion {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
         Self { modified: metadata.modified().ok(), inode: metadata.ino(), bytes: metadata.len() }
     }
 }
 
-/// Walks the whole tree and reads every record once.
+/// Returns the first address of the network of this length in which an address is.
+fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let others = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & !others).into()
+        }
+        IpAddr::V6(address) => {
+            let others = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & !others).into()
+        }
+    }
+}
+
+/// Takes over the whole tree, and reads every record once.
 ///
 /// The reader's own check would refuse files whose maker left the description empty, as
 /// ip-location-db does.
-fn check(reader: &Reader<Memory>) -> Result<Schema, DatabaseError> {
+fn read(reader: &Reader<&[u8]>, file: &[u8]) -> Result<(Networks, Vec<Location>), DatabaseError> {
+    let metadata = reader.metadata();
+    let family = if metadata.ip_version == 4 { Family::Ipv4 } else { Family::Ipv6 };
+    let tree = Tree::new(file, metadata.node_count, metadata.record_size);
+    let mut places = Vec::new();
     let mut schema = None;
-    let mut seen = HashSet::new();
-    // A tree of n nodes has at most n + 1 leaves.
-    let mut leaves_left = u64::from(reader.metadata().node_count) + 1;
-    for found in reader.networks(WithinOptions::default())? {
-        let found = found?;
-        leaves_left = leaves_left.checked_sub(1).ok_or(DatabaseError::Tree)?;
-        if !found.offset().is_some_and(|offset| seen.insert(offset)) {
-            continue;
-        }
-        if schema.is_none() {
-            schema = Schema::of(&found)?;
-        }
-        if let Some(schema) = schema {
-            let _location: Location = schema.read(&found)?;
-        }
-    }
+    let mut seen = HashMap::new();
+    let networks = Networks::new(tree, family, |record, first| {
+        Ok(match seen.entry(record) {
+            Entry::Occupied(number) => *number.get(),
+            Entry::Vacant(number) => {
+                let found = reader.lookup(family.address(first))?;
+                if schema.is_none() {
+                    schema = Schema::of(&found)?;
+                }
+                places.push(match schema {
+                    Some(schema) => schema.read(&found)?,
+                    None => Location::UNKNOWN,
+                });
+                *number.insert(places.len() - 1)
+            }
+        })
+    })?;
     match schema {
-        Some(schema) => Ok(schema),
-        None if seen.is_empty() => Err(DatabaseError::Empty),
-        None => Err(DatabaseError::NoPlaces(reader.metadata().database_type.clone())),
+        Some(_) => Ok((networks, places)),
+        None if places.is_empty() => Err(DatabaseError::Empty),
+        None => Err(DatabaseError::NoPlaces(metadata.database_type.clone())),
     }
 }

@@ -8,8 +8,9 @@
 mod database;
 mod locator;
 mod memory;
-mod recent;
+mod networks;
 mod record;
+mod tree;
 
 pub use database::{Database, DatabaseError};
 pub use locator::GeoIp;

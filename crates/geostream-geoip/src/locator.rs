@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use geostream_ports::{Chain, Families, GeoData, GeoDatabase, GeoLocator, Place};
-use metrics::Counter;
+use geostream_ports::{Chain, GeoData, GeoDatabase, GeoLocator, Place};
 
 use crate::database::{Database, DatabaseError, FileVersion};
 
@@ -20,7 +19,6 @@ pub struct GeoIp {
     sources: ArcSwap<Vec<Source>>,
     /// Where more files may come.
     directory: Option<PathBuf>,
-    decode_errors: Counter,
 }
 
 /// A file, and what is used of it.
@@ -31,15 +29,9 @@ struct Source {
     /// it.
     is_needed: bool,
     /// The data in use, which may be older than the file.
-    database: Option<Arc<LoadedDatabase>>,
+    database: Option<Arc<Database>>,
     /// Why the file is not in use, if it is not, and in which version.
     refused: Option<Refused>,
-}
-
-#[derive(Debug)]
-struct LoadedDatabase {
-    database: Database,
-    families: Families,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +49,7 @@ impl GeoIp {
     #[must_use]
     pub fn open(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let sources = paths.into_iter().map(|path| Source::new(path, true)).collect();
-        let decode_errors = metrics::counter!("geoip_decode_errors_total");
-        Self { sources: ArcSwap::from_pointee(sources), directory: None, decode_errors }
+        Self { sources: ArcSwap::from_pointee(sources), directory: None }
     }
 
     /// Reads the `.mmdb` files in a directory, in the order of their names, and those that come.
@@ -107,17 +98,9 @@ impl GeoLocator for GeoIp {
     fn locate(&self, address: IpAddr) -> Place {
         let address = address.to_canonical();
         for source in self.sources.load().iter() {
-            let Some(loaded) = &source.database else { continue };
-            if !loaded.describes(address) {
-                continue;
-            }
-            match loaded.database.find(address) {
-                Ok(Some(place)) => return place,
-                Ok(None) => {}
-                Err(error) => {
-                    self.decode_errors.increment(1);
-                    tracing::debug!(%error, path = %source.path.display(), "damaged record");
-                }
+            let place = source.database.as_ref().and_then(|database| database.find(address));
+            if let Some(place) = place {
+                return place;
             }
         }
         Place::UNKNOWN
@@ -132,16 +115,6 @@ impl GeoLocator for GeoIp {
     }
 }
 
-impl LoadedDatabase {
-    fn describes(&self, address: IpAddr) -> bool {
-        match self.families {
-            Families::V4 => address.is_ipv4(),
-            Families::V6 => address.is_ipv6(),
-            Families::Both => true,
-        }
-    }
-}
-
 impl Source {
     fn new(path: PathBuf, is_needed: bool) -> Self {
         let mut source = Self { path, is_needed, database: None, refused: None };
@@ -152,7 +125,7 @@ impl Source {
     /// Reads the file again if it has changed since it was last looked at.
     fn refresh(&mut self) -> bool {
         let version = fs::metadata(&self.path).ok().map(|metadata| FileVersion::of(&metadata));
-        let in_use = self.database.as_ref().map(|loaded| loaded.database.version());
+        let in_use = self.database.as_ref().map(|database| database.version());
         let looked_at = match &self.refused {
             Some(refused) => refused.version,
             None => in_use,
@@ -161,10 +134,10 @@ impl Source {
             return false;
         }
         match self.read(version) {
-            Ok(loaded) => {
-                let (path, kind) = (self.path.display(), loaded.database.kind());
+            Ok(database) => {
+                let (path, kind) = (self.path.display(), database.kind());
                 tracing::info!(%path, kind, "GeoIP data in use");
-                self.database = Some(Arc::new(loaded));
+                self.database = Some(Arc::new(database));
                 self.refused = None;
                 true
             }
@@ -180,19 +153,18 @@ impl Source {
         }
     }
 
-    fn read(&self, version: Option<FileVersion>) -> Result<LoadedDatabase, Refused> {
+    fn read(&self, version: Option<FileVersion>) -> Result<Database, Refused> {
         let database = Database::open(&self.path).map_err(|error| Refused {
             version: version.filter(|_| !matches!(error, DatabaseError::Read(_))),
             why: Chain(&error).to_string(),
         })?;
         self.compare(&database).map_err(|why| Refused { version, why })?;
-        let families = database.families();
-        Ok(LoadedDatabase { database, families })
+        Ok(database)
     }
 
     /// Refuses data that is worse than what is in use.
     fn compare(&self, database: &Database) -> Result<(), String> {
-        if let Some(in_use) = self.database.as_ref().map(|loaded| &loaded.database) {
+        if let Some(in_use) = &self.database {
             if database.kind() != in_use.kind() {
                 let (new, old) = (database.kind(), in_use.kind());
                 return Err(format!("it is of type {new:?}, and the data in use of {old:?}"));
@@ -207,18 +179,17 @@ impl Source {
     fn describe(&self) -> GeoDatabase {
         GeoDatabase {
             path: self.path.display().to_string(),
-            data: self.database.as_ref().map(|loaded| self.describe_data(loaded)),
+            data: self.database.as_ref().map(|database| self.describe_data(database)),
             refused: self.refused.as_ref().map(|refused| refused.why.clone()),
         }
     }
 
-    fn describe_data(&self, loaded: &LoadedDatabase) -> GeoData {
-        let database = &loaded.database;
+    fn describe_data(&self, database: &Database) -> GeoData {
         GeoData {
             kind: database.kind().to_owned(),
             built: database.built(),
             bytes: database.bytes(),
-            families: loaded.families,
+            families: database.families(),
             attribution: self.attribution(database.kind()),
         }
     }

@@ -6,8 +6,6 @@ use geostream_domain::{CountryCode, GeoPoint, Location, Precision};
 use maxminddb::{LookupResult, MaxMindDbError};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
-use crate::memory::Memory;
-
 /// How a database lays out its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Schema {
@@ -72,7 +70,7 @@ struct Keys {
     location: Option<IgnoredAny>,
 }
 
-type Found<'a> = LookupResult<'a, Memory>;
+type Found<'a> = LookupResult<'a, &'a [u8]>;
 
 impl Schema {
     /// Tells the schema of a record; `None` for one that says nothing of places, as those of an

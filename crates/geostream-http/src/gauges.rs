@@ -46,7 +46,10 @@ pub(crate) fn show_node(version: &'static str, is_ready: bool, store: &StoreStat
     gauge!("config_current").set(one_if(*store == StoreState::Current));
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and files are few")]
 pub(crate) fn show_geo(files: &[GeoDatabase], now: Timestamp) {
+    let refused = files.iter().filter(|file| file.refused.is_some()).count();
+    gauge!("geoip_files_refused").set(refused as f64);
     let oldest = files.iter().filter_map(|file| Some(file.data.as_ref()?.built)).min();
     if let Some(oldest) = oldest {
         gauge!("geoip_build_age_seconds").set(now.since(oldest).as_secs_f64());

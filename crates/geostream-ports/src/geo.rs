@@ -8,7 +8,7 @@ use geostream_domain::{Location, Timestamp};
 /// Finds the place of a client's address.
 ///
 /// It is asked on the hot path: it does no I/O, takes no lock and never fails. An address that is
-/// private, reserved, unknown, or described by a damaged record has an unknown location.
+/// private, reserved or unknown has an unknown location.
 pub trait GeoLocator: Send + Sync + 'static {
     /// Returns the place of an address; an IPv4-mapped IPv6 address is IPv4.
     fn locate(&self, address: IpAddr) -> Place;
@@ -25,7 +25,7 @@ pub trait GeoLocator: Send + Sync + 'static {
 pub struct Place {
     /// The location.
     pub location: Location,
-    /// The network that the data describes as one; `None` where it says nothing.
+    /// A network around the address that is all at this location; `None` where the data says nothing.
     pub network: Option<Network>,
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::Context as _;
 use geostream_domain::GeoPoint;
 use geostream_geoip::Database;
 
@@ -27,7 +26,7 @@ pub(crate) fn many(database: &Database, count: usize) -> anyhow::Result<Vec<Clie
         // Knuth's MMIX, of which the upper half is used.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let address = Ipv4Addr::from(u32::try_from(state >> 32)?);
-        if let Some(point) = locate(database, address)? {
+        if let Some(point) = locate(database, address) {
             clients.push(Client { address, point });
         }
     }
@@ -35,10 +34,8 @@ pub(crate) fn many(database: &Database, count: usize) -> anyhow::Result<Vec<Clie
 }
 
 /// Returns where the data says that an address is; private and reserved ones are nowhere.
-pub(crate) fn locate(database: &Database, address: Ipv4Addr) -> anyhow::Result<Option<GeoPoint>> {
-    let found = database.find(IpAddr::V4(address));
-    let found = found.with_context(|| format!("looking for {address}"))?;
-    Ok(found.and_then(|place| place.location.point))
+pub(crate) fn locate(database: &Database, address: Ipv4Addr) -> Option<GeoPoint> {
+    database.find(IpAddr::V4(address))?.location.point
 }
 
 /// Returns a request for each of these clients.

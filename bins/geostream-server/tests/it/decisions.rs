@@ -190,6 +190,7 @@ fn the_node_shows_how_it_is() {
         "http_request_duration_seconds_count{method=\"POST\",endpoint=\"/api/v1/route\",status=\"200\"} 1",
         "config_revision 1",
         "geoip_build_age_seconds ",
+        "geoip_files_refused 0",
         "routing_table_age_seconds ",
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");

@@ -4,9 +4,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use geostream_domain::{Continent, Location, Precision};
+use geostream_domain::{Continent, GeoPoint, Location, Precision};
 use geostream_geoip::{Database, GeoIp};
 use geostream_ports::{Families, GeoLocator as _, Place};
+use maxminddb::{Reader, WithinOptions, path};
 
 fn testdata(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(file)
@@ -75,6 +76,34 @@ fn private_reserved_and_unknown_addresses_are_at_unknown_places() {
             ["10.0.0.1", "127.0.0.1", "169.254.1.1", "0.0.0.0", "255.255.255.255", "::1", "fe80::1"]
         {
             assert_eq!(locate(&geoip, address), Place::UNKNOWN, "{address} in {file}");
+        }
+    }
+}
+
+#[test]
+fn every_network_is_where_the_file_says() {
+    for (file, latitude) in [
+        ("GeoLite2-City-Test.mmdb", &path!["location", "latitude"][..]),
+        ("GeoIP2-City-Test.mmdb", &path!["location", "latitude"]),
+        ("dbip-city-flat-sample.mmdb", &path!["latitude"]),
+    ] {
+        let database = Database::open(&testdata(file)).expect(file);
+        let reader = Reader::open_readfile(testdata(file)).expect(file);
+        let all = WithinOptions::default().include_aliased_networks();
+        let all = reader.networks(all.include_networks_without_data()).expect(file);
+        for said in all.map(|said| said.expect(file)) {
+            let latitude: Option<f64> = said.decode_path(latitude).expect(file);
+            let network = said.network().expect(file);
+            for address in [network.network(), network.broadcast()] {
+                let found = database.find(address);
+                let point = found.and_then(|place| place.location.point);
+                let found_at = point.map(GeoPoint::latitude);
+                assert!(found_at == latitude || latitude.is_none(), "{address}, {network}, {file}");
+                assert_eq!(found.is_some(), said.has_data(), "{address}, {network}, {file}");
+                let Some(around) = found.and_then(|place| place.network) else { continue };
+                assert!(around.prefix <= network.prefix(), "{network} is in {around}, {file}");
+                assert_eq!(database.find(around.address), found, "{around}, {file}");
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn run(scene: &Scene) -> anyhow::Result<Vec<Figure>> {
     for (peer, _bar) in &peers {
         figures.extend(truth(scene, sample, peer)?);
     }
-    let point = locate(&scene.database, ONE)?.context("the one client is nowhere")?;
+    let point = locate(&scene.database, ONE).context("the one client is nowhere")?;
     let one = [Client { address: ONE, point }];
     for (among, clients) in [("many clients", &scene.many[..]), ("one client", &one)] {
         let bare = Served::bare(answer_bytes(&geostream, clients)?)?;

@@ -43,7 +43,6 @@ impl<'a> Maps<'a> {
         while at < END {
             let address = Ipv4Addr::from(at);
             let found = database.find(IpAddr::V4(address));
-            let found = found.with_context(|| format!("looking for {address}"))?;
             let Some((place, network)) = found.and_then(|place| Some((place, place.network?)))
             else {
                 // What nobody describes are whole blocks.

@@ -1,0 +1,160 @@
+//! The search tree of an `.mmdb` file, as it stands there.
+//!
+//! Source: the `MaxMind DB` file format specification, version 2.0, "Binary Search Tree Section".
+
+use crate::database::DatabaseError;
+
+/// A binary tree, whose nodes are numbered from the root on, which is 0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree<'a> {
+    bytes: &'a [u8],
+    nodes: u32,
+    record_bits: u16,
+}
+
+/// What a bit of an address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Branch {
+    Node(u32),
+    /// A record, by a number that no other has.
+    Record(u32),
+    Nothing,
+}
+
+impl<'a> Tree<'a> {
+    /// Reads the tree with which a file begins; a record has 24, 28 or 32 bits.
+    pub(crate) fn new(bytes: &'a [u8], nodes: u32, record_bits: u16) -> Self {
+        Self { bytes, nodes, record_bits }
+    }
+
+    /// Returns how many nodes there are.
+    pub(crate) fn nodes(&self) -> u32 {
+        self.nodes
+    }
+
+    /// Returns where the last bits of a number lead from a node, so many, or fewer if there the tree
+    /// ends.
+    pub(crate) fn below(
+        &self,
+        mut node: u32,
+        bits: u128,
+        count: u32,
+    ) -> Result<Branch, DatabaseError> {
+        for bit in (0..count).rev() {
+            match self.next(node, bits >> bit & 1 == 1)? {
+                Branch::Node(next) => node = next,
+                end @ (Branch::Record(_) | Branch::Nothing) => return Ok(end),
+            }
+        }
+        Ok(Branch::Node(node))
+    }
+
+    fn next(&self, node: u32, is_right: bool) -> Result<Branch, DatabaseError> {
+        let size = usize::from(self.record_bits) / 4;
+        let bytes = self.bytes.get(node as usize * size..).and_then(|bytes| bytes.get(..size));
+        let next = match (bytes, is_right) {
+            (Some(&[a, b, c, _, _, _]), false) => u32::from_be_bytes([0, a, b, c]),
+            (Some(&[_, _, _, a, b, c]), true) => u32::from_be_bytes([0, a, b, c]),
+            // The bits of the byte in the middle are the first of both.
+            (Some(&[a, b, c, first, _, _, _]), false) => u32::from_be_bytes([first >> 4, a, b, c]),
+            (Some(&[_, _, _, first, a, b, c]), true) => u32::from_be_bytes([first & 0xf, a, b, c]),
+            (Some(&[a, b, c, d, _, _, _, _]), false) => u32::from_be_bytes([a, b, c, d]),
+            (Some(&[_, _, _, _, a, b, c, d]), true) => u32::from_be_bytes([a, b, c, d]),
+            _ => return Err(DatabaseError::Tree),
+        };
+        Ok(match next.checked_sub(self.nodes) {
+            None => Branch::Node(next),
+            Some(0) => Branch::Nothing,
+            Some(record) => Branch::Record(record),
+        })
+    }
+}
+
+/// A tree in the making.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Planted {
+    nodes: Vec<[Branch; 2]>,
+    bytes: std::cell::OnceCell<Vec<u8>>,
+}
+
+#[cfg(test)]
+impl Default for Planted {
+    fn default() -> Self {
+        Self { nodes: vec![[Branch::Nothing; 2]], bytes: <_>::default() }
+    }
+}
+
+#[cfg(test)]
+impl Planted {
+    /// Puts a record where a network is, and takes away what was there.
+    ///
+    /// Records are numbered from 0 here, and from 1 in the file's.
+    pub(crate) fn plant(&mut self, network: &str, record: usize) {
+        self.put(network, Branch::Record(u32::try_from(record).unwrap()));
+    }
+
+    /// Makes a network another way to where a second one is.
+    pub(crate) fn lead(&mut self, network: &str, to: &str) {
+        let (bits, prefix) = parse(to);
+        let mut at = 0;
+        for bit in 0..prefix {
+            let Branch::Node(next) = self.nodes[at][side(bits, bit)] else { panic!("no {to}") };
+            at = next as usize;
+        }
+        self.put(network, Branch::Node(u32::try_from(at).unwrap()));
+    }
+
+    fn put(&mut self, network: &str, branch: Branch) {
+        let (bits, prefix) = parse(network);
+        if prefix == 0 {
+            self.nodes[0] = [branch; 2];
+            return;
+        }
+        let mut at = 0;
+        for bit in 0..prefix - 1 {
+            let end = self.nodes[at][side(bits, bit)];
+            at = match end {
+                Branch::Node(next) => next as usize,
+                Branch::Record(_) | Branch::Nothing => {
+                    let next = self.nodes.len();
+                    self.nodes[at][side(bits, bit)] = Branch::Node(u32::try_from(next).unwrap());
+                    self.nodes.push([end; 2]);
+                    next
+                }
+            };
+        }
+        self.nodes[at][side(bits, prefix - 1)] = branch;
+    }
+
+    /// Writes the tree as a file has it, with records of 32 bits.
+    pub(crate) fn tree(&self) -> Tree<'_> {
+        let nodes = u32::try_from(self.nodes.len()).unwrap();
+        let bytes = self.bytes.get_or_init(|| {
+            let word = |branch: &Branch| match branch {
+                Branch::Node(node) => *node,
+                Branch::Record(record) => nodes + 1 + record,
+                Branch::Nothing => nodes,
+            };
+            self.nodes.iter().flatten().flat_map(|branch| word(branch).to_be_bytes()).collect()
+        });
+        Tree::new(bytes, nodes, 32)
+    }
+}
+
+#[cfg(test)]
+fn parse(network: &str) -> (u128, u32) {
+    use std::net::IpAddr;
+
+    let (address, prefix) = network.split_once('/').unwrap();
+    let bits = match address.parse().unwrap() {
+        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    (bits, prefix.parse().unwrap())
+}
+
+#[cfg(test)]
+fn side(bits: u128, bit: u32) -> usize {
+    usize::from(bits >> (127 - bit) & 1 == 1)
+}
