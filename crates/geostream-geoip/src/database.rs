@@ -64,7 +64,7 @@ pub enum DatabaseError {
     /// The file is about something else.
     #[error("the file is of type {0:?} and says nothing of countries or coordinates")]
     NoPlaces(String),
-    /// Records follow each other in a circle, or there are more than the file has room for.
+    /// The search tree leads in a circle, further than an address has bits, or out of the file.
     #[error("the file's search tree is damaged")]
     Tree,
     /// The file has more networks or places than are counted by 31 bits.

@@ -1,5 +1,5 @@
-//! A file's content in memory, which goes back to the system as soon as it is no longer needed: an
-//! allocator may keep what it is given back.
+//! Memory that goes back to the system as soon as it is no longer needed: an allocator may keep what it
+//! is given back.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,4 +17,25 @@ pub(crate) fn read(path: &Path) -> io::Result<Mmap> {
         return Err(io::Error::other("the file grows while it is read"));
     }
     memory.make_read_only()
+}
+
+/// A number for each of many things, none at first.
+#[derive(Debug)]
+pub(crate) struct Scratch(MmapMut);
+
+impl Scratch {
+    pub(crate) fn new(count: usize) -> io::Result<Self> {
+        MmapMut::map_anon(count.max(1) * size_of::<u32>()).map(Self)
+    }
+
+    /// Returns the number of a thing, if it has one.
+    pub(crate) fn get(&self, thing: usize) -> Option<u32> {
+        let number = u32::from_ne_bytes(self.0.as_chunks().0[thing]);
+        (number != 0).then_some(!number)
+    }
+
+    /// Gives a thing a number, which is not [`u32::MAX`].
+    pub(crate) fn set(&mut self, thing: usize, number: u32) {
+        self.0.as_chunks_mut().0[thing] = (!number).to_ne_bytes();
+    }
 }

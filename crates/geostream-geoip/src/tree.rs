@@ -32,8 +32,7 @@ impl<'a> Tree<'a> {
         self.nodes
     }
 
-    /// Returns where the last bits of a number lead from a node, so many, or fewer if there the tree
-    /// ends.
+    /// Follows the last `count` of these bits down from a node, or fewer where the tree ends before.
     pub(crate) fn below(
         &self,
         mut node: u32,
@@ -67,6 +66,29 @@ impl<'a> Tree<'a> {
             Some(0) => Branch::Nothing,
             Some(record) => Branch::Record(record),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_all_sizes_are_read() {
+        let nodes = 0xfff_ffff;
+        for (record_bits, bytes, left, right) in [
+            (24, &[1, 0x23, 0x45, 0x67, 0x89, 0xab][..], 0x01_2345, 0x67_89ab),
+            (28, &[0x23, 0x45, 0x67, 0x18, 0x9a, 0xbc, 0xde], 0x123_4567, 0x89a_bcde),
+            (32, &[1, 0x23, 0x45, 0x67, 9, 0xab, 0xcd, 0xef], 0x123_4567, 0x9ab_cdef),
+        ] {
+            let tree = Tree::new(bytes, nodes, record_bits);
+            assert_eq!(tree.next(0, false).unwrap(), Branch::Node(left), "{record_bits}");
+            assert_eq!(tree.next(0, true).unwrap(), Branch::Node(right), "{record_bits}");
+            assert!(tree.next(1, false).is_err(), "{record_bits}");
+        }
+        let tree = Tree::new(&[0, 0, 7, 0, 0, 9], 7, 24);
+        assert_eq!(tree.next(0, false).unwrap(), Branch::Nothing);
+        assert_eq!(tree.next(0, true).unwrap(), Branch::Record(2));
     }
 }
 
