@@ -9,6 +9,8 @@ mod database;
 mod locator;
 mod memory;
 mod networks;
+#[cfg(test)]
+mod planted;
 mod record;
 mod tree;
 

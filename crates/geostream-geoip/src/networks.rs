@@ -25,9 +25,6 @@ const DIRECT: u8 = 20;
 /// How many words a cache of the processor holds for sure: with no more of them, there is no table.
 const CACHED: usize = 1 << 16;
 
-/// How many bits lead to where IPv4 lies in IPv6, at `::/96`.
-const TO_IPV4: u8 = 96;
-
 /// The places of all networks of an address family, or of both.
 pub(crate) struct Networks {
     /// The nodes, one after the other: each its [`Starts`], and the [`Target`] of each range.
@@ -134,14 +131,13 @@ impl Networks {
         // The memory for all is there before it is needed, and what is not needed is never touched: as
         // a rule, nothing is moved to where there is more.
         let words = Vec::with_capacity(tree.nodes() as usize * 5 / 4);
-        let ipv4 = match family {
-            Family::Ipv4 => Branch::Node(0),
-            Family::Ipv6 => tree.below(0, 0, TO_IPV4.into())?,
-        };
+        // IPv4 lies at `::/96`, or is all there is.
+        let to_ipv4 = family.bits() - 32;
+        let ipv4 = tree.below(0, 0, to_ipv4.into())?;
         let made = Scratch::new(tree.nodes() as usize)?;
         let mut builder = Builder { tree, length: family.bits(), words, made, number };
         let all = builder.target(Branch::Node(0), 0, 0)?;
-        let ipv4 = builder.target(ipv4, 0, TO_IPV4.min(family.bits() - 32))?;
+        let ipv4 = builder.target(ipv4, 0, to_ipv4)?;
         let ipv4 = builder.root(ipv4)?;
         let ipv6 = match family {
             Family::Ipv4 => None,
@@ -338,7 +334,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tree::Planted;
+    use crate::planted::Planted;
 
     /// Makes networks of a tree in which these have these places.
     fn networks(family: Family, planted: &[(&str, usize)]) -> Networks {
