@@ -18,7 +18,7 @@ use crate::shell::say;
 const PEERS: [Peer; 4] = [Peer::NginxMap, Peer::Haproxy, Peer::NginxFfi, Peer::NginxLibrary];
 
 /// How many times a bare hyper server's processor time GeoStream may take at most.
-const BARE: f64 = 1.25;
+const BARE: f64 = 1.2;
 
 pub(crate) fn run(scene: &Scene) -> anyhow::Result<Vec<Figure>> {
     let (rounds, count) = if scene.is_quick { (3, 40_000) } else { (9, 200_000) };
