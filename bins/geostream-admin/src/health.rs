@@ -68,7 +68,7 @@ fn show(report: &HealthReport) {
     let rows = report.regions.iter().map(|seen| {
         [
             seen.region.clone(),
-            in_words(seen),
+            in_words(report, seen),
             format!("{:.0} %", seen.share * 100.0),
             or_dash(seen.load),
             or_dash(seen.since),
@@ -92,21 +92,37 @@ fn show(report: &HealthReport) {
     }
 }
 
+/// Returns how a region is, in words.
+pub(crate) fn of(report: &HealthReport, region: &str) -> Option<String> {
+    let seen = report.regions.iter().find(|seen| seen.region == region)?;
+    Some(in_words(report, seen))
+}
+
 /// Says of which service no more may be removed.
 pub(crate) fn in_short(spent: &BudgetSpent) -> String {
     let BudgetSpent { service, retained } = spent;
     let retained = retained.join(", ");
-    format!("service {service}: no more may be removed; still answered: {retained}")
+    format!(
+        "service {service}: removal budget spent; retained, and used only when no eligible region has \
+         room: {retained}"
+    )
 }
 
-fn in_words(seen: &RegionHealth) -> String {
-    let RegionHealth { health, breaker, failures, .. } = seen;
+fn in_words(report: &HealthReport, seen: &RegionHealth) -> String {
+    let RegionHealth { region, health, breaker, failures, .. } = seen;
     let health = match &seen.votes {
         Some(votes) => format!("{health} (down at {} of {})", votes.down, votes.nodes),
         None => health.clone(),
     };
     match breaker.as_deref() {
         None if seen.health == "unknown" => "unchecked".to_owned(),
+        _ if seen.removal.as_deref() == Some("held") => match seen.held_until {
+            Some(until) => format!("{health}, held until {until}"),
+            None => format!("{health}, held, on trial"),
+        },
+        _ if report.budget_spent.iter().any(|spent| spent.retained.contains(region)) => {
+            format!("{health}, retained")
+        }
         Some("closed") if *failures > 0 => format!("{health}, {failures} failed"),
         Some("half_open") => format!("{health}, on trial"),
         Some(_) | None => health,

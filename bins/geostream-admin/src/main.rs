@@ -61,7 +61,7 @@ enum Command {
     Health(health::Arguments),
     /// Ask which region should serve a client
     Route(route::Arguments),
-    /// List, show, add, change, remove, drain and undrain regions
+    /// List, show, add, change, remove, drain, undrain and force regions
     #[command(subcommand)]
     Region(region::Command),
     /// List, show, add, change and remove services

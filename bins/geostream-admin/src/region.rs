@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use geostream_api::{Check, Override, OverrideAction, OverrideRequest, Region, Status};
+use geostream_api::{
+    Check, HealthReport, Override, OverrideAction, OverrideRequest, Region, Status,
+};
 use serde::Deserialize;
 
 use crate::End;
 use crate::client::{Client, Versioned};
+use crate::health;
 use crate::output::{Output, or_dash, table};
 use crate::wish::{Wish, number, number_or_none};
 
@@ -76,13 +79,33 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Send clients to a region again
+    /// Force a region up: it serves, whatever its probes say
+    Up(Forced),
+    /// Force a region down: it is unhealthy, whatever its probes say
+    Down(Forced),
+    /// End a region's override: drain, up or down
     Undrain {
         /// The region
         region: String,
         #[command(flatten)]
         why: Why,
     },
+}
+
+/// A region whose health an operator forces.
+#[derive(Debug, Args)]
+pub(crate) struct Forced {
+    /// The region
+    region: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// Who wants it; without it, the token's name
+    #[arg(long)]
+    owner: Option<String>,
+    /// For how long, such as 30m or 2h; without it, until it is undrained
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
 }
 
 /// What may be said of a region beside its place; an empty text takes it back.
@@ -160,7 +183,8 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
         Command::List => list(client, output),
         Command::Show { region } => {
             let found: Region = client.get(&path(&region))?;
-            output.show(&found, || show(&found))
+            let report = health_report(client, output);
+            output.show(&found, || show(&region, &found, report.as_ref()))
         }
         Command::Add { region, latitude, longitude, facts, why } => {
             let Versioned { value, revision } =
@@ -195,18 +219,39 @@ pub(crate) fn run(client: &Client, output: Output, command: Command) -> anyhow::
             output.wrote(&client.delete(&path(&region), revision, why.reason.as_deref())?)
         }
         Command::Drain { region, reason, owner, duration, force } => {
-            let seconds = duration.map(|duration| duration.as_secs().max(1).try_into());
-            let duration_seconds = seconds.transpose().context("--for is too long")?;
-            let action = OverrideAction::Drain;
-            let wish = OverrideRequest { action, reason, owner, duration_seconds, force };
-            let revision = client.get::<Status>("/api/v1/status")?.revision;
-            output.wrote(&client.put(&override_path(&region), revision, None, &wish)?)
+            let forced = Forced { region, reason, owner, duration };
+            set_override(client, output, OverrideAction::Drain, forced, force)
         }
+        Command::Up(forced) => set_override(client, output, OverrideAction::Up, forced, false),
+        Command::Down(forced) => set_override(client, output, OverrideAction::Down, forced, false),
         Command::Undrain { region, why } => {
             let revision = client.get::<Status>("/api/v1/status")?.revision;
             let reason = why.reason.as_deref();
             output.wrote(&client.delete(&override_path(&region), revision, reason)?)
         }
+    }
+}
+
+fn set_override(
+    client: &Client,
+    output: Output,
+    action: OverrideAction,
+    forced: Forced,
+    force: bool,
+) -> anyhow::Result<End> {
+    let Forced { region, reason, owner, duration } = forced;
+    let seconds = duration.map(|duration| duration.as_secs().max(1).try_into());
+    let duration_seconds = seconds.transpose().context("--for is too long")?;
+    let request = OverrideRequest { action, reason, owner, duration_seconds, force };
+    let revision = client.get::<Status>("/api/v1/status")?.revision;
+    output.wrote(&client.put(&override_path(&region), revision, None, &request)?)
+}
+
+/// Returns how all regions are, for tables alone. What is configured is shown without it as well.
+fn health_report(client: &Client, output: Output) -> Option<HealthReport> {
+    match output {
+        Output::Table => client.get("/api/v1/health/regions").ok(),
+        Output::Json => None,
     }
 }
 
@@ -271,6 +316,7 @@ impl Probes {
 fn list(client: &Client, output: Output) -> anyhow::Result<End> {
     let Regions { regions } = client.get("/api/v1/regions")?;
     let Overrides { overrides } = client.get("/api/v1/overrides")?;
+    let report = health_report(client, output);
     output.show(&regions, || {
         let rows = regions.iter().map(|(id, region)| {
             let wish = overrides.get(id);
@@ -282,16 +328,19 @@ fn list(client: &Client, output: Output) -> anyhow::Result<End> {
                 or_dash(region.capacity),
                 or_dash(region.cost_per_gb),
                 labels(region),
+                or_dash(report.as_ref().and_then(|report| health::of(report, id))),
                 or_dash(wish.map(|wish| format!("{:?}", wish.action).to_lowercase())),
             ]
         });
-        let header =
-            ["region", "name", "place", "endpoint", "capacity", "$/GB", "labels", "override"];
+        let header = [
+            "region", "name", "place", "endpoint", "capacity", "$/GB", "labels", "health",
+            "override",
+        ];
         table(header, rows);
     })
 }
 
-fn show(region: &Region) {
+fn show(id: &str, region: &Region, report: Option<&HealthReport>) {
     crate::output::facts(&[
         ("name", or_dash(region.name.as_ref())),
         ("place", format!("{}, {}", region.latitude, region.longitude)),
@@ -300,6 +349,7 @@ fn show(region: &Region) {
         ("cost per GB", or_dash(region.cost_per_gb.map(|usd| format!("${usd}")))),
         ("labels", labels(region)),
         ("check", or_dash(region.check.as_ref().map(in_words))),
+        ("health", or_dash(report.and_then(|report| health::of(report, id)))),
     ]);
 }
 

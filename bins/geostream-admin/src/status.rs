@@ -1,6 +1,6 @@
 //! `status`
 
-use geostream_api::{GeoDatabase, Peers, Status};
+use geostream_api::{GeoDatabase, HeldRegion, Peers, Status};
 
 use crate::End;
 use crate::client::Client;
@@ -30,6 +30,10 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("abstains from", or_dash(some_of(&status.abstaining))),
         ]);
         status.budget_spent.iter().for_each(|spent| say(in_short(spent)));
+        for HeldRegion { region, held_until } in &status.held {
+            let until = held_until.map(|until| format!(" until {until}")).unwrap_or_default();
+            say(format_args!("region {region}: held back for flapping{until}"));
+        }
         if !status.overrides.is_empty() {
             let rows = status.overrides.iter().map(|(region, wish)| {
                 [

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
-use crate::health::BudgetSpent;
+use crate::health::{BudgetSpent, HeldRegion};
 use crate::time::Time;
 
 /// What a write led to, or would lead to.
@@ -281,6 +281,9 @@ pub struct Status {
     /// Services whose removal budget is spent.
     #[serde(default)]
     pub budget_spent: Vec<BudgetSpent>,
+    /// The regions that answer their probes and are held back for flapping.
+    #[serde(default)]
+    pub held: Vec<HeldRegion>,
     /// The regions that would be taken for dead, if this node saw anybody else well.
     #[serde(default)]
     pub abstaining: Vec<String>,

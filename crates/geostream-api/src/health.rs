@@ -10,8 +10,7 @@ use crate::time::Time;
 pub struct HealthReport {
     /// The regions in the order of their ids.
     pub regions: Vec<RegionHealth>,
-    /// Services whose removal budget is spent: some of their regions go on being answered though
-    /// they seem to be unhealthy.
+    /// Services whose removal budget is spent: some of their unhealthy regions are retained.
     pub budget_spent: Vec<BudgetSpent>,
 }
 
@@ -20,8 +19,18 @@ pub struct HealthReport {
 pub struct BudgetSpent {
     /// The service.
     pub service: String,
-    /// The regions that go on being answered.
+    /// The unhealthy regions that serve where no eligible one has room.
     pub retained: Vec<String>,
+}
+
+/// A region that answers its probes and is held back for flapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRegion {
+    /// The region.
+    pub region: String,
+    /// Until when the node that answers holds it back; null while it is being tried, and where only
+    /// other nodes do.
+    pub held_until: Option<Time>,
 }
 
 /// How a region is.
@@ -32,6 +41,15 @@ pub struct RegionHealth {
     /// `healthy`, `unhealthy`, or `unknown` as long as nobody has looked: the verdict of all nodes
     /// that are heard.
     pub health: String,
+    /// How sure it is that it cannot serve: `proven` where connections to it fail while another
+    /// endpoint or a reachability target answers, `unproven`, or `held` where it answers its probes
+    /// and is held back for flapping; null unless it is unhealthy.
+    #[serde(default)]
+    pub removal: Option<String>,
+    /// Until when the node that answers holds it back for flapping; null for all others, and while it
+    /// is being tried.
+    #[serde(default)]
+    pub held_until: Option<Time>,
     /// How the node that answers sees it by itself.
     #[serde(default)]
     pub seen_here: String,
@@ -64,6 +82,12 @@ pub struct RegionHealth {
 pub struct Votes {
     /// So many do.
     pub down: u8,
+    /// Of these, so many have proof.
+    #[serde(default)]
+    pub proven: u8,
+    /// Of these, so many hold it back for flapping.
+    #[serde(default)]
+    pub held: u8,
     /// Of so many that see anything.
     pub nodes: u8,
 }

@@ -34,7 +34,7 @@ pub use control::{
 pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use file::{ConfigFile, ConfigFileError, TomlLines};
 pub use health::{
-    BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, OutcomeKind,
+    BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,
 };
 pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};

@@ -104,6 +104,8 @@ pub struct RegionStatus {
     pub seen_at: Option<Timestamp>,
     /// Why its health is what it is; empty as long as nothing has changed.
     pub evidence: String,
+    /// Until when it is held back for flapping; `None` for all others, and while it is being tried.
+    pub held_until: Option<Timestamp>,
 }
 
 /// Whom this node hears, and what it has to say.
@@ -187,6 +189,9 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                 load: seen.load(region, now).map(LoadShare::all),
                 seen_at: seen.seen_at(region, now, wall),
                 evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
+                held_until: watched
+                    .held_until
+                    .map(|until| wall.after(until.saturating_duration_since(now))),
             })
             .collect()
     }
@@ -331,6 +336,8 @@ pub struct HealthDriver<P, L, C> {
     probes: JoinSet<(Subject, ProbeId, Probed)>,
     /// What has changed and is not published yet.
     changes: Vec<HealthChange>,
+    /// Whether removals have become more or less sure, and that is not published yet.
+    is_regraded: bool,
     /// When a table may be made again because of changes.
     next_table: Instant,
     next_tick: Instant,
@@ -353,6 +360,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             tracer,
             probes,
             changes,
+            is_regraded: false,
             next_table: now,
             next_tick: now,
             configured,
@@ -443,6 +451,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                     });
                 }
                 WatchOutput::Changed(change) => self.changes.push(change),
+                WatchOutput::Regraded(_) => self.is_regraded = true,
                 WatchOutput::Breaker { region, state } => {
                     seen.probes.of(&region).handle_breaker(state);
                 }
@@ -457,7 +466,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             self.next_tick = now + TICK;
             publisher.measure(&mut seen.loads);
         }
-        if is_tick || (!self.changes.is_empty() && now >= self.next_table) {
+        let is_new = self.is_regraded || !self.changes.is_empty();
+        if is_tick || (is_new && now >= self.next_table) {
+            self.is_regraded = false;
             let wall = clock.wall();
             let changes = std::mem::take(&mut self.changes);
             self.publish(&mut seen, &changes);
@@ -471,7 +482,8 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
             }
         }
-        let table = (!self.changes.is_empty()).then_some(self.next_table);
+        let is_new = self.is_regraded || !self.changes.is_empty();
+        let table = is_new.then_some(self.next_table);
         let due = [seen.watch.poll_timeout(), table].into_iter().flatten();
         (due.fold(self.next_tick, Instant::min), records)
     }
@@ -629,6 +641,7 @@ impl Seen {
                 // What it had is told, and not how its clients leave it or come back.
                 Some(old) if is_away => Observation {
                     health: watched.health,
+                    removal: watched.removal.unwrap_or_default(),
                     share: watched.share,
                     since: if is_same(&old) { old.since } else { wall },
                     demand,
@@ -637,6 +650,7 @@ impl Seen {
                 },
                 old => Observation {
                     health: watched.health,
+                    removal: watched.removal.unwrap_or_default(),
                     share: watched.share,
                     since: old.filter(is_same).map_or(wall, |old| old.since),
                     load: steady(old.and_then(|old| old.load), load.map(LoadShare::all)),

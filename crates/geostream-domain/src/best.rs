@@ -114,6 +114,7 @@ impl<'a> Best<'a> {
             Standing::Able
             | Standing::Recovering
             | Standing::Full
+            | Standing::Held
             | Standing::Retained
             | Standing::Unhealthy => &mut self.refused,
         };

@@ -112,6 +112,11 @@ pub enum Reason {
     /// The best-ranked region has more clients than it takes, or is full up with the clients of a
     /// drained one, and this is the next with room.
     Overflow,
+    /// No eligible region has room, and this one is held back for flapping and answers its probes.
+    Held,
+    /// No eligible region has room, and this one is unhealthy without proof: the removal budget
+    /// retains it.
+    Retained,
     /// No region can serve, and the service ranks them as if all were healthy.
     FailOpen,
     /// No region can serve, and this is the best of those that could last.
@@ -122,7 +127,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::LowestLatency,
         Self::Nearest,
         Self::LowestCost,
@@ -131,6 +136,8 @@ impl Reason {
         Self::Weighted,
         Self::Failover,
         Self::Overflow,
+        Self::Held,
+        Self::Retained,
         Self::FailOpen,
         Self::LastGood,
         Self::Static,
@@ -148,6 +155,8 @@ impl Reason {
             Self::Weighted => "weighted",
             Self::Failover => "failover",
             Self::Overflow => "overflow",
+            Self::Held => "held",
+            Self::Retained => "retained",
             Self::FailOpen => "fail_open",
             Self::LastGood => "last_good",
             Self::Static => "static",
@@ -202,6 +211,12 @@ pub enum Fate {
     Outranked,
     /// It is not able to serve.
     Unhealthy,
+    /// It answers its probes, and is held back for flapping: it serves when no eligible region has
+    /// room.
+    Held,
+    /// It is unhealthy without proof, and the removal budget retains it: it serves when no eligible
+    /// region has room.
+    Retained,
     /// Its own clients are more than it takes, and this one is not among those it keeps.
     Full,
     /// It comes back slowly after a failure, and this client is not among those it has back.
@@ -227,6 +242,8 @@ impl Fate {
             Self::Chosen => "chosen",
             Self::Outranked => "outranked",
             Self::Unhealthy => "unhealthy",
+            Self::Held => "held",
+            Self::Retained => "retained",
             Self::Full => "full",
             Self::Recovering => "recovering",
             Self::Spilled => "spilled",

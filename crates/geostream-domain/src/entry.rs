@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::observation::{Health, Load, Observation, Observations, Share};
+use crate::observation::{Health, Load, Observation, Observations, Removal, Share};
 use crate::operator::{Override, OverrideAction};
 use crate::pool::Standing;
 use crate::region::Region;
@@ -70,9 +70,10 @@ impl RegionEntry {
         }
     }
 
-    /// Tells whether it is unhealthy by what was seen, and not by an operator's word.
-    pub(crate) fn is_removed_for_health(&self) -> bool {
-        self.action().is_none() && self.health() == Health::Unhealthy
+    /// Returns how sure its removal is, if it is unhealthy by what was seen and not by an override.
+    pub(crate) fn removal(&self) -> Option<Removal> {
+        let observed = self.observed.filter(|seen| seen.health == Health::Unhealthy)?;
+        self.action().is_none().then_some(observed.removal)
     }
 
     /// Returns the share of its capacity that the region uses; `None` where either is unknown.
@@ -98,7 +99,12 @@ impl RegionEntry {
             return (Standing::Drained, Share::NONE);
         }
         match self.health() {
-            Health::Unhealthy => (Standing::Unhealthy, Share::NONE),
+            Health::Unhealthy => match self.removal() {
+                Some(Removal::Held) => (Standing::Held, Share::NONE),
+                Some(Removal::Unproven | Removal::Proven) | None => {
+                    (Standing::Unhealthy, Share::NONE)
+                }
+            },
             Health::Healthy | Health::Unknown => match self.share() {
                 Share::ALL => (Standing::Able, Share::ALL),
                 share => (Standing::Recovering, share),

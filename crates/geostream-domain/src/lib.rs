@@ -63,6 +63,7 @@ mod reports;
 mod service;
 mod spill;
 mod table;
+mod tiers;
 mod time;
 mod watch;
 mod yardstick;
@@ -90,7 +91,7 @@ pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use location::{Location, Precision};
 pub use monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome};
 pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
-pub use observation::{Health, Load, LoadError, Observation, Observations, Share};
+pub use observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
 pub use operator::{
     AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
     UnknownFlag,

@@ -1,11 +1,12 @@
 //! The members of a service as candidates: who they may have is limited by their health, the budget of
 //! removals and their capacities.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::entry::RegionEntry;
 use crate::hash::stable_hash;
-use crate::observation::Share;
+use crate::observation::{Removal, Share};
 use crate::pool::{Candidate, Contender, Standing};
 use crate::service::{Member, Objective, RemovalBudget, Service};
 use crate::spill::Room;
@@ -60,7 +61,8 @@ impl<'a> CompiledMember<'a> {
     }
 
     /// Has it keep as many of its own clients as it is to be filled with.
-    pub(crate) fn limit_to_capacity(&mut self, stretch: f64) {
+    pub(crate) fn limit_to_capacity(&mut self, fill: Fill) {
+        let stretch = fill.of(self.candidate.contender.standing);
         let Some(capacity) = self.entry.capacity() else { return };
         // A region without any client would never be seen to have fewer of its own again.
         let share = Share::new(capacity * stretch / self.entry.demand()).max(Share::LEAST);
@@ -71,14 +73,18 @@ impl<'a> CompiledMember<'a> {
     }
 
     /// Returns what it can take of others' clients, and what others have to take of its own.
-    pub(crate) fn room(&self, stretch: f64) -> Room {
+    pub(crate) fn room(&self, fill: Fill) -> Room {
         let contender = self.candidate.contender;
+        let standing = contender.standing;
         let demand = self.entry.demand();
+        let kept = demand * contender.share.fraction();
         Room {
             region: contender.region,
-            displaced: demand * (1.0 - contender.share.fraction()),
-            spare: if contender.takes_others() {
-                self.entry.capacity().map(|capacity| (capacity * stretch - demand).max(0.0))
+            standing,
+            displaced: demand - kept,
+            spare: if Standing::TAKING.contains(&standing) {
+                let filled = self.entry.capacity().map(|capacity| capacity * fill.of(standing));
+                filled.map(|filled| (filled - kept).max(0.0))
             } else {
                 Some(0.0)
             },
@@ -90,21 +96,48 @@ impl<'a> CompiledMember<'a> {
 /// late and roughly, and clients are divided by chance.
 const FILLED: f64 = 0.95;
 
+/// How many times its own capacity each region is filled to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    /// The standing whose regions take what is too much for all.
+    stretched: Standing,
+    stretch: f64,
+}
+
+impl Fill {
+    fn of(self, standing: Standing) -> f64 {
+        // What an eligible region keeps of its own clients is stretched with what the others take.
+        let is_stretched = standing == self.stretched
+            || (self.stretched == Standing::Able && standing.is_eligible());
+        if is_stretched { self.stretch } else { FILLED }
+    }
+}
+
 /// Returns how many times its own capacity each region is filled to, by what all of them have to take.
-pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> f64 {
+///
+/// Only the best regions are filled beyond [`FILLED`], and only by what those behind them have no
+/// room for.
+pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> Fill {
+    let is_any_able = members.iter().any(|member| member.candidate.contender.takes_others());
+    let stretched = if is_any_able { Standing::Able } else { Standing::Held };
+    let unstretched = Fill { stretched, stretch: FILLED };
     let (mut capacity, mut demand) = (0.0, 0.0);
     for CompiledMember { entry, candidate: Candidate { contender, .. } } in members {
         demand += entry.demand();
-        if contender.takes_others() {
-            let Some(units) = entry.capacity() else { return FILLED };
+        if contender.standing == stretched {
+            let Some(units) = entry.capacity() else { return unstretched };
             capacity += units;
+        } else if matches!(contender.standing, Standing::Held | Standing::Retained) {
+            let Some(units) = entry.capacity() else { return unstretched };
+            demand -= units * FILLED;
         } else {
             let kept = entry.demand() * contender.share.fraction();
             demand -= entry.capacity().map_or(kept, |units| kept.min(units * FILLED));
         }
     }
-    // Where nobody takes anything there is nothing to divide.
-    if capacity > 0.0 { (demand / capacity).max(FILLED) } else { FILLED }
+    // Without a region to stretch there is nothing to divide.
+    let stretch = if capacity > 0.0 { (demand / capacity).max(FILLED) } else { FILLED };
+    Fill { stretched, stretch }
 }
 
 /// Returns what the objective looks at before it looks at the client.
@@ -129,7 +162,11 @@ fn load_step(share: f64) -> u32 {
     (share * 10.0) as u32
 }
 
-/// Takes members back that were to be removed for health, as far as the budget does not permit it.
+/// Retains members whose removal is not proven, as far as the budget does not permit it: they rank
+/// behind every eligible region with room.
+///
+/// Proven deaths are never retained, and use up the budget: it says how much of a service may be
+/// missing by the word of its checks alone. Regions that are held back use up nothing of it.
 pub(crate) fn retain_over_budget(
     budget: RemovalBudget,
     members: &mut [CompiledMember<'_>],
@@ -141,18 +178,21 @@ pub(crate) fn retain_over_budget(
     let mut failed: Vec<_> = members
         .iter_mut()
         .zip(sizes)
-        .filter(|(member, _)| member.entry.is_removed_for_health())
+        .filter_map(|(member, size)| Some((member.entry.removal()?, member, size)))
+        .filter(|(removal, ..)| *removal != Removal::Held)
         .collect();
-    failed.sort_by_key(|(member, _)| member.entry.observed.map(|observed| observed.since));
+    failed.sort_by_key(|(removal, member, _)| {
+        let since = member.entry.observed.map(|observed| observed.since);
+        (Reverse(*removal), since)
+    });
     let mut removed = 0;
     let mut retained = BTreeSet::new();
-    for (member, size) in failed {
-        if budget.permits(removed + size, all) {
+    for (removal, member, size) in failed {
+        if removal == Removal::Proven || budget.permits(removed + size, all) {
             removed += size;
         } else {
-            let contender = &mut member.candidate.contender;
-            (contender.standing, contender.share) = (Standing::Retained, Share::ALL);
-            retained.insert(contender.region);
+            member.candidate.contender.standing = Standing::Retained;
+            retained.insert(member.candidate.contender.region);
         }
     }
     retained

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::chance::Chance;
 use crate::check::CheckTiming;
-use crate::observation::{Health, Share};
+use crate::observation::{Health, Removal, Share};
 use crate::reports::{Report, Reports};
 
 /// Watches one region.
@@ -55,6 +55,10 @@ pub struct HealthMonitor {
     others: Witness,
     /// The present run of failures.
     run: Run,
+    /// The present run of failed connections, which the newest failures end with.
+    unconnected: Run,
+    /// How many probes in a row have succeeded.
+    successes: u8,
     abstains: bool,
     wants_witness: bool,
     is_known: bool,
@@ -121,6 +125,24 @@ pub enum ProbeFailure {
     Protocol,
     /// The configuration does not permit probes to the address.
     Forbidden,
+}
+
+impl ProbeFailure {
+    /// Tells whether the connection failed, which proves that the region is dead where it is
+    /// corroborated.
+    ///
+    /// One wrong resolver, clock, CA file or check produces each of the others at every region.
+    fn is_of_connection(self) -> bool {
+        match self {
+            Self::Refused | Self::Reset | Self::Timeout | Self::Unreachable => true,
+            Self::Name
+            | Self::Tls
+            | Self::Status(_)
+            | Self::Body
+            | Self::Protocol
+            | Self::Forbidden => false,
+        }
+    }
 }
 
 impl fmt::Display for ProbeFailure {
@@ -239,6 +261,8 @@ impl HealthMonitor {
             flaps: Flaps::default(),
             others: Witness::Alone,
             run: Run::default(),
+            unconnected: Run::default(),
+            successes: 0,
             abstains: false,
             wants_witness: false,
             is_known: known == Health::Healthy,
@@ -282,6 +306,8 @@ impl HealthMonitor {
 
     fn handle_well(&mut self, now: Instant) {
         self.run = Run::default();
+        self.unconnected = Run::default();
+        self.successes = self.successes.saturating_add(1);
         self.abstains = false;
         self.is_known = true;
         let before = self.probes.state();
@@ -295,6 +321,12 @@ impl HealthMonitor {
 
     fn handle_failure(&mut self, failure: ProbeFailure, sent: Sent, now: Instant) {
         self.run.handle_failure(sent);
+        self.successes = 0;
+        if failure.is_of_connection() {
+            self.unconnected.handle_failure(sent);
+        } else {
+            self.unconnected = Run::default();
+        }
         let fall = self.timing.unwrap_or_default().fall();
         let is_last =
             self.probes.state() == BreakerState::Closed && self.probes.failures() + 1 >= fall;
@@ -389,6 +421,42 @@ impl HealthMonitor {
         }
     }
 
+    /// Returns how sure it is that the region cannot serve; `None` unless it is unhealthy.
+    ///
+    /// The newest evidence decides: failed connections that are corroborated are proof until a probe
+    /// is answered, in whatever way, and successful probes hold until one fails.
+    #[must_use]
+    pub fn removal(&self) -> Option<Removal> {
+        self.probe_removal().max(self.reports.removal())
+    }
+
+    /// Returns how sure the removal is that clients' reports alone have caused.
+    pub(crate) fn reported_removal(&self) -> Option<Removal> {
+        self.reports.removal()
+    }
+
+    fn probe_removal(&self) -> Option<Removal> {
+        if self.probes.state() == BreakerState::Closed {
+            None
+        } else if self.successes >= self.timing.unwrap_or_default().rise() {
+            // As many would bring it back, were it not for the cooldown.
+            Some(Removal::Held)
+        } else if self.unconnected.is_corroborated {
+            Some(Removal::Proven)
+        } else {
+            Some(Removal::Unproven)
+        }
+    }
+
+    /// Returns when a region that is held back is tried again; `None` for all others, and while it
+    /// is being tried.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        if self.removal() != Some(Removal::Held) {
+            return None;
+        }
+        self.probes.poll_timeout().max(self.reports.open_until())
+    }
+
     /// Returns the share of its clients that the region is to have: less than all of them while it
     /// comes back.
     #[must_use]
@@ -411,7 +479,7 @@ impl HealthMonitor {
     }
 
     /// Tells whether its clients have reported it, and it rests.
-    pub(crate) fn is_reported(&self) -> bool {
+    fn is_reported(&self) -> bool {
         self.reports.state() == BreakerState::Open
     }
 
@@ -497,6 +565,9 @@ struct Run {
     first: Option<Instant>,
     second: Option<Instant>,
     is_vouched_for: bool,
+    /// Whether another endpoint or a reachability target was well: where nothing else is watched,
+    /// the run is believed and yet no proof.
+    is_corroborated: bool,
 }
 
 impl Run {
@@ -506,11 +577,11 @@ impl Run {
             (Some(_), None) => self.second = Some(at),
             (Some(_), Some(_)) => {}
         }
-        self.is_vouched_for |= match (others, self.second) {
-            (Witness::Alone, _) => true,
+        self.is_corroborated |= match (others, self.second) {
             (Witness::Others(Some(well)), Some(second)) => well >= second,
-            (Witness::Others(_), _) => false,
+            (Witness::Alone | Witness::Others(_), _) => false,
         };
+        self.is_vouched_for |= self.is_corroborated || others == Witness::Alone;
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Observation {
     pub health: Health,
     /// The share of its clients that it is to have while it comes back.
     pub share: Share,
+    /// How sure its removal is, where its health is [`Health::Unhealthy`].
+    pub removal: Removal,
     /// Since when its health is what it is.
     pub since: Timestamp,
     /// How much load it had; for a region that is unhealthy or kept from clients, before it was.
@@ -50,7 +52,15 @@ impl Observation {
     /// nobody knows.
     #[must_use]
     pub fn of(health: Health, since: Timestamp) -> Self {
-        Self { health, share: Share::ALL, since, load: None, demand: None, votes: None }
+        Self {
+            health,
+            removal: Removal::default(),
+            share: Share::ALL,
+            since,
+            load: None,
+            demand: None,
+            votes: None,
+        }
     }
 }
 
@@ -64,6 +74,34 @@ pub enum Health {
     Healthy,
     /// It is not.
     Unhealthy,
+}
+
+/// How sure it is that an unhealthy region cannot serve, least sure first.
+///
+/// The order is the severity of the evidence: verdicts take the most severe removal that enough
+/// votes reach, and routing prefers the less severe region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Removal {
+    /// Its probes succeed; it is held back because it was removed repeatedly within a short time.
+    Held,
+    /// Its checks or its clients report failures that one faulty resolver, clock, CA file, check or
+    /// reporter produces for every region at once. The removal budget limits these.
+    #[default]
+    Unproven,
+    /// Connections to it fail while another endpoint or a reachability target answers.
+    Proven,
+}
+
+impl Removal {
+    /// Returns its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Unproven => "unproven",
+            Self::Proven => "proven",
+        }
+    }
 }
 
 /// A share of clients, from none to all of them.

@@ -33,7 +33,10 @@ pub(crate) struct Contender {
 }
 
 /// Whose clients a candidate can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The order is the order of preference: displaced clients go to the first standing that has room, and
+/// when no region [serves](Standing::serves), the service's rule for that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
     /// All of its own, and others'.
     Able,
@@ -41,21 +44,30 @@ pub(crate) enum Standing {
     Recovering,
     /// A share of its own, since they are more than it takes.
     Full,
-    /// Its own, though it seems to be unhealthy: no more may be removed.
+    /// Displaced ones that no eligible region has room for: its probes succeed, and it is held back
+    /// for flapping.
+    Held,
+    /// Displaced ones that no region before has room for: its removal is not proven, and the removal
+    /// budget does not permit it.
     Retained,
-    /// Nobody's.
+    /// None: it is removed for health, or forced down.
     Unhealthy,
     /// Nobody's, as an operator wishes.
     Drained,
 }
 
 impl Standing {
-    /// Tells whether it has any clients.
+    /// The standings that take displaced clients, best first.
+    pub(crate) const TAKING: [Self; 4] = [Self::Able, Self::Recovering, Self::Held, Self::Retained];
+
+    /// Tells whether neither its health nor an operator keeps clients from it.
+    pub(crate) fn is_eligible(self) -> bool {
+        self < Self::Held
+    }
+
+    /// Tells whether it keeps the service from being all down.
     pub(crate) fn serves(self) -> bool {
-        match self {
-            Self::Able | Self::Recovering | Self::Full | Self::Retained => true,
-            Self::Unhealthy | Self::Drained => false,
-        }
+        self <= Self::Held
     }
 }
 

@@ -13,6 +13,11 @@
 //! | three | two | two that see it well |
 //! | n | more than half | half of them that see it well |
 //!
+//! A node that sees a region down says how sure that is ([`Removal`]). Votes are ordered from well over
+//! held back and unproven to proven, and the verdict is the most severe one that more than half of the
+//! votes reach: a proven verdict needs proof at more than half of the nodes that vote, as a removal needs
+//! more than half. A node of an earlier version says nothing of proof, so its vote counts as unproven.
+//!
 //! The verdict is a function of the votes alone and not of what was before, so whoever hears the
 //! same comes to the same verdict. Whoever hears nobody acts on its own view. What a node says holds
 //! for [`VIEW_HOLDS`] and no longer: a region that dies together with a node is removed by the
@@ -25,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::name::{NodeId, RegionId};
-use crate::observation::Load;
+use crate::observation::{Load, Removal};
 
 /// How long a node's view holds after it was said.
 ///
@@ -63,12 +68,14 @@ pub struct Sight {
 }
 
 /// Whether a node sees a region well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The order is the severity, least severe first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vote {
     /// It does.
     Well,
-    /// It sees it down.
-    Down,
+    /// It sees it down, as surely as this.
+    Down(Removal),
 }
 
 /// What a node knows of a region's load.
@@ -85,10 +92,14 @@ pub struct LoadShare {
 }
 
 /// How many nodes see a region down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Votes {
     /// So many do.
     pub down: u8,
+    /// Of these, so many hold it back though its probes succeed.
+    pub held: u8,
+    /// Of these, so many have proof.
+    pub proven: u8,
     /// Of so many that vote.
     pub nodes: u8,
 }
@@ -144,13 +155,24 @@ impl LoadShare {
 impl Votes {
     /// Returns what they add up to; `None` if nobody votes.
     pub(crate) fn verdict(self) -> Option<Vote> {
-        let is_down = u16::from(self.down) * 2 > u16::from(self.nodes);
-        (self.nodes > 0).then_some(if is_down { Vote::Down } else { Vote::Well })
+        let is_majority = |votes: u8| u16::from(votes) * 2 > u16::from(self.nodes);
+        (self.nodes > 0).then_some(if is_majority(self.proven) {
+            Vote::Down(Removal::Proven)
+        } else if is_majority(self.down - self.held) {
+            Vote::Down(Removal::Unproven)
+        } else if is_majority(self.down) {
+            Vote::Down(Removal::Held)
+        } else {
+            Vote::Well
+        })
     }
 
     fn count(&mut self, vote: Option<Vote>) {
         self.nodes += u8::from(vote.is_some());
-        self.down += u8::from(vote == Some(Vote::Down));
+        let Some(Vote::Down(removal)) = vote else { return };
+        self.down += 1;
+        self.held += u8::from(removal == Removal::Held);
+        self.proven += u8::from(removal == Removal::Proven);
     }
 }
 
@@ -203,7 +225,7 @@ impl Quorum {
         if self.others.is_empty() {
             return None;
         }
-        let mut votes = Votes { down: 0, nodes: 0 };
+        let mut votes = Votes::default();
         votes.count(own);
         for sight in self.sights(region) {
             votes.count(sight.vote);
@@ -232,16 +254,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Returns the verdict of votes such as `dw-`: down, well, abstains.
+    /// Returns the verdict of votes such as `dw-`: down, well, abstains; `h` and `p` are down as well, held
+    /// back and proven.
     fn verdict(votes: &str) -> Option<Vote> {
-        let mut counted = Votes { down: 0, nodes: 0 };
+        let mut counted = Votes::default();
         votes.chars().for_each(|letter| counted.count(vote(letter)));
         counted.verdict()
     }
 
     fn vote(letter: char) -> Option<Vote> {
         match letter {
-            'd' => Some(Vote::Down),
+            'h' => Some(Vote::Down(Removal::Held)),
+            'd' => Some(Vote::Down(Removal::Unproven)),
+            'p' => Some(Vote::Down(Removal::Proven)),
             'w' => Some(Vote::Well),
             _ => None,
         }
@@ -259,24 +284,49 @@ mod tests {
 
     #[test]
     fn more_than_half_of_those_who_vote_remove_a_region() {
-        use Vote::{Down, Well};
+        use Vote::Well;
         for (votes, expected) in [
             ("", None),
             ("---", None),
-            ("d", Some(Down)),
+            ("d", Some(DOWN)),
             ("w", Some(Well)),
-            ("d--", Some(Down)),
+            ("d--", Some(DOWN)),
             ("dw", Some(Well)),
-            ("dd", Some(Down)),
+            ("dd", Some(DOWN)),
             ("dww", Some(Well)),
-            ("ddw", Some(Down)),
+            ("ddw", Some(DOWN)),
             ("dw-", Some(Well)),
-            ("dd-", Some(Down)),
+            ("dd-", Some(DOWN)),
             ("ddww", Some(Well)),
-            ("dddw", Some(Down)),
-            ("dddww", Some(Down)),
+            ("dddw", Some(DOWN)),
+            ("dddww", Some(DOWN)),
         ] {
             assert_eq!(verdict(votes), expected, "{votes}");
+        }
+    }
+
+    #[test]
+    fn a_removal_is_as_sure_as_more_than_half_of_the_votes_reach() {
+        use Removal::{Held, Proven, Unproven};
+        for (votes, expected) in [
+            ("p", Vote::Down(Proven)),
+            ("pp", Vote::Down(Proven)),
+            ("pd", Vote::Down(Unproven)),
+            ("pw", Vote::Well),
+            ("ppw", Vote::Down(Proven)),
+            ("pdw", Vote::Down(Unproven)),
+            ("pdd", Vote::Down(Unproven)),
+            ("ppd", Vote::Down(Proven)),
+            ("h", Vote::Down(Held)),
+            ("hp", Vote::Down(Held)),
+            ("hd", Vote::Down(Held)),
+            ("hw", Vote::Well),
+            ("hhw", Vote::Down(Held)),
+            ("hpw", Vote::Down(Held)),
+            ("hpp", Vote::Down(Proven)),
+            ("hdp", Vote::Down(Unproven)),
+        ] {
+            assert_eq!(verdict(votes), Some(expected), "{votes}");
         }
     }
 
@@ -284,11 +334,14 @@ mod tests {
     fn a_view_holds_until_its_time_even_where_it_is_lost() {
         let (mut quorum, now) = (Quorum::default(), start());
         let until = now + VIEW_HOLDS;
-        let views = vec![heard("a", Some(Vote::Down), until), heard("b", None, now)];
+        let views = vec![heard("a", Some(DOWN), until), heard("b", None, now)];
         assert!(quorum.handle_views(views.clone(), now));
         assert!(!quorum.handle_views(views, now), "the same is nothing new");
         let own = Some(Vote::Well);
-        assert_eq!(quorum.votes(&region(), own), Some(Votes { down: 1, nodes: 2 }));
+        assert_eq!(
+            quorum.votes(&region(), own),
+            Some(Votes { down: 1, nodes: 2, ..Votes::default() })
+        );
         assert_eq!(quorum.poll_timeout(), Some(until));
         assert!(!quorum.handle_timeout(until - Duration::from_millis(1)));
         assert!(quorum.handle_timeout(until));
@@ -303,8 +356,7 @@ mod tests {
     #[test]
     fn the_number_of_nodes_is_bounded() {
         let (mut quorum, now) = (Quorum::default(), start());
-        let many =
-            (0..1000).map(|n| heard(&format!("n{n:03}"), Some(Vote::Down), now + VIEW_HOLDS));
+        let many = (0..1000).map(|n| heard(&format!("n{n:03}"), Some(DOWN), now + VIEW_HOLDS));
         quorum.handle_views(many.collect(), now);
         let votes = quorum.votes(&region(), Some(Vote::Well)).unwrap();
         assert_eq!(usize::from(votes.nodes), MOST_NODES);
@@ -334,7 +386,19 @@ mod tests {
         assert_eq!(most.and(most).all(), load(Load::MAX));
     }
 
+    const DOWN: Vote = Vote::Down(Removal::Unproven);
+
     proptest! {
+        #[test]
+        fn a_verdict_is_the_most_severe_that_more_than_half_reach(votes in "[whdp-]{0,63}") {
+            let given: Vec<Vote> = votes.chars().filter_map(vote).collect();
+            let reach = |severity: Vote| given.iter().filter(|vote| **vote >= severity).count();
+            let removals = [Removal::Held, Removal::Unproven, Removal::Proven].map(Vote::Down);
+            let severest = removals.into_iter().rfind(|vote| reach(*vote) * 2 > given.len());
+            let expected = (!given.is_empty()).then(|| severest.unwrap_or(Vote::Well));
+            prop_assert_eq!(verdict(&votes), expected);
+        }
+
         #[test]
         fn one_node_alone_neither_removes_a_region_that_two_see_well_nor_brings_one_back(
             votes in "[dw-]{0,63}",
@@ -344,13 +408,13 @@ mod tests {
                 prop_assert_eq!(verdict(&votes), Some(Vote::Well));
             }
             if count('d') >= 2 && count('w') <= 1 {
-                prop_assert_eq!(verdict(&votes), Some(Vote::Down));
+                prop_assert_eq!(verdict(&votes), Some(DOWN));
             }
         }
 
         #[test]
         fn the_order_of_votes_does_not_matter_and_abstaining_changes_nothing(
-            votes in "[dw-]{0,63}",
+            votes in "[whdp-]{0,63}",
         ) {
             let mut sorted: Vec<_> = votes.chars().filter(|letter| *letter != '-').collect();
             sorted.sort_unstable();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::hash::ClientKey;
 use crate::monitor::{Evidence, Witness};
+use crate::observation::Removal;
 
 /// What became of a client that used a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,10 @@ pub(crate) struct Reports {
     /// Since when at least half of what is reported are failures.
     failing_since: Option<Instant>,
     trial_began: Option<Instant>,
+    /// When it would have been tried again if it had not been removed before; `None` once that is
+    /// over, or if the cooldown is the usual one.
+    held_from: Option<Instant>,
+    removal: Removal,
     lacks_witness: bool,
     evidence: Evidence,
 }
@@ -70,6 +75,8 @@ impl Reports {
             slot_ends: None,
             failing_since: None,
             trial_began: None,
+            held_from: None,
+            removal: Removal::Unproven,
             lacks_witness: false,
             evidence: Evidence::ReportsWell,
         }
@@ -95,7 +102,7 @@ impl Reports {
             return;
         }
         if failed * 2 >= all {
-            self.breaker.handle_failure(now);
+            self.open(now);
             self.evidence = Evidence::ReportsFailed(failed, all);
         } else {
             self.breaker.handle_success(now);
@@ -119,14 +126,24 @@ impl Reports {
         self.lacks_witness = !witness.speaks_since(since);
         if !self.lacks_witness {
             self.evidence = Evidence::ReportsFailed(failed, all);
-            self.breaker.handle_failure(now);
+            self.open(now);
             self.slots = <_>::default();
             self.failing_since = None;
         }
     }
 
+    fn open(&mut self, now: Instant) {
+        self.breaker.handle_failure(now);
+        self.removal = Removal::Unproven;
+        self.held_from = None;
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.breaker.handle_timeout(now);
+        if self.held_from.is_some_and(|from| now >= from) {
+            self.held_from = None;
+            self.removal = Removal::Held;
+        }
         if self.breaker.state() != BreakerState::HalfOpen {
             self.trial_began = None;
             return;
@@ -146,11 +163,25 @@ impl Reports {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let trial_ends = self.trial_began.map(|began| began + RULES.rest);
-        self.breaker.poll_timeout().or(trial_ends)
+        self.held_from.or_else(|| self.breaker.poll_timeout()).or(trial_ends)
     }
 
     pub(crate) fn punish(&mut self, rest: Duration, now: Instant) {
         self.breaker.punish(rest, now);
+        self.held_from = Some(now + RULES.rest);
+    }
+
+    /// Returns how sure the removal is; `None` unless it is removed.
+    ///
+    /// Reports are no proof: one reporter can be wrong about all regions. What they say counts for
+    /// the usual cooldown, and beyond it only the earlier removals keep the region out.
+    pub(crate) fn removal(&self) -> Option<Removal> {
+        (self.breaker.state() == BreakerState::Open).then_some(self.removal)
+    }
+
+    /// Returns until when it is not tried again.
+    pub(crate) fn open_until(&self) -> Option<Instant> {
+        self.breaker.poll_timeout()
     }
 
     pub(crate) fn state(&self) -> BreakerState {

@@ -1,6 +1,7 @@
 //! Where the clients of a region go that cannot serve them.
 
 use crate::hash::ClientKey;
+use crate::pool::Standing;
 use crate::table::RegionIndex;
 
 /// Spreads displaced clients over the next regions up to what each can take.
@@ -19,6 +20,8 @@ pub(crate) struct Spill {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub(crate) region: RegionIndex,
+    /// Whether it may take others' clients, and behind which other regions.
+    pub(crate) standing: Standing,
     /// The load whose clients have to go elsewhere.
     pub(crate) displaced: f64,
     /// The load that it can take beside its own; `None` if nothing limits it.
@@ -51,20 +54,25 @@ impl Spill {
         !self.fractions.is_empty()
     }
 
-    /// Returns the place in the client's order at which it is taken.
+    /// Returns the client's number, from 0 up to but not 1.
+    pub(crate) fn number(client: ClientKey) -> f64 {
+        unit(client.lot(PURPOSE))
+    }
+
+    /// Returns the place in the order at which a client of this number is taken.
     ///
     /// Where the order is too short to take all, those that it holds are filled alike.
     pub(crate) fn place(
         &self,
         order: impl Iterator<Item = RegionIndex> + Clone,
-        client: ClientKey,
+        number: f64,
     ) -> usize {
         if !self.is_limited() {
             return 0;
         }
         let fraction = |region: RegionIndex| self.fractions[region.get()];
         let all: f64 = order.clone().map(fraction).sum();
-        let number = unit(client.lot(PURPOSE)) * all.min(1.0);
+        let number = number * all.min(1.0);
         let mut taken = 0.0;
         let is_taken = |region| {
             taken += fraction(region);

@@ -19,7 +19,7 @@ use crate::operator::Override;
 use crate::pool::{Candidate, Contender, Pool, Seeker, Standing};
 use crate::region::Region;
 use crate::service::{AllDown, Objective, Service};
-use crate::spill::Spill;
+use crate::tiers::Tiers;
 use crate::time::Timestamp;
 use crate::yardstick::Yardstick;
 
@@ -30,7 +30,7 @@ pub struct RegionIndex(u16);
 impl RegionIndex {
     pub(crate) const FIRST: Self = Self(0);
 
-    fn new(place: usize) -> Self {
+    pub(crate) fn new(place: usize) -> Self {
         Self(u16::try_from(place).expect("a configuration holds at most 20,000 regions"))
     }
 
@@ -68,15 +68,15 @@ pub struct ServiceTable {
     fallback: Option<Fallback>,
     /// Members that would have been removed, if the budget permitted it.
     retained: BTreeSet<RegionIndex>,
-    spill: Spill,
+    tiers: Tiers,
 }
 
 /// The candidates that a geofence leaves for one kind of client.
 #[derive(Clone, Debug)]
 struct FencedPool {
     pool: Pool,
-    /// Whether any candidate serves.
-    is_able: bool,
+    /// Whether any candidate serves: if none does, the service's rule for that decides.
+    is_served: bool,
     /// Whether every candidate serves whoever comes, as is nearly always so.
     are_all_able: bool,
     /// The candidates that served last.
@@ -243,9 +243,14 @@ impl RoutingTable {
             .collect();
         regions.sort_by_key(|explained| (explained.rank.is_none(), explained.rank));
         // Whoever could have served this client better than the answer was spared it.
-        for better in regions.iter_mut().take_while(|explained| explained.fate != Fate::Chosen) {
-            if chosen.is_some() && better.fate == Fate::Outranked {
-                better.fate = Fate::Spilled;
+        let is_last_resort = outcome
+            .is_ok_and(|decision| matches!(decision.reason, Reason::Held | Reason::Retained));
+        let mut is_better = chosen.is_some();
+        for other in &mut regions {
+            is_better &= other.fate != Fate::Chosen;
+            // A region that serves when no eligible one has room is chosen past all of them.
+            if (is_better || is_last_resort) && other.fate == Fate::Outranked {
+                other.fate = Fate::Spilled;
             }
         }
         Explanation { outcome, regions }
@@ -271,7 +276,9 @@ impl RoutingTable {
             Standing::Able => Fate::Outranked,
             Standing::Recovering => Fate::Recovering,
             Standing::Full => Fate::Full,
-            Standing::Retained | Standing::Unhealthy => Fate::Unhealthy,
+            Standing::Held => Fate::Held,
+            Standing::Retained => Fate::Retained,
+            Standing::Unhealthy => Fate::Unhealthy,
             Standing::Drained => Fate::Drained,
         }
     }
@@ -308,9 +315,9 @@ impl ServiceTable {
             .map(|(id, member)| CompiledMember::new(service, member, index_of(id), regions))
             .collect();
         let retained = retain_over_budget(service.removal_budget, &mut members);
-        let stretch = stretch(&members);
+        let fill = stretch(&members);
         for member in &mut members {
-            member.limit_to_capacity(stretch);
+            member.limit_to_capacity(fill);
         }
         let fallback = match &service.all_down {
             AllDown::Static(id) => Some(index_of(id)),
@@ -343,12 +350,12 @@ impl ServiceTable {
                 direction: regions[region.get()].region.point.into(),
             }),
             retained,
-            spill: Spill::new(members.iter().map(|member| member.room(stretch)), regions.len()),
+            tiers: Tiers::new(&members.iter().map(|member| member.room(fill)), regions.len()),
         }
     }
 
-    /// Returns the regions that go on being answered though they seem to be unhealthy, since
-    /// [`Service::removal_budget`] permits no more removals.
+    /// Returns the unhealthy regions that still serve where no eligible region has room:
+    /// [`Service::removal_budget`] permits no more removals without proof.
     #[must_use]
     pub fn retained(&self) -> &BTreeSet<RegionIndex> {
         &self.retained
@@ -385,12 +392,12 @@ impl ServiceTable {
 
     fn rank(&self, fenced: &FencedPool, client: &Client) -> Result<Decision, NoRegion> {
         let pool = &fenced.pool;
-        if fenced.is_able {
+        if fenced.is_served {
             let decided = if fenced.are_all_able {
                 let best = self.search(pool, client, |_| true);
                 decision(&best, 0, self.answers, self.reason(client))
             } else {
-                self.route_among_able(pool, client)
+                self.route_among_some(pool, client)
             };
             return decided.ok_or(NoRegion::Drained);
         }
@@ -418,7 +425,7 @@ impl ServiceTable {
         }
     }
 
-    fn route_among_able(&self, pool: &Pool, client: &Client) -> Option<Decision> {
+    fn route_among_some(&self, pool: &Pool, client: &Client) -> Option<Decision> {
         let mut own = self.search(pool, client, |c| c.keeps(client.key));
         if let Some(home) = own.home() {
             let displaced = self.spill_over(pool, client, home);
@@ -436,28 +443,52 @@ impl ServiceTable {
     /// Sends a client whose own region cannot have it where there is room.
     #[cold]
     fn spill_over(&self, pool: &Pool, client: &Client, home: RegionIndex) -> Option<Decision> {
-        let wanted = if self.spill.is_limited() { SLOTS } else { self.answers };
-        let mut best =
-            pool.search(&self.yardstick, client.seeker(), wanted, Contender::takes_others);
-        let place = self.spill.place(best.regions().map(|(region, _)| region), client.key);
-        let reason = self.reason_past(best.passed_over(), place, client);
-        let decided = decision(&best, place, self.answers, reason)?;
-        Some(Decision { displaced_from: Some(home), ..decided })
+        let place = self.tiers.fallen_to(client.key);
+        // A geofence may leave none of these: the next ones take the client then, or those before.
+        let places = (place..Standing::TAKING.len()).chain(0..place);
+        let mut decided = places.map(|place| self.spill_into(place, pool, client));
+        let decided = decided.find_map(|decided| decided)?;
+        // One that serves only when no other has room may be the client's own.
+        let displaced_from = Some(home).filter(|home| *home != decided.region);
+        Some(Decision { displaced_from, ..decided })
     }
 
-    /// Sends a client that nobody can have to a region that would be spared it.
+    /// Sends a client to a region of the standing at this place, if there is any.
+    fn spill_into(&self, place: usize, pool: &Pool, client: &Client) -> Option<Decision> {
+        let standing = Standing::TAKING[place];
+        let wanted = if self.tiers.is_limited(place) { SLOTS } else { self.answers };
+        let takes = |c: &Contender| c.standing == standing;
+        let mut best = pool.search(&self.yardstick, client.seeker(), wanted, takes);
+        let order = best.regions().map(|(region, _)| region);
+        let chosen = self.tiers.region(place, order, client.key);
+        let reason = match standing {
+            Standing::Held => Reason::Held,
+            Standing::Retained => Reason::Retained,
+            Standing::Recovering if chosen > 0 => Reason::Failover,
+            Standing::Able
+            | Standing::Recovering
+            | Standing::Full
+            | Standing::Unhealthy
+            | Standing::Drained => self.reason_past(best.passed_over(), chosen, client),
+        };
+        let decided = decision(&best, chosen, self.answers, reason)?;
+        if standing == Standing::Able {
+            return Some(decided);
+        }
+        let able = self.search(pool, client, Contender::takes_others);
+        let able = alternatives(&able, decided.region, self.answers);
+        let alternatives = if able.is_empty() { decided.alternatives } else { able };
+        Some(Decision { alternatives, ..decided })
+    }
+
+    /// Sends a client that no region has room for to an eligible one.
     #[cold]
     fn impose(&self, pool: &Pool, client: &Client) -> Option<Decision> {
-        let is_well = |c: &Contender| c.standing.serves() && c.standing != Standing::Retained;
-        let serves = |c: &Contender| c.standing.serves();
-        let impose = |mut best: Best<'_>| {
-            let reason = self.reason_past(best.passed_over(), 0, client);
-            let displaced_from = best.home();
-            let decided = decision(&best, 0, self.answers, reason)?;
-            Some(Decision { displaced_from, ..decided })
-        };
-        impose(self.search(pool, client, is_well))
-            .or_else(|| impose(self.search(pool, client, serves)))
+        let mut best = self.search(pool, client, |c| c.standing.is_eligible());
+        let reason = self.reason_past(best.passed_over(), 0, client);
+        let displaced_from = best.home();
+        let decided = decision(&best, 0, self.answers, reason)?;
+        Some(Decision { displaced_from, ..decided })
     }
 
     /// Returns why the region at this place is chosen when the best that goes before all is of this
@@ -465,7 +496,11 @@ impl ServiceTable {
     fn reason_past(&self, passed_over: Option<Standing>, place: usize, client: &Client) -> Reason {
         match passed_over {
             Some(
-                Standing::Able | Standing::Recovering | Standing::Retained | Standing::Unhealthy,
+                Standing::Able
+                | Standing::Recovering
+                | Standing::Held
+                | Standing::Retained
+                | Standing::Unhealthy,
             ) => Reason::Failover,
             Some(Standing::Full) => Reason::Overflow,
             // Nothing is wrong: the best that may be chosen is, as long as it has room.
@@ -569,12 +604,16 @@ impl FencedPool {
         let candidates = members.iter().filter(permitted).map(|member| member.candidate);
         let candidates: Vec<Candidate> = candidates.collect();
         let contenders = candidates.iter().map(|candidate| candidate.contender);
-        let able = contenders.clone().filter(|contender| contender.standing.serves());
-        let able: BTreeSet<_> = able.map(|contender| contender.region).collect();
+        let serving = |is_among: fn(Standing) -> bool| -> BTreeSet<RegionIndex> {
+            let serving = contenders.clone().filter(|contender| is_among(contender.standing));
+            serving.map(|contender| contender.region).collect()
+        };
+        let eligible = serving(Standing::is_eligible);
+        let serving = if eligible.is_empty() { serving(Standing::serves) } else { eligible };
         Self {
-            is_able: !able.is_empty(),
+            is_served: !serving.is_empty(),
             are_all_able: contenders.clone().all(|contender| contender.takes_others()),
-            last_good: if able.is_empty() { last_good(origin) } else { able },
+            last_good: if serving.is_empty() { last_good(origin) } else { serving },
             has_undrained: contenders.clone().any(|c| c.standing != Standing::Drained),
             pool: Pool::new(candidates),
             permits_fallback,

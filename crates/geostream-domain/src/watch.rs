@@ -14,7 +14,7 @@ use crate::monitor::{
     CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness,
 };
 use crate::name::{NodeId, RegionId};
-use crate::observation::{Health, Share};
+use crate::observation::{Health, Removal, Share};
 use crate::quorum::{HeardView, LoadShare, Quorum, Vote, Votes};
 use crate::reports::Report;
 
@@ -64,6 +64,8 @@ struct Watched {
     votes: Option<Votes>,
     /// The verdict of all.
     health: Health,
+    /// How sure the verdict is; `None` unless it is unhealthy.
+    removal: Option<Removal>,
 }
 
 /// Who is asked.
@@ -89,6 +91,8 @@ pub enum WatchOutput {
     },
     /// A region's health is another.
     Changed(HealthChange),
+    /// A region is as unhealthy as before, and that is more or less sure.
+    Regraded(RegionId),
     /// The breaker of a region's probes says something else.
     Breaker {
         /// The region.
@@ -132,6 +136,11 @@ impl HealthChange {
 pub struct WatchedHealth {
     /// Whether it is well: the verdict of all nodes that are heard.
     pub health: Health,
+    /// How sure that is; `None` unless it is unhealthy.
+    pub removal: Option<Removal>,
+    /// Until when this node holds it back though its probes succeed; `None` for all others, and while
+    /// it is being tried.
+    pub held_until: Option<Instant>,
     /// Whether this node sees it well.
     pub own: Health,
     /// How many nodes see it down; `None` if no other is heard.
@@ -187,6 +196,8 @@ impl HealthWatch {
                 Some(watched) => (watched.monitor.health(), watched.health, watched.seen),
                 None => (known(id), known(id), None),
             };
+            // What is known from before comes without its proof.
+            let removal = (health == Health::Unhealthy).then_some(Removal::Unproven);
             self.forget(id);
             if let Some(check) = &region.check {
                 *self.endpoints.entry(endpoint(check)).or_default() += 1;
@@ -206,6 +217,7 @@ impl HealthWatch {
                 vote: None,
                 votes: None,
                 health,
+                removal,
             };
             self.watched.insert(id.clone(), watched);
             self.follow_up(id, now);
@@ -378,9 +390,11 @@ impl HealthWatch {
     /// Returns how each region is, in the order of their ids.
     pub fn regions(&self, now: Instant) -> impl Iterator<Item = (&RegionId, WatchedHealth)> {
         self.watched.iter().map(move |(id, watched)| {
-            let Watched { check, monitor, health, own, votes, .. } = watched;
+            let Watched { check, monitor, health, removal, own, votes, .. } = watched;
             let health = WatchedHealth {
                 health: *health,
+                removal: *removal,
+                held_until: monitor.held_until().filter(|_| *removal == Some(Removal::Held)),
                 own: *own,
                 votes: *votes,
                 share: monitor.share(now),
@@ -483,8 +497,9 @@ impl HealthWatch {
         watched.vote = vote;
         watched.votes = self.quorum.votes(region, vote);
         let own = std::mem::replace(&mut watched.own, watched.monitor.health());
-        let verdict = watched.verdict();
+        let (verdict, removal) = watched.verdict();
         let before = std::mem::replace(&mut watched.health, verdict);
+        let removal_before = std::mem::replace(&mut watched.removal, removal);
         let is_back = own == Health::Unhealthy && watched.own != Health::Unhealthy;
         if before == Health::Unhealthy && verdict == Health::Healthy {
             watched.monitor.begin_ramp(now);
@@ -493,6 +508,8 @@ impl HealthWatch {
         }
         if before != verdict {
             self.news.push_back(WatchOutput::Changed(watched.change(region, before)));
+        } else if removal_before != removal {
+            self.news.push_back(WatchOutput::Regraded(region.clone()));
         }
     }
 
@@ -530,7 +547,8 @@ impl Watched {
         match self.monitor.health() {
             Health::Unknown => None,
             Health::Healthy => Some(Vote::Well),
-            Health::Unhealthy => Some(Vote::Down),
+            // It is unhealthy, so it has a removal.
+            Health::Unhealthy => Some(Vote::Down(self.monitor.removal().unwrap_or_default())),
         }
     }
 
@@ -541,15 +559,15 @@ impl Watched {
         self.seen.map(|seen| seen + holds)
     }
 
-    fn verdict(&self) -> Health {
-        if self.monitor.is_reported() {
-            return Health::Unhealthy;
-        }
-        match self.votes.and_then(Votes::verdict) {
-            Some(Vote::Down) => Health::Unhealthy,
-            Some(Vote::Well) => Health::Healthy,
-            None => self.own,
-        }
+    /// Returns the verdict of all, and how sure it is; reports count here at once.
+    fn verdict(&self) -> (Health, Option<Removal>) {
+        let (health, removal) = match self.votes.and_then(Votes::verdict) {
+            Some(Vote::Down(removal)) => (Health::Unhealthy, Some(removal)),
+            Some(Vote::Well) => (Health::Healthy, None),
+            None => (self.own, self.monitor.removal()),
+        };
+        let removal = removal.max(self.monitor.reported_removal());
+        (if removal.is_some() { Health::Unhealthy } else { health }, removal)
     }
 
     /// Says that the verdict on it is another.

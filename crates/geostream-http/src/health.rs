@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use geostream_api::{
-    BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, OutcomeKind, OutcomeReport,
-    OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
+    BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
+    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
 };
 use geostream_app::{Outcome, RegionStatus};
-use geostream_domain::{BreakerState, Load, RegionId, RoutingTable, ServiceTable};
+use geostream_domain::{BreakerState, Load, RegionId, Removal, RoutingTable, ServiceTable};
 use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
 use crate::api::{Api, Call};
@@ -97,11 +97,13 @@ fn read_rtt(millis: f64) -> Result<Duration, &'static str> {
 }
 
 fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
-    let RegionStatus { region, watched, observed, load, seen_at, evidence } = status;
+    let RegionStatus { region, watched, observed, load, seen_at, evidence, held_until } = status;
     let overridden = table.entry(&region).and_then(|entry| entry.overridden.as_ref());
     RegionHealth {
         region: region.to_string(),
         health: route::health(watched.health).to_owned(),
+        removal: watched.removal.map(|removal| removal.as_str().to_owned()),
+        held_until: held_until.map(Time),
         seen_here: route::health(watched.own).to_owned(),
         votes: watched.votes.map(votes),
         breaker: watched.breaker.map(|state| breaker(state).to_owned()),
@@ -117,7 +119,8 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
 }
 
 pub(crate) fn votes(votes: geostream_domain::Votes) -> Votes {
-    Votes { down: votes.down, nodes: votes.nodes }
+    let geostream_domain::Votes { down, held, proven, nodes } = votes;
+    Votes { down, proven, held, nodes }
 }
 
 fn describe_change(record: &HealthRecord) -> HealthChange {
@@ -132,7 +135,17 @@ fn describe_change(record: &HealthRecord) -> HealthChange {
     }
 }
 
-/// Returns the services of which no more may be removed, and what is answered all the same.
+/// Returns the regions that answer their probes and are held back for flapping.
+pub(crate) fn held(regions: &[RegionStatus]) -> Vec<HeldRegion> {
+    let held = regions.iter().filter(|status| status.watched.removal == Some(Removal::Held));
+    held.map(|status| HeldRegion {
+        region: status.region.to_string(),
+        held_until: status.held_until.map(Time),
+    })
+    .collect()
+}
+
+/// Returns the services of which no more may be removed, and the regions that are retained.
 pub(crate) fn budget_spent(table: &RoutingTable) -> Vec<BudgetSpent> {
     table.services().iter().filter_map(|service| spent(table, service)).collect()
 }

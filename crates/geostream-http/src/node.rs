@@ -125,6 +125,7 @@ where
                 .map(|wish| (wish.region.to_string(), Override::from(wish)))
                 .collect(),
             budget_spent: health::budget_spent(table),
+            held: health::held(&regions),
             abstaining: regions
                 .iter()
                 .filter(|status| status.watched.abstains)

@@ -398,6 +398,10 @@ fn detail(
             let share = entry.observed?.share.fraction() * 100.0;
             Some(format!("it comes back slowly, and has {share:.0} % of its clients by now"))
         }
+        Fate::Held => Some("it answers its probes, and is held back for flapping".to_owned()),
+        Fate::Retained => Some(
+            "unhealthy without proof; the removal budget retains it as a last resort".to_owned(),
+        ),
         Fate::Spilled => Some("its spare capacity is for other clients".to_owned()),
         Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => by_operator(),
         Fate::NotMember => None,

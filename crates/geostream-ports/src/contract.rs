@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeView, Rate,
-    Region, ReplayError, Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
+    Region, Removal, ReplayError, Revision, Service, Setting, Sight, Snapshot, Timestamp,
+    VIEW_HOLDS, Vote,
 };
 
 use crate::{
@@ -631,7 +632,7 @@ pub async fn shared_views<V: SharedViews>(new: impl AsyncFn() -> [V; 3]) {
     whoever_waits_is_told_of_views(&a, &b).await;
     // What it said first may be forgotten by now.
     a.exchange(&view(Vote::Well, 1.0)).await.expect("exchange");
-    let said = view(Vote::Down, 2.5);
+    let said = view(Vote::Down(Removal::Proven), 2.5);
     let heard = b.exchange(&said).await.expect("exchange").heard;
     assert_eq!(heard.len(), 1);
     assert_eq!(heard[0].view, view(Vote::Well, 1.0));
@@ -660,7 +661,11 @@ async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedVie
     let (mut vote, mut is_told) = (Vote::Well, false);
     // It may not listen at once.
     while !is_told {
-        vote = if vote == Vote::Well { Vote::Down } else { Vote::Well };
+        vote = match vote {
+            Vote::Well => Vote::Down(Removal::Unproven),
+            Vote::Down(Removal::Unproven) => Vote::Down(Removal::Proven),
+            Vote::Down(_) => Vote::Well,
+        };
         b.exchange(&view(vote, 1.0)).await.expect("exchange");
         is_told = std::future::poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
     }

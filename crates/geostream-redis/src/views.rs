@@ -8,7 +8,8 @@ use std::time::Duration;
 use fred::types::Value;
 use fred::types::scripts::Script;
 use geostream_domain::{
-    Load, LoadError, LoadShare, MOST_NODES, NameError, NodeId, NodeView, Sight, VIEW_HOLDS, Vote,
+    Load, LoadError, LoadShare, MOST_NODES, NameError, NodeId, NodeView, RegionId, Removal, Sight,
+    VIEW_HOLDS, Vote,
 };
 use geostream_ports::{Exchanged, Heard, SharedViews, Unavailable};
 use thiserror::Error;
@@ -18,8 +19,9 @@ use crate::error::RedisError;
 
 /// What nodes tell each other, in Redis.
 ///
-/// Who has said something when, by the server's clock, what number that has, and what it is: three
-/// keys with a field for each node. A view is written and read once; from then on its number says that
+/// Who has said something when, by the server's clock, what number that has, what it is, and how sure
+/// the node is of the regions that it sees down: four keys with a field for each node. Nodes of earlier
+/// versions read and write the first three, so their votes come without proof. A view is written and read once; from then on its number says that
 /// it still holds. On the channel nothing is said but that it is time to look, so a message that is
 /// late, lost or repeated does no harm.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct RedisViews {
     redis: Redis,
     node: NodeId,
     ear: Ear,
-    keys: [String; 3],
+    keys: [String; 4],
     channel: String,
     known: Mutex<Known>,
     /// The number of what this node has said last.
@@ -62,10 +64,10 @@ impl RedisViews {
     ///
     /// Outside of a tokio runtime.
     pub fn new(redis: Redis, node: NodeId) -> Result<Self, RedisError> {
-        // In a cluster, what is in braces decides where a key is: all three are at one place. The
+        // In a cluster, what is in braces decides where a key is: all four are at one place. The
         // number is that of the format.
-        let keys =
-            ["said", "numbers", "bodies"].map(|key| redis.name(&format!("{{views1}}:{key}")));
+        let keys = ["said", "numbers", "bodies", "removals"]
+            .map(|key| redis.name(&format!("{{views1}}:{key}")));
         let ear = redis.hear("views1")?;
         let channel = redis.name("views1");
         let (known, number) = (Mutex::default(), AtomicU64::new(0));
@@ -73,7 +75,12 @@ impl RedisViews {
     }
 
     /// Asks the server; `None` if it does not know what this node says without the words.
-    async fn ask(&self, words: String, is_news: bool) -> Result<Option<Vec<Value>>, RedisError> {
+    async fn ask(
+        &self,
+        words: String,
+        removals: String,
+        is_news: bool,
+    ) -> Result<Option<Vec<Value>>, RedisError> {
         let channel = if is_news { &*self.channel } else { "" };
         let number = self.number.load(Ordering::Relaxed);
         let mut arguments: Vec<Value> = vec![
@@ -84,6 +91,7 @@ impl RedisViews {
             VIEW_HOLDS.as_millis().to_string().into(),
             MOST_NODES.to_string().into(),
             MOST_BYTES.to_string().into(),
+            removals.into(),
         ];
         for (node, (number, _)) in &self.known().heard {
             arguments.extend([node.as_str().into(), number.clone().into()]);
@@ -130,12 +138,12 @@ impl SharedViews for RedisViews {
         let before = self.known().said.take();
         let mut answer = None;
         if before.as_ref() == Some(said) {
-            answer = self.ask(String::new(), false).await?;
+            answer = self.ask(String::new(), String::new(), false).await?;
         }
         if answer.is_none() {
             let is_news = before.is_none_or(|before| !before.votes().eq(said.votes()));
             self.number.fetch_add(1, Ordering::Relaxed);
-            answer = self.ask(write(said), is_news).await?;
+            answer = self.ask(write(said), write_removals(said), is_news).await?;
         }
         self.known().said = Some(Arc::clone(said));
         Ok(self.hear(answer.unwrap_or_default()))
@@ -152,7 +160,7 @@ type Words = (Option<bool>, f64, f64, f64, Option<f64>);
 
 fn write(view: &NodeView) -> String {
     let words = view.regions.iter().map(|(region, Sight { vote, load })| {
-        let is_down = vote.map(|vote| vote == Vote::Down);
+        let is_down = vote.map(|vote| vote != Vote::Well);
         let reported = load.reported.map(Load::units);
         let [own, displaced, away] = [load.own, load.displaced, load.away].map(Load::units);
         let words: Words = (is_down, own, displaced, away, reported);
@@ -160,6 +168,30 @@ fn write(view: &NodeView) -> String {
     });
     // Maps of names to numbers can always be written.
     serde_json::to_string(&words.collect::<BTreeMap<_, _>>()).unwrap_or_default()
+}
+
+/// Writes how sure the removals are of the regions that a view sees down; what is missing is unproven.
+fn write_removals(view: &NodeView) -> String {
+    let removals = view.votes().filter_map(|(region, vote)| match vote {
+        Vote::Well | Vote::Down(Removal::Unproven) => None,
+        Vote::Down(removal) => Some((region.as_str(), removal.as_str())),
+    });
+    // Maps of names to words can always be written.
+    serde_json::to_string(&removals.collect::<BTreeMap<_, _>>()).unwrap_or_default()
+}
+
+/// Reads how sure removals are. A word of a later version that is not known is no proof.
+fn read_removals(text: &str) -> Result<BTreeMap<RegionId, Removal>, Nonsense> {
+    if text.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let removals: BTreeMap<String, String> = serde_json::from_str(text)?;
+    let known = removals.into_iter().filter_map(|(region, word)| {
+        let is_word = |removal: &Removal| removal.as_str() == word;
+        let removal = [Removal::Held, Removal::Proven].into_iter().find(is_word)?;
+        Some(region.parse().map(|region| (region, removal)))
+    });
+    Ok(known.collect::<Result<_, _>>()?)
 }
 
 /// Why a node is not understood.
@@ -177,35 +209,39 @@ enum Nonsense {
     Words(#[from] serde_json::Error),
 }
 
-/// Reads what is said of a node: its name, the age, the number, and the words, if they are not known.
+/// Reads what is said of a node: its name, the age, the number, and the words and removals, if they are not
+/// known.
 fn read_node(
     node: Value,
     known: &BTreeMap<NodeId, (String, Arc<NodeView>)>,
 ) -> Result<(String, Heard), Nonsense> {
-    let parts: [Value; 4] = node.into_array().try_into().map_err(|_| Nonsense::Form)?;
-    let [name, age, number, words] = parts;
+    let parts: [Value; 5] = node.into_array().try_into().map_err(|_| Nonsense::Form)?;
+    let [name, age, number, words, removals] = parts;
     let text = |value: &Value| value.as_string().ok_or(Nonsense::Form);
     let (node, number) = (text(&name)?.parse::<NodeId>()?, text(&number)?);
     let age = Duration::from_millis(age.as_u64().ok_or(Nonsense::Form)?);
     let view = match known.get(&node) {
         Some((known, view)) if *known == number => Arc::clone(view),
-        Some(_) | None => Arc::new(read(&text(&words)?)?),
+        Some(_) | None => Arc::new(read(&text(&words)?, &text(&removals)?)?),
     };
     Ok((number, Heard { node, view, age }))
 }
 
-fn read(words: &str) -> Result<NodeView, Nonsense> {
+fn read(words: &str, removals: &str) -> Result<NodeView, Nonsense> {
     let said: BTreeMap<String, Words> = serde_json::from_str(words)?;
     if said.len() > MOST_REGIONS {
         return Err(Nonsense::Size);
     }
+    let removals = read_removals(removals)?;
     let mut view = NodeView::default();
     for (region, (is_down, own, displaced, away, reported)) in said {
-        let vote = is_down.map(|is_down| if is_down { Vote::Down } else { Vote::Well });
+        let region: RegionId = region.parse()?;
+        let removal = removals.get(&region).copied().unwrap_or_default();
+        let vote = is_down.map(|is_down| if is_down { Vote::Down(removal) } else { Vote::Well });
         let reported = reported.map(Load::new).transpose()?;
         let (own, displaced, away) = (Load::new(own)?, Load::new(displaced)?, Load::new(away)?);
         let load = LoadShare { own, displaced, away, reported };
-        view.regions.insert(region.parse()?, Sight { vote, load });
+        view.regions.insert(region, Sight { vote, load });
     }
     Ok(view)
 }

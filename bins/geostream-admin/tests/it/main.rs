@@ -140,6 +140,15 @@ fn regions_come_change_and_go() {
     let history = setup.json("history -n 2");
     assert_eq!(history["commits"][0]["reason"], "repaired");
     assert_eq!(history["commits"][1]["reason"], "work");
+    for action in ["up", "down"] {
+        setup.ends(0, &format!("region {action} eu-north-1 --for 30m --reason probes-are-wrong"));
+        assert!(setup.ends(0, "region list").contains(action));
+        let status = setup.ends(0, "status");
+        assert!(status.contains(action) && status.contains("probes-are-wrong"), "{status}");
+    }
+    assert!(setup.ends(2, "region up eu-north-1").contains("--reason"), "a reason is needed");
+    assert!(setup.ends(0, "region show eu-north-1").contains("health"));
+    setup.ends(0, "region undrain eu-north-1");
     setup.ends(0, "service set api --without-region eu-north-1");
     setup.ends(0, "region remove eu-north-1");
     assert!(setup.ends(0, "history -n 3").contains("remove region eu-north-1"));

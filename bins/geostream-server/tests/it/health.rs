@@ -18,6 +18,8 @@ pub(crate) struct Region {
 pub(crate) const WELL: u8 = 0;
 pub(crate) const BROKEN: u8 = 1;
 const SILENT: u8 = 2;
+/// It accepts no connection any more, and ends those that it has at the next request.
+const DEAD: u8 = 3;
 
 impl Region {
     fn new() -> Self {
@@ -28,15 +30,35 @@ impl Region {
     pub(crate) fn at(address: &str) -> Self {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let manner = Arc::new(AtomicU8::new(WELL));
-        let manners = Arc::clone(&manner);
+        let region = Self { address, manner: Arc::new(AtomicU8::new(WELL)) };
+        region.serve(listener);
+        region
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let manners = Arc::clone(&self.manner);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                if manners.load(Ordering::SeqCst) == DEAD {
+                    return;
+                }
                 let manner = Arc::clone(&manners);
                 std::thread::spawn(move || converse(&stream, &manner));
             }
         });
-        Self { address, manner }
+    }
+
+    /// Has its address refuse connections from now on.
+    fn kill(&self) {
+        self.set(DEAD);
+        // Whichever connection comes first ends the listener.
+        while TcpStream::connect(self.address).is_ok() {}
+    }
+
+    /// Starts it again at its address.
+    fn revive(&self) {
+        self.set(WELL);
+        self.serve(TcpListener::bind(self.address).unwrap());
     }
 
     pub(crate) fn set(&self, manner: u8) {
@@ -53,6 +75,7 @@ fn converse(mut stream: &TcpStream, manner: &AtomicU8) {
         let status = match manner.load(Ordering::SeqCst) {
             WELL => "200 OK",
             BROKEN => "503 Not now",
+            DEAD => return,
             _ => continue,
         };
         if write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").is_err() {
@@ -345,14 +368,75 @@ fn a_budget_that_is_spent_is_said() {
     let status = scene.server.send(&Request::new("GET", "/api/v1/status").token(&scene.token));
     assert_eq!(status.json()["budget_spent"], report["budget_spent"]);
     assert_eq!(status.json()["abstaining"], json!([]));
-    let decision = scene.decision_near(1);
-    assert_eq!(decision["region"], "r1", "one of three is removed, and no more");
-    assert_eq!(decision["removal_budget_spent"], true);
-    let decision = scene.decision();
-    assert_eq!(decision["region"], "r2", "who has to go elsewhere goes where all is well");
-    assert_eq!(decision["reason"], "failover");
+    assert_eq!(scene.health("r1")["removal"], "unproven", "one wrong check would do the same");
+    for place in [0, 1] {
+        let decision = scene.decision_near(place);
+        assert_eq!(decision["removal_budget_spent"], true);
+        assert_eq!(
+            decision["region"], "r2",
+            "a retained region is behind an eligible one with room"
+        );
+        assert_eq!(decision["reason"], "failover");
+    }
     let metrics = scene.server.get("/metrics").body;
     assert!(metrics.contains(r#"removal_budget_spent{service="api"} 1"#), "{metrics}");
+}
+
+#[test]
+fn two_of_three_sites_that_die_leave_all_clients_to_the_third() {
+    let scene = Scene::new();
+    let at = |scene: &Scene| -> Vec<_> {
+        (0..3).map(|place| scene.decision_near(place)["region"].clone()).collect()
+    };
+    assert_eq!(at(&scene), ["r0", "r1", "r2"]);
+    scene.regions[0].kill();
+    scene.regions[1].kill();
+    scene.wait_until("all are at the third", |scene| at(scene) == ["r2", "r2", "r2"]);
+    for (place, reason) in [(0, "failover"), (1, "failover"), (2, "lowest_latency")] {
+        assert_eq!(scene.decision_near(place)["reason"], reason);
+    }
+    for region in ["r0", "r1"] {
+        assert_eq!(scene.health(region)["removal"], "proven");
+    }
+    assert_eq!(
+        scene.report()["budget_spent"],
+        json!([]),
+        "the default budget retains no dead region"
+    );
+    scene.regions[0].revive();
+    scene.wait_until("the first is back", |scene| at(scene) == ["r0", "r0", "r2"]);
+}
+
+#[test]
+fn a_region_that_is_held_back_serves_before_dead_ones_and_can_be_forced_up() {
+    let scene = Scene::new();
+    let is = |health: &'static str| move |scene: &Scene| scene.health("r0")["health"] == health;
+    for _ in 0..2 {
+        scene.wait_until("r0 is healthy", is("healthy"));
+        scene.regions[0].kill();
+        scene.wait_until("r0 is unhealthy", is("unhealthy"));
+        scene.regions[0].revive();
+    }
+    scene.wait_until("r0 is held back", |scene| scene.health("r0")["removal"] == "held");
+    let held = scene.health("r0");
+    assert!(held["held_until"].as_str().is_some_and(|until| until.ends_with('Z')), "{held}");
+    let status = scene.server.send(&Request::new("GET", "/api/v1/status").token(&scene.token));
+    assert_eq!(status.json()["held"][0]["region"], "r0");
+    let decision = scene.decision();
+    assert_eq!((&decision["region"], &decision["reason"]), (&"r1".into(), &"failover".into()));
+    scene.regions[1].kill();
+    scene.regions[2].kill();
+    for place in 0..3 {
+        scene.wait_until("r0 serves all", |scene| {
+            let decision = scene.decision_near(place);
+            decision["region"] == "r0" && decision["reason"] == "held"
+        });
+    }
+    let wish = json!({ "action": "up", "reason": "mended" }).to_string();
+    let forced = Request::new("PUT", "/api/v1/overrides/r0").token(&scene.token).revision(2);
+    assert_eq!(scene.server.send(&forced.json(&wish)).status, 200);
+    assert_eq!(scene.decision()["reason"], "lowest_latency");
+    assert_eq!(scene.decision_near(1)["reason"], "failover");
 }
 
 #[test]

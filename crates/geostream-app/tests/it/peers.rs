@@ -10,7 +10,7 @@ use geostream_app::{
 };
 use geostream_domain::{
     Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeView, ProbeFailure,
-    ProbeOutcome, ProbeTarget, Region, Revision, Snapshot, VIEW_HOLDS, Votes,
+    ProbeOutcome, ProbeTarget, Region, Removal, Revision, Snapshot, VIEW_HOLDS, Votes,
 };
 use geostream_ports::{
     Exchanged, Heard, Probed, Prober, SharedViews, TraceContext, Unavailable, contract,
@@ -162,12 +162,17 @@ async fn what_one_sees_is_told_and_what_two_see_is_done() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(healths(&nodes, "eu"), [Healthy; 3]);
     let seen = nodes[2].of("eu");
-    assert_eq!(seen.watched.votes, Some(Votes { down: 1, nodes: 3 }));
+    assert_eq!(
+        seen.watched.votes,
+        Some(Votes { down: 1, proven: 1, nodes: 3, ..Votes::default() })
+    );
     assert_eq!(seen.observed.unwrap().votes, seen.watched.votes, "and the table knows");
     nodes[1].refuse("eu");
     sleep(Duration::from_secs(2)).await;
     assert_eq!(healths(&nodes, "eu"), [Unhealthy; 3]);
     assert_eq!(nodes[2].of("eu").evidence, "seen down by 2 of 3 nodes");
+    let removal = nodes[2].of("eu").observed.unwrap().removal;
+    assert_eq!(removal, Removal::Proven, "two of three have proof, and this one takes their word");
     let evidence = nodes[1].of("eu").evidence;
     let expected =
         "5 probes in a row failed, the last one: connection refused; seen down by 2 of 3";
@@ -200,7 +205,10 @@ async fn without_the_others_each_goes_on_alone_and_says_so() {
     // Whoever stops says so, and is not waited for.
     nodes[1].stop.cancel();
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(nodes[0].of("eu").watched.votes, Some(Votes { down: 1, nodes: 2 }));
+    assert_eq!(
+        nodes[0].of("eu").watched.votes,
+        Some(Votes { down: 1, proven: 1, nodes: 2, ..Votes::default() })
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use geostream_domain::{
-    BreakerState, Config, Evidence, Health, HealthMonitor, MonitorOutput, Report, Subject,
+    BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
+    ProbeFailure, Removal, Report, Subject,
 };
 
 use crate::simulation::{Fault, Simulation, begin, canary};
@@ -29,6 +30,152 @@ fn a_dead_region_is_removed_within_two_seconds_whether_it_refuses_or_is_silent()
     println!("refusing: {refusing:?}, silent: {silent:?}");
     assert!(refusing < Duration::from_secs(2), "{refusing:?}");
     assert!(silent < Duration::from_millis(2_300), "{silent:?}");
+}
+
+/// Returns how sure the removal of `r1` is, and when that changed since this moment.
+fn removal(simulation: &Simulation) -> Option<Removal> {
+    simulation.of("r1").removal
+}
+
+#[test]
+fn failed_connections_are_proof_and_wrong_answers_are_not() {
+    use ProbeFailure as F;
+    for (failure, expected) in [
+        (F::Refused, Removal::Proven),
+        (F::Reset, Removal::Proven),
+        (F::Timeout, Removal::Proven),
+        (F::Unreachable, Removal::Proven),
+        (F::Name, Removal::Unproven),
+        (F::Tls, Removal::Unproven),
+        (F::Status(503), Removal::Unproven),
+        (F::Body, Removal::Unproven),
+        (F::Protocol, Removal::Unproven),
+    ] {
+        for seed in 0..20 {
+            let mut simulation = Simulation::new(3, seed);
+            simulation.run(Duration::from_millis(10_000 + seed * 37));
+            assert_eq!(removal(&simulation), None);
+            simulation.break_region("r1", Fault::Answers(failure));
+            while simulation.of("r1").health != Health::Unhealthy {
+                simulation.run(Duration::from_millis(1));
+            }
+            assert_eq!(removal(&simulation), Some(expected), "with the removal: {failure}");
+            simulation.run(Duration::from_secs(100));
+            assert_eq!(removal(&simulation), Some(expected), "trials or not: {failure}");
+            assert_eq!(simulation.regraded, []);
+        }
+    }
+}
+
+#[test]
+fn proof_follows_the_newest_evidence() {
+    let mut simulation = Simulation::new(3, 12);
+    let status = Fault::Answers(ProbeFailure::Status(503));
+    simulation.run(Duration::from_secs(10));
+    for (fault, expected) in [
+        (status, Some(Removal::Unproven)),
+        (Fault::Refuses, Some(Removal::Proven)),
+        (status, Some(Removal::Unproven)),
+        (Fault::Silent, Some(Removal::Proven)),
+        (Fault::None, None),
+    ] {
+        simulation.break_region("r1", fault);
+        simulation.run(Duration::from_secs(5));
+        assert_eq!(removal(&simulation), expected, "{fault:?}");
+    }
+    assert_eq!(simulation.removals().len(), 1, "all of it is one removal");
+    assert!(simulation.regraded.len() >= 3, "each is told: {:?}", simulation.regraded);
+}
+
+#[test]
+fn what_clients_report_is_no_proof_until_probes_fail_as_well() {
+    let mut simulation = Simulation::new(3, 13);
+    simulation.run(Duration::from_secs(10));
+    for _ in 0..50 {
+        simulation.run(Duration::from_millis(20));
+        let report = Report { is_well: false, client: None };
+        simulation.watch.handle_report(&"r1".parse().unwrap(), report, simulation.now);
+    }
+    assert_eq!(removal(&simulation), Some(Removal::Unproven));
+    simulation.break_region("r1", Fault::Refuses);
+    simulation.run(Duration::from_secs(3));
+    assert_eq!(removal(&simulation), Some(Removal::Proven));
+    assert_eq!(simulation.removals().len(), 1);
+}
+
+#[test]
+fn without_anything_else_to_ask_there_is_no_proof() {
+    let mut simulation = Simulation::new(1, 14);
+    simulation.run(Duration::from_secs(5));
+    simulation.break_region("r0", Fault::Refuses);
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.of("r0").removal, Some(Removal::Unproven));
+    let mut simulation = Simulation::new(1, 14).with_canaries(1);
+    simulation.run(Duration::from_secs(5));
+    simulation.break_region("r0", Fault::Refuses);
+    simulation.run(Duration::from_secs(5));
+    assert_eq!(simulation.of("r0").removal, Some(Removal::Proven));
+}
+
+#[test]
+fn a_flapping_region_that_answers_is_held_until_its_time_and_dead_at_the_first_failure() {
+    let mut simulation = Simulation::new(3, 15);
+    simulation.run(Duration::from_secs(5));
+    for _ in 0..2 {
+        simulation.break_region("r1", Fault::Refuses);
+        simulation.run(Duration::from_secs(5));
+        assert_eq!(removal(&simulation), Some(Removal::Proven));
+        simulation.break_region("r1", Fault::None);
+        simulation.run(Duration::from_secs(5));
+    }
+    let held = simulation.of("r1");
+    assert_eq!((held.health, held.removal), (Health::Unhealthy, Some(Removal::Held)));
+    let until = held.held_until.unwrap();
+    let left = until - simulation.now;
+    assert!((105..=120).contains(&left.as_secs()), "two minutes from its removal: {left:?}");
+    simulation.break_region("r1", Fault::Refuses);
+    simulation.run(Duration::from_millis(1_100));
+    let dead = simulation.of("r1");
+    assert_eq!((dead.removal, dead.held_until), (Some(Removal::Unproven), None), "at once");
+    simulation.run(Duration::from_secs(4));
+    assert_eq!(removal(&simulation), Some(Removal::Proven));
+    simulation.break_region("r1", Fault::None);
+    simulation.run(until - simulation.now);
+    assert_eq!(removal(&simulation), Some(Removal::Held));
+    simulation.run(Duration::from_secs(4));
+    let back = simulation.of("r1");
+    assert_eq!((back.health, back.removal, back.held_until), (Health::Healthy, None, None));
+}
+
+#[test]
+fn a_region_that_clients_report_again_and_again_is_held_after_the_usual_cooldown() {
+    let mut simulation = Simulation::new(3, 16);
+    let report = |simulation: &mut Simulation, is_well: bool| {
+        for _ in 0..50 {
+            simulation.run(Duration::from_millis(20));
+            let report = Report { is_well, client: None };
+            simulation.watch.handle_report(&"r1".parse().unwrap(), report, simulation.now);
+        }
+    };
+    simulation.run(Duration::from_secs(5));
+    report(&mut simulation, false);
+    simulation.run(Duration::from_secs(31));
+    report(&mut simulation, true);
+    assert_eq!(removal(&simulation), None);
+    report(&mut simulation, false);
+    assert_eq!(removal(&simulation), Some(Removal::Unproven), "its clients have just said so");
+    simulation.run(Duration::from_secs(31));
+    let held = simulation.of("r1");
+    assert_eq!(held.removal, Some(Removal::Held));
+    assert!(held.held_until.unwrap() > simulation.now + Duration::from_secs(80));
+}
+
+#[test]
+fn what_is_known_from_before_a_restart_is_no_proof_until_probes_fail() {
+    let mut monitor =
+        HealthMonitor::new(Some(CheckTiming::default()), Health::Unhealthy, 1, begin());
+    assert_eq!(monitor.removal(), Some(Removal::Unproven));
+    assert_eq!(monitor.poll_output(), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod allocation;
 mod decisions;
 mod diff;
 mod drain;
+mod eligibility;
 mod health;
 mod latency_fit;
 mod quorum;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Change, Config, GeoPoint, Health, HealthWatch, HeardView, NodeView, Region, RegionId, Report,
-    Share, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, WatchedHealth,
+    Change, Config, GeoPoint, Health, HealthWatch, HeardView, NodeView, Region, RegionId, Removal,
+    Report, Share, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, WatchedHealth,
 };
 
 use crate::simulation::{Fault, Simulation, begin};
@@ -226,7 +226,7 @@ fn what_was_seen_too_long_ago_is_no_vote() {
     let config = Config::default().after([Change::from(region)]).unwrap();
     watch.handle_config(&config, |_| Health::Unknown, start);
     watch.handle_report(&id, Report { is_well: true, client: None }, start);
-    let down = Sight { vote: Some(Vote::Down), ..Sight::default() };
+    let down = Sight { vote: Some(Vote::Down(Removal::Unproven)), ..Sight::default() };
     let view = Arc::new(NodeView { regions: [(id.clone(), down)].into() });
     let until = start + Duration::from_secs(60);
     watch.handle_views(vec![HeardView { node: "n1".parse().unwrap(), view, until }], start);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use geostream_domain::{
     Capacity, Change, Client, Config, Fate, GeoPoint, Health, Load, Observation, Observations,
-    Override, OverrideAction, Reason, Region, RegionId, RemovalBudget, RoutingTable, Service,
-    Share, Timestamp,
+    Override, OverrideAction, Reason, Region, RegionId, Removal, RemovalBudget, RoutingTable,
+    Service, Share, Timestamp,
 };
 
 use crate::world::line;
@@ -83,8 +83,12 @@ fn dead(since: u64) -> Observation {
     Observation { since, ..Observation::of(Health::Unhealthy, Timestamp::EPOCH) }
 }
 
+fn gone(removal: Removal, since: u64) -> Observation {
+    Observation { removal, ..dead(since) }
+}
+
 #[test]
-fn half_of_a_service_is_removed_at_most() {
+fn half_of_a_service_is_removed_without_proof_at_most() {
     for (regions, removed) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
         let row = Row::of((0..regions).map(dead).collect());
         let regions = usize::try_from(regions).unwrap();
@@ -94,13 +98,16 @@ fn half_of_a_service_is_removed_at_most() {
 
 #[test]
 fn whoever_failed_first_is_removed_first() {
-    let row = Row::of(vec![dead(3), dead(1), dead(2)]);
+    let row = Row::of(vec![dead(3), dead(1), dead(2), well()]);
+    let row = Row { budget: 49, ..row };
     let table = row.table();
     let retained = table.service("api").unwrap().retained();
     let ids: Vec<_> = retained.iter().map(|&index| table.region(index).id.as_str()).collect();
     assert_eq!(ids, ["r0", "r2"]);
-    assert!(row.clients_of(1).keys().all(|(_, reason)| *reason == Reason::Failover));
-    assert!(row.clients_of(0).keys().all(|(_, reason)| *reason == Reason::LowestLatency));
+    for place in 0..3 {
+        let answered: Vec<_> = row.clients_of(place).into_keys().collect();
+        assert_eq!(answered, [("r3".into(), Reason::Failover)], "retained or not");
+    }
 }
 
 #[test]
@@ -259,6 +266,116 @@ fn regions_with_more_clients_than_capacity_altogether_are_filled_alike() {
 }
 
 #[test]
+fn a_proven_death_is_never_retained_and_uses_up_the_budget() {
+    use Removal::{Proven, Unproven};
+    // By the budget of 50 %, one of three and two of four may be missing by the word of checks.
+    for (removals, retained) in [
+        (vec![Proven, Proven], vec![]),
+        (vec![Proven, Unproven], vec!["r1"]),
+        (vec![Unproven, Proven], vec!["r0"]),
+        (vec![Unproven, Unproven], vec!["r1"]),
+        (vec![Proven, Proven, Unproven], vec!["r2"]),
+        (vec![Unproven, Unproven, Proven], vec!["r1"]),
+    ] {
+        let regions = removals.iter().zip(1..).map(|(removal, since)| gone(*removal, since));
+        let row = Row::of(regions.chain([well()]).collect());
+        let table = row.table();
+        let kept = table.service("api").unwrap().retained();
+        let ids: Vec<_> = kept.iter().map(|&index| table.region(index).id.as_str()).collect();
+        assert_eq!(ids, retained, "{removals:?}");
+        let living = format!("r{}", removals.len());
+        for place in 0..removals.len() {
+            let answered: Vec<_> = row.clients_of(place).into_keys().collect();
+            assert_eq!(answered, [(living.clone(), Reason::Failover)], "{removals:?}");
+        }
+    }
+}
+
+#[test]
+fn a_held_region_uses_up_nothing_of_the_budget_and_serves_before_a_dead_one() {
+    let held = gone(Removal::Held, 1);
+    let row = Row::of(vec![held, dead(2), well()]);
+    assert_eq!(row.retained(), 0, "one of three is removed by its checks");
+    let answered: Vec<_> = row.clients_of(0).into_keys().collect();
+    assert_eq!(answered, [("r2".into(), Reason::Failover)], "an eligible one comes first");
+    for others in [[dead(2), dead(3)], [dead(2), gone(Removal::Proven, 3)]] {
+        let [one, other] = others;
+        let row = Row::of(vec![one, held, other]);
+        for place in 0..3 {
+            let answered: Vec<_> = row.clients_of(place).into_keys().collect();
+            assert_eq!(answered, [("r1".into(), Reason::Held)], "the service is not all down");
+        }
+    }
+    let client = Client::at(GeoPoint::new(1.0, 0.0).unwrap());
+    let table = Row::of(vec![dead(1), held, dead(2)]).table();
+    let explained = table.explain(table.service("api").unwrap(), &client).regions;
+    let fates: Vec<_> = explained.iter().map(|explained| explained.fate).collect();
+    assert_eq!(fates, [Fate::Unhealthy, Fate::Chosen, Fate::Retained]);
+    let table = Row::of(vec![held, well()]).table();
+    let explained = table.explain(table.service("api").unwrap(), &client).regions;
+    let fates: Vec<_> = explained.iter().map(|explained| explained.fate).collect();
+    assert_eq!(fates, [Fate::Held, Fate::Chosen]);
+}
+
+#[test]
+fn what_is_too_much_for_eligible_regions_goes_to_held_and_then_to_retained_ones() {
+    // 95 % of 100 is the room of each; the first two have to be replaced.
+    let seen = |removal, demand| Observation { removal, ..seen(Health::Unhealthy, demand, 1) };
+    for (demand, shares) in [
+        (40.0, [80.0, 0.0, 0.0]),
+        (60.0, [95.0, 25.0, 0.0]),
+        (110.0, [95.0, 95.0, 30.0]),
+        // More than all have room for stretches the eligible one alone.
+        (200.0, [210.0, 95.0, 95.0]),
+    ] {
+        let regions = vec![
+            seen(Removal::Proven, demand),
+            seen(Removal::Proven, demand),
+            Observation { load: Load::new(0.0).ok(), demand: Load::new(0.0).ok(), ..well() },
+            seen(Removal::Held, 0.0),
+            seen(Removal::Unproven, 0.0),
+        ];
+        let row = Row { capacity: Some(100), ..Row::of(regions) };
+        assert_eq!(row.retained(), 1);
+        let counts = row.clients_of(0);
+        let reasons = [("r2", Reason::Failover), ("r3", Reason::Held), ("r4", Reason::Retained)];
+        for ((region, reason), expected) in reasons.into_iter().zip(shares) {
+            let clients = counts.get(&(region.to_owned(), reason)).copied().unwrap_or_default();
+            let taken = f64::from(clients) / 30_000.0 * 2.0 * demand;
+            assert!((taken - expected).abs() < 0.02 * demand, "{demand}: {region}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_retained_region_may_get_its_own_clients_back() {
+    let full = seen(Health::Healthy, 95.0, 0);
+    let regions = vec![seen(Health::Unhealthy, 40.0, 2), seen(Health::Unhealthy, 40.0, 1), full];
+    let row = Row { capacity: Some(100), ..Row::of(regions) };
+    assert_eq!(
+        row.clients_of(0).into_keys().collect::<Vec<_>>(),
+        [("r0".into(), Reason::Retained)]
+    );
+    let client = Client::at(GeoPoint::new(1.0, 0.0).unwrap());
+    let table = row.table();
+    let explanation = table.explain(table.service("api").unwrap(), &client);
+    assert_eq!(explanation.outcome.unwrap().displaced_from, None, "it is its own client");
+    let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
+    assert_eq!(fates, [Fate::Chosen, Fate::Unhealthy, Fate::Spilled], "nobody else had room");
+}
+
+#[test]
+fn when_all_are_unhealthy_the_rule_decides_whatever_the_budget() {
+    for budget in [0, 50, 100] {
+        let row = Row { budget, ..Row::of(vec![dead(1), dead(2), gone(Removal::Proven, 3)]) };
+        for place in 0..3 {
+            let answered: Vec<_> = row.clients_of(place).into_keys().collect();
+            assert_eq!(answered, [(format!("r{place}"), Reason::FailOpen)], "{budget} %");
+        }
+    }
+}
+
+#[test]
 fn nobody_is_sent_past_a_dead_region_to_one_that_seems_as_dead() {
     // The first two are removed, the third is one too many; the fourth is well and idle.
     let failed = |since| Observation { since: Timestamp::from_unix_millis(since), ..dead(since) };
@@ -266,7 +383,7 @@ fn nobody_is_sent_past_a_dead_region_to_one_that_seems_as_dead() {
         let load = Load::new(units).ok();
         Observation { load, demand: load, ..seen }
     };
-    for units in [0.0, 20.0, 90.0] {
+    for units in [0.0, 20.0, 30.0] {
         let regions = vec![
             with_load(failed(1), units),
             with_load(failed(2), units),
@@ -275,17 +392,15 @@ fn nobody_is_sent_past_a_dead_region_to_one_that_seems_as_dead() {
         ];
         let row = Row { capacity: Some(100), ..Row::of(regions) };
         assert_eq!(row.retained(), 1);
-        for place in [0, 1] {
+        for place in [0, 1, 2] {
             let answered: Vec<_> = row.clients_of(place).into_keys().collect();
             assert_eq!(answered, [("r3".into(), Reason::Failover)], "{units} each");
         }
-        let answered: Vec<_> = row.clients_of(2).into_keys().collect();
-        assert_eq!(answered, [("r2".into(), Reason::LowestLatency)], "it keeps its own");
         let table = row.table();
         let client = Client::at(GeoPoint::new(1.0, 0.0).unwrap());
         let explained = table.explain(table.service("api").unwrap(), &client).regions;
         let fates: Vec<_> = explained.iter().map(|explained| explained.fate).collect();
-        assert_eq!(fates, [Fate::Unhealthy, Fate::Unhealthy, Fate::Unhealthy, Fate::Chosen]);
+        assert_eq!(fates, [Fate::Unhealthy, Fate::Unhealthy, Fate::Retained, Fate::Chosen]);
     }
 }
 

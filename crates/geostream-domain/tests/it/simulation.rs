@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     None,
     Refuses,
     Silent,
+    /// It answers, and fails by this.
+    Answers(ProbeFailure),
     /// This share of its probes get no answer.
     Loses(f64),
     /// The node is too busy to ask it.
@@ -42,6 +44,8 @@ pub(crate) struct Simulation {
     pub(crate) sent: Vec<(Duration, Subject)>,
     pub(crate) changes: Vec<(Duration, HealthChange)>,
     pub(crate) breakers: Vec<(RegionId, BreakerState)>,
+    /// Regions whose removal became more or less sure.
+    pub(crate) regraded: Vec<(Duration, RegionId)>,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,6 +79,7 @@ impl Simulation {
             sent: Vec::new(),
             changes: Vec::new(),
             breakers: Vec::new(),
+            regraded: Vec::new(),
         }
     }
 
@@ -119,6 +124,7 @@ impl Simulation {
             match output {
                 WatchOutput::Changed(change) => self.changes.push((since, change)),
                 WatchOutput::Breaker { region, state } => self.breakers.push((region, state)),
+                WatchOutput::Regraded(region) => self.regraded.push((since, region)),
                 WatchOutput::Probe { subject, id, .. } => {
                     let (after, outcome) = self.answer(&subject, since);
                     self.sent.push((since, subject.clone()));
@@ -140,6 +146,7 @@ impl Simulation {
             Fault::None => well,
             Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
             Fault::Silent => silent,
+            Fault::Answers(failure) => (quick, ProbeOutcome::Failed(failure)),
             Fault::Loses(share) if self.chance.fraction() < share => silent,
             Fault::Loses(_) => well,
             Fault::NotAsked => (quick, ProbeOutcome::NotAsked),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use geostream_domain::{LeaseRequest, Rate};
+use geostream_domain::{LeaseRequest, Rate, Removal, Vote};
 use geostream_ports::{Chain, CounterKey, SharedCounters as _, SharedViews as _};
 use geostream_redis::RedisViews;
 use geostream_testbed as testbed;
@@ -50,11 +50,39 @@ async fn nonsense_is_left_out_and_counted() {
 }
 
 #[tokio::test]
+async fn the_votes_of_nodes_of_earlier_versions_are_no_proof() {
+    let server = testbed::Redis::start(&[]);
+    let (node, peer, keys) = pair(&server);
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    let second = || server.ask("time").lines().next().unwrap().parse::<u64>().unwrap();
+    for (number, removals, expected) in [
+        (1, None, Removal::Unproven),
+        (2, Some(r#"2:{"eu":"proven"}"#), Removal::Proven),
+        (3, Some(r#"3:{"eu":"held"}"#), Removal::Held),
+        (4, Some("4:"), Removal::Unproven),
+        (5, Some(r#"5:{"eu":"of-a-later-version"}"#), Removal::Unproven),
+        // A node that went back to an earlier version leaves what it said of another number.
+        (6, Some(r#"5:{"eu":"proven"}"#), Removal::Unproven),
+    ] {
+        server.ask(&format!("zadd {keys}:said {}000 old", second()));
+        server.ask(&format!("hset {keys}:numbers old {number}"));
+        server.ask(&format!("hset {keys}:bodies old {{\"eu\":[true,0,0,0,null]}}"));
+        if let Some(removals) = removals {
+            server.ask(&format!("hset {keys}:removals old {removals}"));
+        }
+        let heard = node.exchange(&Arc::default()).await.unwrap().heard;
+        let view = heard.iter().find(|heard| heard.node.as_str() == "old").unwrap();
+        let votes: Vec<_> = view.view.votes().map(|(_, vote)| vote).collect();
+        assert_eq!(votes, [Vote::Down(expected)], "{removals:?}");
+    }
+}
+
+#[tokio::test]
 async fn keys_of_another_kind_are_replaced() {
     let server = testbed::Redis::start(&[]);
     let (node, peer, keys) = pair(&server);
     assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
-    for name in ["said", "numbers", "bodies"] {
+    for name in ["said", "numbers", "bodies", "removals"] {
         server.ask(&format!("set {keys}:{name} nonsense"));
         heard(&node).await;
         heard(&peer).await;
