@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{Demand, Loads};
+use crate::load::{Demand, Loads, Look};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
 use crate::trace::{Root, Tracer};
@@ -465,6 +465,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         if is_tick {
             self.next_tick = now + TICK;
             publisher.measure(&mut seen.loads);
+            seen.take_in_loads(&publisher.withheld(), now);
         }
         let is_new = self.is_regraded || !self.changes.is_empty();
         if is_tick || (is_new && now >= self.next_table) {
@@ -528,6 +529,11 @@ fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {
         response_time: change.response_time,
         errors: change.evidence.map_or(0, Evidence::failures),
     }
+}
+
+/// Tells whether a region does not have all of its clients, by its health or by an override.
+fn is_away(region: &RegionId, watched: WatchedHealth, withheld: &BTreeSet<RegionId>) -> bool {
+    watched.health == Health::Unhealthy || watched.share != Share::ALL || withheld.contains(region)
 }
 
 /// Returns a load, or the old one if the new one differs little: a table is made for each.
@@ -615,6 +621,20 @@ impl Seen {
         age.map(|age| wall.before(age)).or_else(|| self.resumed.get(region).copied())
     }
 
+    /// Takes in what is known of all regions' loads by now; called once a tick.
+    fn take_in_loads(&mut self, withheld: &BTreeSet<RegionId>, now: Instant) {
+        let regions: Vec<_> = self.watch.regions(now).collect();
+        let loads: Vec<_> = regions.iter().map(|(id, _)| self.load(id, now)).collect();
+        let is_reported = |load: &Option<LoadShare>| load.is_some_and(|l| l.reported.is_some());
+        let do_others_report = loads.iter().any(is_reported);
+        for ((id, watched), share) in regions.into_iter().zip(loads) {
+            let Some(share) = share else { continue };
+            let is_away = is_away(id, watched, withheld);
+            let demand = self.demands.entry(id.clone()).or_default();
+            demand.take_in(Look { share, is_away, do_others_report }, now);
+        }
+    }
+
     /// Brings what is observed up to date.
     fn note(
         &mut self,
@@ -631,12 +651,10 @@ impl Seen {
             let old = before.remove(id);
             let load = self.load(id, now);
             let is_same = |old: &Observation| old.health == watched.health;
-            let is_away = watched.health == Health::Unhealthy
-                || watched.share != Share::ALL
-                || withheld.contains(id);
-            let demand = self.demands.entry(id.clone()).or_default();
-            demand.take_in(load.unwrap_or_default(), is_away, now);
-            let demand = steady(old.and_then(|old| old.demand), demand.estimate());
+            let is_away = is_away(id, watched, withheld);
+            let known = self.demands.get(id);
+            let demand = steady(old.and_then(|old| old.demand), known.and_then(Demand::estimate));
+            let is_rising = self.loads.is_rising(id, now) || known.is_some_and(Demand::is_outgrown);
             let observation = match old {
                 // What it had is told, and not how its clients leave it or come back.
                 Some(old) if is_away => Observation {
@@ -645,6 +663,7 @@ impl Seen {
                     share: watched.share,
                     since: if is_same(&old) { old.since } else { wall },
                     demand,
+                    is_rising,
                     votes: watched.votes,
                     ..old
                 },
@@ -655,6 +674,7 @@ impl Seen {
                     since: old.filter(is_same).map_or(wall, |old| old.since),
                     load: steady(old.and_then(|old| old.load), load.map(LoadShare::all)),
                     demand,
+                    is_rising,
                     votes: watched.votes,
                 },
             };

@@ -52,6 +52,10 @@ struct Known {
     rates: [f64; 3],
     /// For how long they have been counted, in seconds.
     counted_for: f64,
+    /// The seconds since counting began, or since the clients last became many more.
+    steady_for: f64,
+    /// Whether `steady_for` began with a rise, and not with the count.
+    has_risen: bool,
     reported: Option<(Load, Instant)>,
 }
 
@@ -60,6 +64,12 @@ const AVERAGED: f64 = 5.0;
 
 /// So few clients a second are none: a rate that only shrinks would be news for an hour.
 const LEAST: f64 = 0.01;
+
+/// The seconds without a notable rise after which a rate is all there is, and not its beginning.
+const SETTLES: f64 = 10.0;
+
+/// A rise by less than this share is no beginning of a larger one.
+const NOTABLE: f64 = 0.1;
 
 /// How long a report is believed.
 const REPORT_HOLDS: Duration = Duration::from_secs(30);
@@ -95,14 +105,31 @@ impl Loads {
     /// by.
     pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<LoadShare> {
         let known = self.regions.get(region)?;
+        let reported = known.reported(now);
+        // Before the first interval is over, a count of nothing means that nothing was counted.
+        if known.counted_for == 0.0 && reported.is_none() {
+            return None;
+        }
         let [own, displaced, away] = known.rates.map(Load::new);
-        let reported = known.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
-        let reported = reported.map(|(load, _)| load);
         Some(LoadShare { own: own.ok()?, displaced: displaced.ok()?, away: away.ok()?, reported })
+    }
+
+    /// Tells whether a region may have more clients than was counted so far: they became many more
+    /// a moment ago, or counting began a moment ago and the region does not report its load.
+    pub(crate) fn is_rising(&self, region: &RegionId, now: Instant) -> bool {
+        self.regions.get(region).is_none_or(|known| {
+            let is_told = known.reported(now).is_some() && !known.has_risen;
+            known.steady_for < SETTLES && !is_told
+        })
     }
 }
 
 impl Known {
+    fn reported(&self, now: Instant) -> Option<Load> {
+        let reported = self.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
+        reported.map(|(load, _)| load)
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         reason = "as many clients as that never come in a second"
@@ -115,12 +142,29 @@ impl Known {
             let count = |place: usize| tallied[place].saturating_sub(self.tallied[place]) as f64;
             let counted: [f64; 3] = std::array::from_fn(|place| count(place) / seconds);
             let wanted = |[own, _displaced, away]: [f64; 3]| own + away;
-            if is_rush(wanted(self.rates), wanted(counted), seconds) {
+            let sent = |[own, displaced, _away]: [f64; 3]| own + displaced;
+            let [wanted_before, wanted_now] = [self.rates, counted].map(wanted);
+            let [sent_before, sent_now] = [self.rates, counted].map(sent);
+            self.steady_for += seconds;
+            if is_rush(wanted_before, wanted_now, seconds) {
+                self.counted_for = 0.0;
+                if wanted_now > wanted_before * (1.0 + NOTABLE) {
+                    self.steady_for = 0.0;
+                    self.has_risen = true;
+                }
+            }
+            // A report is told apart into own and displaced clients by these rates, so that those
+            // who are displaced must not be counted later than the region reports them.
+            let is_sent_rush = is_rush(sent_before, sent_now, seconds);
+            if is_sent_rush {
                 self.counted_for = 0.0;
             }
-            // Until there is enough to average, each moment weighs the same.
             self.counted_for += seconds;
-            let weight = weight_of(seconds, AVERAGED).max(seconds / self.counted_for);
+            // Until there is enough to average, each moment weighs the same; a fall is averaged
+            // over the whole time even then.
+            let is_fall = wanted_now < wanted_before && !is_sent_rush;
+            let least = if is_fall { 0.0 } else { seconds / self.counted_for };
+            let weight = weight_of(seconds, AVERAGED).max(least);
             for (rate, counted) in self.rates.iter_mut().zip(counted) {
                 *rate += (counted - *rate) * weight;
                 if *rate < LEAST {
@@ -133,11 +177,37 @@ impl Known {
 }
 
 /// What is known of the load that a region's own clients make, wherever they are sent.
+///
+/// A rise is believed as soon as a second look confirms it, and a fall slowly: an estimate that is
+/// too low sends a region more clients than it can take, one that is too high sends some of them
+/// farther than necessary.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     estimate: Option<Load>,
     /// When the region's reports were looked at last, if it reports.
     reported: Option<Instant>,
+    /// The least share of the region's load that its own clients made of late.
+    own_share: Least,
+    /// The load that its own clients certainly made at the last look.
+    certain: Option<f64>,
+    /// The clients a second that wanted the region at the last look before it was away.
+    wanted: f64,
+    /// Whether the region has had all of its clients at any look.
+    was_present: bool,
+    /// Whether more clients want the region than when the estimate was made.
+    is_outgrown: bool,
+}
+
+/// What is taken in of a region's load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// What all nodes know of it.
+    pub(crate) share: LoadShare,
+    /// Whether the region does not have all of its clients, by its health or by an override: its
+    /// reports tell nothing of them then.
+    pub(crate) is_away: bool,
+    /// Whether any region reports its load.
+    pub(crate) do_others_report: bool,
 }
 
 /// The seconds over which demand is averaged where it is told by what a region reports.
@@ -146,24 +216,39 @@ pub(crate) struct Demand {
 /// for the work of those who are sent now, and regions would be filled and emptied in turn.
 const REPORTS_AVERAGED: f64 = 10.0;
 
+/// How old the clients may be that a report is of: those who were displaced within this time may be
+/// part of the load, even if none are displaced now.
+const REPORTS_LATE: Duration = Duration::from_secs(10);
+
 impl Demand {
-    /// Takes in what all nodes know of the region's load now; one that is away does not have all of
-    /// its clients by its health or by an operator's wish, and its reports tell nothing of them.
-    pub(crate) fn take_in(&mut self, share: LoadShare, is_away: bool, now: Instant) {
+    /// Takes in what is known of the region's load now; called once a tick.
+    pub(crate) fn take_in(&mut self, look: Look, now: Instant) {
+        let Look { share, is_away, do_others_report } = look;
+        let wanted = share.own.units() + share.away.units();
         if is_away && (self.reported.is_some() || share.reported.is_some()) {
+            self.is_outgrown = wanted > self.wanted * (1.0 + NOTABLE);
             return;
         }
+        // Where others report, a count is in another unit than the capacity.
+        if is_away && do_others_report && !self.was_present {
+            self.estimate = None;
+            return;
+        }
+        self.was_present |= !is_away;
+        self.wanted = wanted;
+        self.is_outgrown = false;
         let before = match share.reported {
             Some(_) => self.reported.replace(now),
             None => self.reported.take(),
         };
+        let certain = self.certain(share, now);
         let Some(seen) = share.demand() else { return };
         self.estimate = match (self.estimate, before) {
             (Some(estimate), Some(before)) => {
                 let seconds = now.saturating_duration_since(before).as_secs_f64();
                 let change =
                     (seen.units() - estimate.units()) * weight_of(seconds, REPORTS_AVERAGED);
-                Load::new(estimate.units() + change).ok()
+                Load::new((estimate.units() + change).max(certain)).ok()
             }
             (Some(_) | None, Some(_) | None) => Some(seen),
         };
@@ -171,6 +256,46 @@ impl Demand {
 
     pub(crate) fn estimate(&self) -> Option<Load> {
         self.estimate
+    }
+
+    /// Tells whether the demand may be more than the estimate.
+    pub(crate) fn is_outgrown(&self) -> bool {
+        self.is_outgrown
+    }
+
+    /// Returns the load that the region's own clients have made at this look and at the one before,
+    /// even if every client of others that it was sent of late is part of its report.
+    ///
+    /// A report of one burst is over at the next look, and moves no client.
+    fn certain(&mut self, share: LoadShare, now: Instant) -> f64 {
+        let sent = share.own.units() + share.displaced.units();
+        let wanted = share.own.units() + share.away.units();
+        let own_share = if sent == wanted || sent == 0.0 { 1.0 } else { wanted / sent };
+        let least = self.own_share.note(own_share, now);
+        let certain = share.reported.map_or(0.0, |reported| reported.units() * least);
+        self.certain.replace(certain).map_or(0.0, |before| before.min(certain))
+    }
+}
+
+/// The least of what was noted in the last [`REPORTS_LATE`], or up to twice that.
+#[derive(Debug, Default)]
+struct Least {
+    /// When the present period began.
+    since: Option<Instant>,
+    present: f64,
+    previous: f64,
+}
+
+impl Least {
+    fn note(&mut self, value: f64, now: Instant) -> f64 {
+        let is_over = |since| now >= since + REPORTS_LATE;
+        if self.since.is_none_or(is_over) {
+            self.previous = if self.since.is_some() { self.present } else { value };
+            self.present = value;
+            self.since = Some(now);
+        }
+        self.present = self.present.min(value);
+        self.present.min(self.previous)
     }
 }
 
@@ -268,29 +393,150 @@ mod tests {
     }
 
     #[test]
-    fn demand_is_of_all_own_clients_and_stays_where_only_a_report_would_tell() {
+    fn a_fall_is_believed_slowly_even_when_counting_has_just_begun() {
+        let mut counted = Counted::new();
+        assert_eq!(counted.pass(1_000, 0).own.units(), 1_000.0);
+        let fallen = counted.pass(0, 0).own.units();
+        assert!((800.0..850.0).contains(&fallen), "a fifth of the way after a second: {fallen}");
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_region_before_it_was_counted_or_has_reported() {
+        let mut counted = Counted::new();
+        let (region, now) = (counted.region.clone(), counted.now);
+        assert_eq!(counted.loads.of(&region, now), None);
+        assert!(counted.loads.is_rising(&region, now));
+        counted.loads.report(&region, Load::new(7.0).unwrap(), now);
+        assert_eq!(counted.loads.of(&region, now).unwrap().all().units(), 7.0);
+        assert!(!counted.loads.is_rising(&region, now), "a report is of all its clients");
+    }
+
+    #[test]
+    fn a_count_is_all_there_is_once_it_has_not_risen_for_ten_seconds() {
+        let mut counted = Counted::new();
+        let mut is_rising = |own, seconds| {
+            (0..seconds).for_each(|_| {
+                counted.pass(own, 0);
+            });
+            counted.loads.is_rising(&counted.region, counted.now)
+        };
+        assert!(is_rising(100, 10));
+        assert!(!is_rising(100, 1));
+        assert!(!is_rising(120, 1), "it may be by chance");
+        assert!(is_rising(500, 1));
+        assert!(!is_rising(500, 10));
+        assert!(!is_rising(0, 1), "a fall is no rise");
+    }
+
+    /// A region that takes in a look each second.
+    struct Looked {
+        demand: Demand,
+        now: Instant,
+    }
+
+    impl Looked {
+        fn new() -> Self {
+            Self { demand: Demand::default(), now: start() }
+        }
+
+        fn look(&mut self, share: LoadShare, is_away: bool) -> f64 {
+            self.now += Duration::from_secs(1);
+            let look = Look { share, is_away, do_others_report: share.reported.is_some() };
+            self.demand.take_in(look, self.now);
+            self.demand.estimate().unwrap().units()
+        }
+    }
+
+    fn share(own: f64, displaced: f64, away: f64, reported: Option<f64>) -> LoadShare {
         let load = |units| Load::new(units).unwrap();
-        let share = |own, away, reported: Option<f64>| LoadShare {
+        LoadShare {
             own: load(own),
-            displaced: load(10.0),
+            displaced: load(displaced),
             away: load(away),
             reported: reported.map(load),
-        };
-        let (mut demand, mut now) = (Demand::default(), start());
-        let mut after_a_second = |share, is_away| {
-            now += Duration::from_secs(1);
-            demand.take_in(share, is_away, now);
-            demand.estimate().unwrap().units()
-        };
-        assert_eq!(after_a_second(share(50.0, 50.0, None), true), 100.0);
-        assert_eq!(after_a_second(share(50.0, 70.0, Some(300.0)), false), 600.0);
-        let next = after_a_second(share(50.0, 70.0, Some(150.0)), false);
-        assert!((570.0..575.0).contains(&next), "a report is not believed at once: {next}");
-        for reported in [Some(10.0), None] {
-            assert_eq!(after_a_second(share(0.0, 120.0, reported), true), next);
         }
-        after_a_second(share(50.0, 60.0, None), false);
-        assert_eq!(after_a_second(share(50.0, 60.0, None), false), 110.0);
+    }
+
+    #[test]
+    fn demand_is_of_all_own_clients_and_stays_where_only_a_report_would_tell() {
+        let mut region = Looked::new();
+        let share = |own, away, reported| share(own, 10.0, away, reported);
+        assert_eq!(region.look(share(50.0, 50.0, None), true), 100.0);
+        assert_eq!(region.look(share(50.0, 70.0, Some(300.0)), false), 600.0);
+        let next = region.look(share(50.0, 70.0, Some(150.0)), false);
+        assert!((570.0..575.0).contains(&next), "a fall is not believed at once: {next}");
+        for reported in [Some(10.0), None] {
+            assert_eq!(region.look(share(0.0, 120.0, reported), true), next);
+        }
+        region.look(share(50.0, 60.0, None), false);
+        assert_eq!(region.look(share(50.0, 60.0, None), false), 110.0);
+    }
+
+    #[test]
+    fn a_reported_rise_is_believed_at_the_second_look_and_a_fall_slowly() {
+        let mut region = Looked::new();
+        let mut report = |load| region.look(share(480.0, 0.0, 0.0, Some(load)), false);
+        report(0.0);
+        assert!(report(300.0) < 30.0, "it may be a burst");
+        assert_eq!(report(480.0), 300.0);
+        assert_eq!(report(480.0), 480.0);
+        let fallen = [report(100.0), report(100.0), report(100.0)];
+        assert!(fallen.is_sorted_by(|before, after| before > after), "{fallen:?}");
+        assert!(fallen[2] > 380.0, "{fallen:?}");
+    }
+
+    #[test]
+    fn reports_of_bursts_move_the_estimate_little() {
+        let mut region = Looked::new();
+        let mut estimates = Vec::new();
+        for second in 0..300 {
+            // Every third report is of a burst.
+            let load = if second % 3 == 2 { 800.0 } else { 400.0 };
+            estimates.push(region.look(share(400.0, 0.0, 0.0, Some(load)), false));
+        }
+        let settled = &estimates[60..];
+        let least = settled.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = settled.iter().copied().fold(0.0, f64::max);
+        assert!((400.0..600.0).contains(&least) && most - least < 40.0, "{least} to {most}");
+    }
+
+    #[test]
+    fn a_load_that_displaced_clients_make_is_hardly_taken_for_demand() {
+        for late in 0..4 {
+            let mut region = Looked::new();
+            let mut sent = Vec::new();
+            for second in 0..60 {
+                // From the 20th to the 40th second, half as many more are sent from elsewhere.
+                let displaced = if (20..40).contains(&second) { 240.0 } else { 0.0 };
+                sent.push(480.0 + displaced);
+                let reported = sent[sent.len().saturating_sub(1 + late)];
+                let demand = region.look(share(480.0, displaced, 0.0, Some(reported)), false);
+                assert!(demand < 552.0, "{demand} after {second} s, {late} s late");
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_that_is_away_is_outgrown_as_soon_as_more_clients_want_it() {
+        let mut region = Looked::new();
+        assert_eq!(region.look(share(160.0, 0.0, 0.0, Some(160.0)), false), 160.0);
+        assert_eq!(region.look(share(0.0, 0.0, 165.0, None), true), 160.0);
+        assert!(!region.demand.is_outgrown());
+        assert_eq!(region.look(share(0.0, 0.0, 200.0, None), true), 160.0);
+        assert!(region.demand.is_outgrown());
+        region.look(share(200.0, 0.0, 0.0, Some(200.0)), false);
+        assert!(!region.demand.is_outgrown());
+    }
+
+    #[test]
+    fn a_count_is_not_taken_for_the_load_of_a_region_that_was_never_seen_where_others_report() {
+        let (mut demand, now) = (Demand::default(), start());
+        let look =
+            |is_away| Look { share: share(0.0, 0.0, 480.0, None), is_away, do_others_report: true };
+        demand.take_in(look(true), now);
+        assert_eq!(demand.estimate(), None);
+        demand.take_in(look(false), now);
+        assert_eq!(demand.estimate(), Load::new(480.0).ok());
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]

@@ -116,9 +116,15 @@ impl RegionEntry {
         self.region.capacity.map(|capacity| f64::from(capacity.units()))
     }
 
-    /// Returns the load that its own clients make, wherever they are.
-    pub(crate) fn demand(&self) -> f64 {
+    /// Returns the load that its own clients make, wherever they are; `None` if it is unknown.
+    pub(crate) fn demand(&self) -> Option<f64> {
         let seen = self.observed.and_then(|observed| observed.demand.or(observed.load));
-        seen.map_or(0.0, Load::units)
+        seen.map(Load::units)
+    }
+
+    /// Tells whether its demand is known, and is not just the beginning of more.
+    pub(crate) fn is_demand_settled(&self) -> bool {
+        let is_rising = self.observed.is_some_and(|observed| observed.is_rising);
+        self.demand().is_some() && !is_rising
     }
 }

@@ -16,6 +16,8 @@ use crate::table::RegionIndex;
 pub(crate) struct CompiledMember<'a> {
     pub(crate) entry: &'a RegionEntry,
     pub(crate) candidate: Candidate,
+    /// The load that its own clients make; an assumption where it is unknown.
+    demand: f64,
 }
 
 impl<'a> CompiledMember<'a> {
@@ -57,7 +59,7 @@ impl<'a> CompiledMember<'a> {
                 | Objective::Priority { .. } => u32::try_from(place_in_order).unwrap_or(u32::MAX),
             },
         };
-        Self { entry, candidate }
+        Self { entry, candidate, demand: entry.demand().unwrap_or_default() }
     }
 
     /// Has it keep as many of its own clients as it is to be filled with.
@@ -65,7 +67,7 @@ impl<'a> CompiledMember<'a> {
         let stretch = fill.of(self.candidate.contender.standing);
         let Some(capacity) = self.entry.capacity() else { return };
         // A region without any client would never be seen to have fewer of its own again.
-        let share = Share::new(capacity * stretch / self.entry.demand()).max(Share::LEAST);
+        let share = Share::new(capacity * stretch / self.demand).max(Share::LEAST);
         let contender = &mut self.candidate.contender;
         if share < contender.share {
             (contender.standing, contender.share) = (Standing::Full, share);
@@ -76,19 +78,38 @@ impl<'a> CompiledMember<'a> {
     pub(crate) fn room(&self, fill: Fill) -> Room {
         let contender = self.candidate.contender;
         let standing = contender.standing;
-        let demand = self.entry.demand();
-        let kept = demand * contender.share.fraction();
+        let is_settled = self.entry.is_demand_settled();
+        let kept = self.demand * contender.share.fraction();
         Room {
             region: contender.region,
             standing,
-            displaced: demand - kept,
+            displaced: match contender.share {
+                Share::ALL => 0.0,
+                _ if !is_settled => f64::INFINITY,
+                _ => self.demand - kept,
+            },
             spare: if Standing::TAKING.contains(&standing) {
                 let filled = self.entry.capacity().map(|capacity| capacity * fill.of(standing));
                 filled.map(|filled| (filled - kept).max(0.0))
             } else {
                 Some(0.0)
             },
+            is_settled,
         }
+    }
+}
+
+/// Assumes that each member whose demand is unknown uses as large a share of its capacity as those
+/// whose demand is known.
+pub(crate) fn assume_demands(members: &mut [CompiledMember<'_>]) {
+    let known = members.iter().filter_map(|m| Some((m.entry.demand()?, m.entry.capacity()?)));
+    let sums = known.fold((0.0, 0.0), |sums, known| (sums.0 + known.0, sums.1 + known.1));
+    let (demand, capacity) = sums;
+    if capacity <= 0.0 {
+        return;
+    }
+    for member in members.iter_mut().filter(|member| member.entry.demand().is_none()) {
+        member.demand = member.entry.capacity().unwrap_or_default() * demand / capacity;
     }
 }
 
@@ -122,8 +143,8 @@ pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> Fill {
     let stretched = if is_any_able { Standing::Able } else { Standing::Held };
     let unstretched = Fill { stretched, stretch: FILLED };
     let (mut capacity, mut demand) = (0.0, 0.0);
-    for CompiledMember { entry, candidate: Candidate { contender, .. } } in members {
-        demand += entry.demand();
+    for CompiledMember { entry, candidate: Candidate { contender, .. }, demand: own } in members {
+        demand += own;
         if contender.standing == stretched {
             let Some(units) = entry.capacity() else { return unstretched };
             capacity += units;
@@ -131,7 +152,7 @@ pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> Fill {
             let Some(units) = entry.capacity() else { return unstretched };
             demand -= units * FILLED;
         } else {
-            let kept = entry.demand() * contender.share.fraction();
+            let kept = own * contender.share.fraction();
             demand -= entry.capacity().map_or(kept, |units| kept.min(units * FILLED));
         }
     }

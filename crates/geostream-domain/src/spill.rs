@@ -10,6 +10,10 @@ use crate::table::RegionIndex;
 /// displaced load. A client holds one number from 0 to 1 for all regions, and goes down its own
 /// order until the fractions add up to more than its number. So whatever the orders of the clients
 /// are, no region is given more than its fraction, and all are placed as long as there is room.
+///
+/// As long as the displaced load is unknown, all spare capacity is given away: the fractions add up
+/// to 1, and each region has its share by spare capacity. A region whose own load is unknown has
+/// that share even where the displaced load is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spill {
     /// By the regions' index; empty where nothing limits.
@@ -22,10 +26,12 @@ pub(crate) struct Room {
     pub(crate) region: RegionIndex,
     /// Whether it may take others' clients, and behind which other regions.
     pub(crate) standing: Standing,
-    /// The load whose clients have to go elsewhere.
+    /// The load whose clients have to go elsewhere; infinite if it is unknown.
     pub(crate) displaced: f64,
     /// The load that it can take beside its own; `None` if nothing limits it.
     pub(crate) spare: Option<f64>,
+    /// Whether its own load is known, and may not be just the beginning of more.
+    pub(crate) is_settled: bool,
 }
 
 /// Tells the lots of displaced clients from others.
@@ -34,17 +40,24 @@ const PURPOSE: u64 = 0x7370_696c_6c5f_7631;
 impl Spill {
     pub(crate) fn new(rooms: impl Iterator<Item = Room> + Clone, regions: usize) -> Self {
         let displaced: f64 = rooms.clone().map(|room| room.displaced).sum();
-        let spare: f64 = rooms.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
-        if displaced <= 0.0 || spare <= 0.0 || rooms.clone().all(|room| room.spare.is_none()) {
+        let limits = rooms.clone().filter_map(|room| room.spare);
+        let Some(widest) = limits.reduce(f64::max) else { return Self::default() };
+        let is_unlimited = rooms.clone().any(|room| room.spare.is_none());
+        // What nothing limits counts like the widest region where shares are compared.
+        let spare: f64 = rooms.clone().map(|room| room.spare.unwrap_or(widest)).sum();
+        if displaced <= 0.0 || (spare <= 0.0 && !is_unlimited) {
             return Self::default();
         }
         // Where there is too little room, all of it is given away.
-        let placed = displaced.min(spare);
+        let is_enough = displaced <= spare || (is_unlimited && displaced.is_finite());
+        let placed = if is_enough { displaced } else { spare };
         let mut fractions = vec![0.0; regions].into_boxed_slice();
         for room in rooms {
             fractions[room.region.get()] = match room.spare {
-                Some(spare) => spare / placed,
                 None => 1.0,
+                Some(spare) if spare <= 0.0 => 0.0,
+                Some(of_it) if room.is_settled => of_it / placed,
+                Some(of_it) => of_it / placed.max(spare),
             };
         }
         Self { fractions }

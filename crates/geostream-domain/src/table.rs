@@ -12,7 +12,7 @@ use crate::entry::RegionEntry;
 use crate::geo::Direction;
 use crate::latency::Rtt;
 use crate::location::Origin;
-use crate::member::{CompiledMember, retain_over_budget, stretch};
+use crate::member::{CompiledMember, assume_demands, retain_over_budget, stretch};
 use crate::name::RegionId;
 use crate::observation::Observations;
 use crate::operator::Override;
@@ -315,6 +315,7 @@ impl ServiceTable {
             .map(|(id, member)| CompiledMember::new(service, member, index_of(id), regions))
             .collect();
         let retained = retain_over_budget(service.removal_budget, &mut members);
+        assume_demands(&mut members);
         let fill = stretch(&members);
         for member in &mut members {
             member.limit_to_capacity(fill);

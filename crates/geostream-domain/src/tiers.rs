@@ -25,20 +25,27 @@ struct Tier {
 impl Tiers {
     pub(crate) fn new(rooms: &(impl Iterator<Item = Room> + Clone), regions: usize) -> Self {
         let displaced: f64 = rooms.clone().map(|room| room.displaced).sum();
-        let mut left = displaced;
+        // The share of the displaced load that no tier has taken yet.
+        let mut left = if displaced > 0.0 { 1.0 } else { 0.0 };
         let mut tiers = Standing::TAKING.map(|standing| {
-            let share_left = if displaced > 0.0 { left / displaced } else { 0.0 };
             let of_tier = rooms.clone().map(|room| Room {
-                displaced: room.displaced * share_left,
+                displaced: if left > 0.0 { room.displaced * left } else { 0.0 },
                 spare: if room.standing == standing { room.spare } else { Some(0.0) },
                 ..room
             });
             let spare: f64 = of_tier.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
-            left -= left.min(spare);
-            Tier { spill: Spill::new(of_tier, regions), until: displaced - left }
+            let spill = Spill::new(of_tier, regions);
+            // A load that is unknown is not known to be too much for the first regions with room.
+            let takes = match spare {
+                0.0 => 0.0,
+                _ if displaced.is_infinite() || spare.is_infinite() => left,
+                _ => (spare / displaced).min(left),
+            };
+            left -= takes;
+            Tier { spill, until: 1.0 - left }
         });
         // Where there is too little room, all of it is given away.
-        let placed = displaced - left;
+        let placed = 1.0 - left;
         for tier in &mut tiers {
             tier.until = if placed > 0.0 { tier.until / placed } else { 1.0 };
         }
@@ -91,6 +98,7 @@ mod tests {
             standing,
             displaced,
             spare,
+            is_settled: true,
         });
         let tiers = Tiers::new(&rooms, regions.len());
         let mut counts = BTreeMap::new();
@@ -121,6 +129,19 @@ mod tests {
                 assert!((share - expected).abs() < 0.02, "{able}: {counts:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_unknown_load_goes_to_the_first_tier_with_room() {
+        use Standing::{Able, Held, Retained, Unhealthy};
+        let dead = (Unhealthy, Some(0.0), f64::INFINITY);
+        let retained = (Retained, Some(50.0), 0.0);
+        let regions = [dead, retained, (Able, Some(10.0), 0.0), (Able, Some(30.0), 0.0)];
+        let able = counts(&regions);
+        assert_eq!(able.keys().copied().collect::<Vec<_>>(), [Some(2), Some(3)]);
+        assert!((2_400..2_600).contains(&able[&Some(2)]), "by spare capacity: {able:?}");
+        let held = counts(&[dead, retained, (Held, Some(10.0), 0.0)]);
+        assert_eq!(held.keys().copied().collect::<Vec<_>>(), [Some(2)]);
     }
 
     #[test]

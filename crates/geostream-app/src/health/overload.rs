@@ -166,6 +166,7 @@ impl Simulation {
         self.seen.loads.measure(self.tallies.iter(), now);
         let withheld: BTreeSet<_> =
             self.row.down.map(|place| self.ids[place].clone()).into_iter().collect();
+        self.seen.take_in_loads(&withheld, now);
         self.seen.note(&[], &withheld, now, Timestamp::EPOCH);
         let snapshot = self.config.clone().into();
         let observations = self.seen.observations();

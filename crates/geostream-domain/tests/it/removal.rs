@@ -388,7 +388,7 @@ fn nobody_is_sent_past_a_dead_region_to_one_that_seems_as_dead() {
             with_load(failed(1), units),
             with_load(failed(2), units),
             with_load(failed(3), units),
-            well(),
+            with_load(well(), 0.0),
         ];
         let row = Row { capacity: Some(100), ..Row::of(regions) };
         assert_eq!(row.retained(), 1);

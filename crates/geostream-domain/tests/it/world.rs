@@ -68,7 +68,9 @@ impl World {
 
     /// Has no region more clients than it can have: nobody is displaced by what another takes.
     pub(crate) fn without_demand(mut self) -> Self {
-        for observation in self.places.iter_mut().filter_map(|place| place.observation.as_mut()) {
+        for place in &mut self.places {
+            let unknown = Observation::of(Health::Unknown, Timestamp::EPOCH);
+            let observation = place.observation.get_or_insert(unknown);
             observation.demand = Load::new(0.0).ok();
         }
         self
