@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView, Load,
-    LoadShare, NodeId, NodeView, Observation, Observations, ProbeId, ProbeOutcome, RegionId,
-    Report, Revision, Share, Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
+    LoadShare, NodeId, NodeView, Observation, Observations, ProbeFailure, ProbeId, ProbeOutcome,
+    RegionId, Report, Revision, Share, Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput,
+    WatchedHealth,
 };
 use geostream_ports::{
     Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, SpanKind, Unavailable,
@@ -138,6 +139,12 @@ const GATHERED: Duration = Duration::from_millis(100);
 /// often to make sure.
 const PROBES_AT_ONCE: usize = 1_000;
 
+/// The statuses with which a region refuses what is too much: RFC 6585 and RFC 9110.
+const OVERLOAD_STATUSES: [u16; 3] = [429, 503, 504];
+
+/// How long after its last answer silence may be overload: a region that is silent for longer is dead.
+const OVERLOAD_ANSWERS: Duration = Duration::from_secs(5);
+
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -166,7 +173,10 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let mut unknown = Vec::new();
         let mut seen = self.caught_up();
         for outcome in outcomes {
-            if !seen.handle_outcome(outcome, now) {
+            let is_overload = outcome.is_well == Some(false)
+                && self.publisher.is_overfull(&outcome.region)
+                && seen.loads.has_answered(&outcome.region, OVERLOAD_ANSWERS, now);
+            if !seen.handle_outcome(outcome, is_overload, now) {
                 unknown.push(outcome.region.clone());
             }
         }
@@ -414,10 +424,14 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             Ok((subject, id, Probed { outcome, load })) => {
                 let now = self.health.clock.now();
                 let mut seen = self.health.seen();
-                seen.watch.handle_outcome(&subject, id, outcome, now);
+                let said = self.without_overload(&seen, &subject, outcome, now);
+                seen.watch.handle_outcome(&subject, id, said, now);
                 let Subject::Region(region) = subject else { return };
                 if !seen.watch.watches(&region) {
                     return;
+                }
+                if is_answer(outcome) {
+                    seen.loads.handle_answer(&region, now);
                 }
                 if let Some(load) = load {
                     seen.loads.report(&region, load, now);
@@ -426,6 +440,39 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
         }
+    }
+
+    /// Returns what a probe's outcome says of a region: nothing, if the region is sent more clients
+    /// than its capacity and fails as one that is overloaded does.
+    ///
+    /// Removing it would send those clients to the next region, which has no room for them either.
+    fn without_overload(
+        &self,
+        seen: &Seen,
+        subject: &Subject,
+        outcome: ProbeOutcome,
+        now: Instant,
+    ) -> ProbeOutcome {
+        let (Subject::Region(region), ProbeOutcome::Failed(failure)) = (subject, outcome) else {
+            return outcome;
+        };
+        let may_be_overload = match failure {
+            ProbeFailure::Status(status) => OVERLOAD_STATUSES.contains(&status),
+            ProbeFailure::Timeout => seen.loads.has_answered(region, OVERLOAD_ANSWERS, now),
+            ProbeFailure::Refused
+            | ProbeFailure::Reset
+            | ProbeFailure::Unreachable
+            | ProbeFailure::Name
+            | ProbeFailure::Tls
+            | ProbeFailure::Body
+            | ProbeFailure::Protocol
+            | ProbeFailure::Forbidden => false,
+        };
+        if may_be_overload && self.health.publisher.is_overfull(region) {
+            tracing::debug!(%region, %failure, "a probe failed by overload");
+            return ProbeOutcome::NotAsked;
+        }
+        outcome
     }
 
     /// Does what is due, and returns when something will be, and what is to be kept.
@@ -495,6 +542,14 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         seen.note(changes, &publisher.withheld(), clock.now(), clock.wall());
         publisher.observe(seen.observations());
     }
+}
+
+/// Tells whether a region has answered, however it has.
+fn is_answer(outcome: ProbeOutcome) -> bool {
+    matches!(
+        outcome,
+        ProbeOutcome::Well(_) | ProbeOutcome::Failed(ProbeFailure::Status(_) | ProbeFailure::Body)
+    )
 }
 
 async fn probe_traced<P: Prober>(
@@ -596,10 +651,12 @@ impl Seen {
     }
 
     /// Takes in what is reported; tells whether there is such a region.
-    fn handle_outcome(&mut self, outcome: &Outcome, now: Instant) -> bool {
+    ///
+    /// A failure by overload is no sign of death: the clients would only overload the next region.
+    fn handle_outcome(&mut self, outcome: &Outcome, is_overload: bool, now: Instant) -> bool {
         let Outcome { region, is_well, client, rtt, load } = outcome;
         let client = client.map(ClientKey::of_address);
-        let is_known = match *is_well {
+        let is_known = match is_well.filter(|_| !is_overload) {
             Some(is_well) => self.watch.handle_report(region, Report { is_well, client }, now),
             None => self.watch.watches(region),
         };

@@ -57,6 +57,8 @@ struct Known {
     /// Whether `steady_for` began with a rise, and not with the count.
     has_risen: bool,
     reported: Option<(Load, Instant)>,
+    /// When it last answered a probe, by whatever answer.
+    answered: Option<Instant>,
 }
 
 /// The seconds over which rates are averaged.
@@ -78,6 +80,19 @@ impl Loads {
     /// Notes what a region reports.
     pub(crate) fn report(&mut self, region: &RegionId, load: Load, now: Instant) {
         self.regions.entry(region.clone()).or_default().reported = Some((load, now));
+    }
+
+    /// Notes that a region has answered a probe, by whatever answer.
+    pub(crate) fn handle_answer(&mut self, region: &RegionId, now: Instant) {
+        if let Some(known) = self.regions.get_mut(region) {
+            known.answered = Some(now);
+        }
+    }
+
+    /// Tells whether a region has answered a probe within this time.
+    pub(crate) fn has_answered(&self, region: &RegionId, within: Duration, now: Instant) -> bool {
+        let answered = self.regions.get(region).and_then(|known| known.answered);
+        answered.is_some_and(|at| now < at + within)
     }
 
     /// Takes in what was counted since the last time.

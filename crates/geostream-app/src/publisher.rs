@@ -186,6 +186,11 @@ impl<C: Clock> Publisher<C> {
         withheld.map(|entry| entry.region.id.clone()).collect()
     }
 
+    /// Tells whether a region is sent more clients than its capacity, since no other has room.
+    pub(crate) fn is_overfull(&self, region: &RegionId) -> bool {
+        self.published.load().table.is_overfull(region)
+    }
+
     /// Returns when the next override ends, as of the published table.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {

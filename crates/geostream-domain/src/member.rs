@@ -126,6 +126,11 @@ pub(crate) struct Fill {
 }
 
 impl Fill {
+    /// Tells whether regions are filled above their capacity.
+    pub(crate) fn is_over_capacity(self) -> bool {
+        self.stretch > 1.0
+    }
+
     fn of(self, standing: Standing) -> f64 {
         // What an eligible region keeps of its own clients is stretched with what the others take.
         let is_stretched = standing == self.stretched

@@ -69,6 +69,8 @@ pub struct ServiceTable {
     /// Members that would have been removed, if the budget permitted it.
     retained: BTreeSet<RegionIndex>,
     tiers: Tiers,
+    /// Whether its regions are filled above their capacity, since there are more clients than room.
+    is_overfull: bool,
 }
 
 /// The candidates that a geofence leaves for one kind of client.
@@ -178,6 +180,14 @@ impl RoutingTable {
     #[must_use]
     pub fn entry(&self, id: &RegionId) -> Option<&RegionEntry> {
         self.index_of(id).map(|index| &self.regions[index.get()])
+    }
+
+    /// Tells whether a region is filled above its capacity, since one of its services has more
+    /// clients than its regions have room for.
+    #[must_use]
+    pub fn is_overfull(&self, id: &RegionId) -> bool {
+        let is_member = |service: &&ServiceTable| service.service.members.contains_key(id);
+        self.services.iter().filter(|s| s.is_overfull).any(|service| is_member(&service))
     }
 
     /// Returns a region's place in this table, by its id.
@@ -352,6 +362,7 @@ impl ServiceTable {
             }),
             retained,
             tiers: Tiers::new(&members.iter().map(|member| member.room(fill)), regions.len()),
+            is_overfull: fill.is_over_capacity(),
         }
     }
 
