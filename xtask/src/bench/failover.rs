@@ -10,6 +10,7 @@ mod faults;
 mod flapping;
 mod ground;
 mod loss;
+mod losses;
 mod overload;
 mod thirds;
 mod thousands;
@@ -60,6 +61,16 @@ enum Scenario {
     Endpoints,
     /// One of three regions is lost at 60 % load
     Thirds,
+    /// One of three regions is lost 2, 4 and 8 s after a cold start at 60 % load
+    ColdStart,
+    /// One of three regions is lost 20 s after a cold start at 60 % load
+    WarmStart,
+    /// One of three regions is lost while the load rises from 20 to 60 %
+    Rising,
+    /// Two of three regions are lost 5 s apart, at 25 % load
+    Second,
+    /// Two of three regions are lost at 60 % load, which is more than the third can take
+    AboveCapacity,
     /// One of three regions has clients for 150 % of its capacity
     Overload,
     /// 5,000 regions are probed each second
@@ -116,7 +127,14 @@ impl Scenario {
     /// Tells whether it needs the machine for itself.
     fn is_heavy(self) -> bool {
         match self {
-            Self::Thirds | Self::Overload | Self::Thousands => true,
+            Self::Thirds
+            | Self::ColdStart
+            | Self::WarmStart
+            | Self::Rising
+            | Self::Second
+            | Self::AboveCapacity
+            | Self::Overload
+            | Self::Thousands => true,
             Self::Faults | Self::Loss | Self::CutOff | Self::Flapping | Self::Endpoints => false,
         }
     }
@@ -129,6 +147,11 @@ impl Scenario {
             Self::Flapping => flapping::run(plan),
             Self::Endpoints => endpoints::run(plan),
             Self::Thirds => thirds::run(plan),
+            Self::ColdStart => losses::cold_start(plan),
+            Self::WarmStart => losses::warm_start(plan),
+            Self::Rising => losses::rising(plan),
+            Self::Second => losses::second(plan),
+            Self::AboveCapacity => losses::above_capacity(plan),
             Self::Overload => overload::run(plan),
             Self::Thousands => thousands::run(plan),
         }

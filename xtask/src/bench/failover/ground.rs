@@ -15,10 +15,18 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::bench::build;
 use crate::bench::process::{now, pause};
+use crate::debian::{self, Package};
 use crate::shell::{command, has, output, root, run as run_command, say};
 
 /// Marks the process that is inside the namespaces.
 const INSIDE: &str = "GEOSTREAM_LAB";
+
+/// What makes namespaces, and drops packets in them.
+const TOOLS: &[Package] = &[
+    ("iptables", || has("iptables")),
+    ("util-linux", || has("unshare")),
+    ("iproute2", || output(Command::new("ip").arg("-V")).is_ok()),
+];
 
 /// Tells whether this process has namespaces of its own.
 pub(crate) fn is_inside() -> bool {
@@ -27,17 +35,12 @@ pub(crate) fn is_inside() -> bool {
 
 /// Builds what the lab runs, and does the same task again in namespaces that end with it.
 pub(crate) fn go_inside() -> anyhow::Result<()> {
-    ensure!(has("iptables"), "iptables is missing; install it: apt-get install iptables");
-    ensure!(has("unshare"), "unshare is missing; install it: apt-get install util-linux");
-    ensure!(
-        output(Command::new("ip").arg("-V")).is_ok(),
-        "ip is missing: apt-get install iproute2"
-    );
     let user = output(command("id").arg("-u"))?;
     ensure!(
         user.trim() == "0",
         "only root may drop packets; run it as root: sudo -E env \"PATH=$PATH\" cargo xtask bench failover"
     );
+    debian::install(TOOLS)?;
     build()?;
     let mut inside = command("unshare");
     inside.args(["--net", "--mount"]).arg(built("xtask"));

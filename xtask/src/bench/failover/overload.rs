@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bench::Figure;
 use crate::bench::failover::ground::wait;
-use crate::bench::failover::thirds::{CAPACITY, CYCLE, Sent, highest_share, send_during};
+use crate::bench::failover::thirds::{CAPACITY, CYCLE, Sent, Traffic, highest_share, send_during};
 use crate::bench::failover::world::{Declared, Region, World};
 use crate::bench::failover::{Plan, float};
 use crate::bench::process::now;
@@ -29,7 +29,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
     let addresses: Vec<_> = regions.iter().map(|region| region.address).collect();
     let phase = Duration::from_secs(if plan.is_quick { 12 } else { 60 });
     let began = now();
-    let mut sent = send_during(&world, &addresses, &CLIENTS, began + phase, || {
+    let mut sent = send_during(&world, &addresses, Traffic::even(&CLIENTS), began + phase, || {
         wait("150 % load on one of three regions", phase);
         Ok(())
     })?;

@@ -63,7 +63,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Vec<Figure>> {
 fn lose_one(world: &World, regions: &mut [Region], phase: Duration) -> anyhow::Result<Vec<Sent>> {
     let end = now() + phase * 3;
     let addresses: Vec<_> = regions.iter().map(|region| region.address).collect();
-    send_during(world, &addresses, &[CLIENTS; 3], end, || {
+    send_during(world, &addresses, Traffic::even(&[CLIENTS; 3]), end, || {
         wait("60 % load on three regions", phase);
         regions[LOST].process().end();
         wait("60 % load, one of three lost", phase);
@@ -73,18 +73,39 @@ fn lose_one(world: &World, regions: &mut [Region], phase: Duration) -> anyhow::R
     })
 }
 
-/// Lets so many clients of each region ask once in a cycle while something happens.
+/// The clients of each region, and how often they ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traffic<'a> {
+    /// How many clients each region has; each asks once in a cycle, at the end of the rise.
+    pub(super) clients: &'a [usize],
+    /// The share of that with which the traffic begins, and the time over which it rises.
+    pub(super) rise: Option<(f64, Duration)>,
+}
+
+impl<'a> Traffic<'a> {
+    pub(super) fn even(clients: &'a [usize]) -> Self {
+        Self { clients, rise: None }
+    }
+
+    /// Returns the share of all traffic after this time.
+    fn share(rise: Option<(f64, Duration)>, elapsed: Duration) -> f64 {
+        let Some((from, over)) = rise else { return 1.0 };
+        from + (1.0 - from) * (elapsed.as_secs_f64() / over.as_secs_f64()).min(1.0)
+    }
+}
+
+/// Lets the clients of each region ask while something happens.
 pub(super) fn send_during(
     world: &World,
     addresses: &[SocketAddr],
-    clients: &[usize],
+    traffic: Traffic<'_>,
     end: Instant,
     happens: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Sent>> {
     thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
             .map(|number| {
-                let sender = Sender::new(number, world, addresses.to_vec(), clients)?;
+                let sender = Sender::new(number, world, addresses.to_vec(), traffic)?;
                 Ok(scope.spawn(move || sender.send_until(end)))
             })
             .collect::<anyhow::Result<_>>()?;
@@ -98,19 +119,22 @@ pub(super) fn send_during(
 }
 
 /// By when nobody is sent to the lost region any more.
-const SETTLED: Duration = Duration::from_secs(3);
+pub(super) const SETTLED: Duration = Duration::from_secs(3);
 
 /// A request that a decision has sent somewhere.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) at: Instant,
     pub(super) to: usize,
-    is_served: bool,
+    pub(super) is_served: bool,
+    /// The number of the client that has asked.
+    pub(super) client: usize,
 }
 
 /// Asks for clients, and goes where it is sent.
 struct Sender {
-    clients: Vec<Client>,
+    clients: Vec<(usize, Client)>,
+    rise: Option<(f64, Duration)>,
     server: Connection,
     addresses: Vec<SocketAddr>,
     regions: Vec<Option<Connection>>,
@@ -122,26 +146,28 @@ impl Sender {
         number: usize,
         world: &World,
         addresses: Vec<SocketAddr>,
-        clients: &[usize],
+        Traffic { clients, rise }: Traffic<'_>,
     ) -> anyhow::Result<Self> {
-        let clients = in_order(clients).into_iter().skip(number).step_by(SENDERS).collect();
+        let clients = in_order(clients).into_iter().enumerate();
+        let clients = clients.skip(number).step_by(SENDERS).collect();
         let regions = addresses.iter().map(|_| None).collect();
-        Ok(Self { clients, server: world.connect()?, addresses, regions })
+        Ok(Self { clients, rise, server: world.connect()?, addresses, regions })
     }
 
-    /// Lets each client ask once in a cycle, whatever the answers take.
+    /// Lets each client ask once in a cycle, whatever the answers take; less often before the rise.
     fn send_until(mut self, end: Instant) -> anyhow::Result<Vec<Sent>> {
         let gap = CYCLE / u32::try_from(self.clients.len())?;
         let mut sent = Vec::new();
-        let mut next = now();
-        for client in self.clients.clone().into_iter().cycle() {
+        let began = now();
+        let mut next = began;
+        for (number, client) in self.clients.clone().into_iter().cycle() {
             if next >= end {
                 break;
             }
             pause(next.saturating_duration_since(now()));
             let to = self.server.decide(client)?;
-            sent.push(Sent { at: next, to, is_served: self.go_to(to) });
-            next += gap;
+            sent.push(Sent { at: next, to, is_served: self.go_to(to), client: number });
+            next += gap.div_f64(Traffic::share(self.rise, next - began));
         }
         Ok(sent)
     }
