@@ -82,12 +82,6 @@ pub struct RegionHealth {
 pub struct Votes {
     /// So many do.
     pub down: u8,
-    /// Of these, so many have proof.
-    #[serde(default)]
-    pub proven: u8,
-    /// Of these, so many hold it back for flapping.
-    #[serde(default)]
-    pub held: u8,
     /// Of so many that see anything.
     pub nodes: u8,
 }

@@ -119,8 +119,7 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
 }
 
 pub(crate) fn votes(votes: geostream_domain::Votes) -> Votes {
-    let geostream_domain::Votes { down, held, proven, nodes } = votes;
-    Votes { down, proven, held, nodes }
+    Votes { down: votes.down, nodes: votes.nodes }
 }
 
 fn describe_change(record: &HealthRecord) -> HealthChange {

@@ -361,7 +361,11 @@ fn a_retained_region_may_get_its_own_clients_back() {
     let explanation = table.explain(table.service("api").unwrap(), &client);
     assert_eq!(explanation.outcome.unwrap().displaced_from, None, "it is its own client");
     let fates: Vec<_> = explanation.regions.iter().map(|explained| explained.fate).collect();
-    assert_eq!(fates, [Fate::Chosen, Fate::Unhealthy, Fate::Spilled], "nobody else had room");
+    assert_eq!(
+        fates,
+        [Fate::Chosen, Fate::Unhealthy, Fate::Spilled],
+        "the eligible one had no room"
+    );
 }
 
 #[test]
