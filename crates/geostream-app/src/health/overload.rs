@@ -82,6 +82,13 @@ impl Row {
         (f64::from(self.demand()) / f64::from(capacity)).max(1.0)
     }
 
+    /// Tells whether all demand is at most this share of the capacity that is left.
+    fn is_within(&self, share: f64) -> bool {
+        let able = self.regions.iter().enumerate().filter(|(place, _)| Some(*place) != self.down);
+        let capacity: u32 = able.map(|(_, (capacity, _))| capacity).sum();
+        f64::from(self.demand()) <= f64::from(capacity) * share
+    }
+
     fn demand(&self) -> u32 {
         self.regions.iter().map(|(_, demand)| demand).sum()
     }
@@ -146,6 +153,16 @@ impl Simulation {
         decision.region.get()
     }
 
+    /// Has an operator take a region down from now on.
+    fn lose(&mut self, place: usize) {
+        self.row.down = Some(place);
+        self.config = self.row.config(&self.ids);
+        let withheld = BTreeSet::from([self.ids[place].clone()]);
+        let now = self.start + Duration::from_secs(self.second.into());
+        self.seen.note(&[], &withheld, now, Timestamp::EPOCH);
+        self.compile();
+    }
+
     /// Does what a driver does each second.
     fn look(&mut self) {
         let now = self.start + Duration::from_secs(self.second.into());
@@ -168,6 +185,10 @@ impl Simulation {
             self.row.down.map(|place| self.ids[place].clone()).into_iter().collect();
         self.seen.take_in_loads(&withheld, now);
         self.seen.note(&[], &withheld, now, Timestamp::EPOCH);
+        self.compile();
+    }
+
+    fn compile(&mut self) {
         let snapshot = self.config.clone().into();
         let observations = self.seen.observations();
         self.table =
@@ -212,6 +233,68 @@ proptest! {
         let down = down.filter(|place| *place < regions.len() && reports.is_none());
         let settled = if reports.is_some() { 80 } else { 15 };
         check(&Row { regions, reports, down }, settled)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_loss_at_any_time_after_a_cold_start_overloads_no_other(
+        regions in proptest::collection::vec((200_u32..600, 20_u32..80), 3..5),
+        late in proptest::option::of(0_usize..4),
+        per_client in 1_u32..10,
+        lost in any::<prop::sample::Index>(),
+        after in 0_u32..15,
+    ) {
+        let lost = lost.index(regions.len());
+        let used = |(capacity, percent): (u32, u32)| (capacity, capacity * percent / 100);
+        let regions: Vec<_> = regions.into_iter().map(used).collect();
+        let reports = late.map(|late| Reports { late, per_client });
+        let row = Row { regions, reports, down: Some(lost) };
+        // With so much room that those who are divided by chance find it as well.
+        prop_assume!(row.is_within(0.85));
+        let mut simulation = Simulation::new(Row { down: None, ..row.clone() });
+        for _ in 0..after {
+            simulation.pass();
+        }
+        simulation.lose(lost);
+        let seconds: Vec<_> = (0..20).map(|_| simulation.pass()).collect();
+        let by_chance = f64::from(row.regions[lost].1).sqrt() * 3.0 + 3.0;
+        for (place, (capacity, _)) in row.regions.iter().enumerate() {
+            for pair in seconds.windows(2) {
+                let load = f64::midpoint(pair[0][place], pair[1][place]);
+                let most = f64::from(*capacity) + by_chance;
+                prop_assert!(load <= most, "r{} has {} of {}: {:?}", place, load, most, seconds);
+            }
+        }
+    }
+}
+
+#[test]
+fn reports_of_bursts_move_few_clients_of_a_lost_region() {
+    let reports = Some(Reports { late: 1, per_client: 1 });
+    let regions = vec![(800, 480), (800, 480), (800, 480)];
+    let mut simulation = Simulation::new(Row { regions, reports, down: None });
+    for _ in 0..20 {
+        simulation.pass();
+    }
+    simulation.lose(0);
+    for _ in 0..20 {
+        simulation.pass();
+    }
+    let mut seconds = Vec::new();
+    for second in 0..60 {
+        // Every fifth report of the next region is of half as much again.
+        if second % 5 == 0 {
+            let then = simulation.answered.back_mut().unwrap();
+            then[1] *= 1.5;
+        }
+        seconds.push(simulation.pass());
+    }
+    for pair in seconds.windows(2) {
+        let change = (pair[1][1] - pair[0][1]).abs();
+        assert!(change <= 70.0, "a tenth of 720 by chance, and no more: {seconds:?}");
     }
 }
 

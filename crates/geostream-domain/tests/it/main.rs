@@ -12,4 +12,5 @@ mod latency_fit;
 mod quorum;
 mod removal;
 mod simulation;
+mod spill;
 mod world;
