@@ -78,6 +78,12 @@ fn show(report: &HealthReport) {
     });
     table(["region", "health", "share", "load", "since", "override", "evidence"], rows);
     report.budget_spent.iter().for_each(|spent| say(in_short(spent)));
+    let forbidden = report.regions.iter().filter(|seen| seen.probe_forbidden);
+    let forbidden: Vec<&str> = forbidden.map(|seen| &*seen.region).collect();
+    if !forbidden.is_empty() {
+        let regions = forbidden.join(", ");
+        say(format_args!("not probed, since probe.networks does not permit it: {regions}"));
+    }
     let abstaining = report.regions.iter().filter(|seen| seen.abstains);
     let abstaining: Vec<&str> = abstaining.map(|seen| &*seen.region).collect();
     let is_watched = |seen: &&RegionHealth| seen.breaker.is_some();
@@ -110,6 +116,9 @@ pub(crate) fn in_short(spent: &BudgetSpent) -> String {
 
 fn in_words(report: &HealthReport, seen: &RegionHealth) -> String {
     let RegionHealth { region, health, breaker, failures, .. } = seen;
+    if seen.probe_forbidden && health == "unknown" {
+        return "unknown, not permitted".to_owned();
+    }
     let health = match &seen.votes {
         Some(votes) => format!("{health} (down at {} of {})", votes.down, votes.nodes),
         None => health.clone(),

@@ -28,6 +28,7 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("regions", status.regions.to_string()),
             ("services", status.services.to_string()),
             ("abstains from", or_dash(some_of(&status.abstaining))),
+            ("may not probe", or_dash(some_of(&status.probe_forbidden))),
         ]);
         status.budget_spent.iter().for_each(|spent| say(in_short(spent)));
         for HeldRegion { region, held_until } in &status.held {

@@ -12,7 +12,6 @@ use geostream_api::{ConfigFile, TomlLines};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
 use geostream_http::{Limits, TlsIdentity};
-use geostream_http_probe::PermittedNetworks;
 use geostream_pg::{Password, Target};
 use geostream_redis as redis;
 use ipnet::IpNet;
@@ -324,6 +323,18 @@ pub(crate) struct Probe {
     pub(crate) canaries: Vec<SocketAddr>,
 }
 
+impl Probe {
+    /// Returns what probes may reach beside public addresses.
+    pub(crate) fn permitted(&self) -> domain::PermittedNetworks {
+        permitted(&self.networks)
+    }
+}
+
+fn permitted(networks: &[IpNet]) -> domain::PermittedNetworks {
+    let networks = networks.iter().map(|network| (network.network(), network.prefix_len()));
+    domain::PermittedNetworks::new(networks)
+}
+
 /// How and what is logged.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -595,7 +606,7 @@ fn given<T: Clone>(flags: &[T], file: Vec<T>) -> Vec<T> {
 fn probe(arguments: &Arguments, file: Probe, lines: &Lines) -> anyhow::Result<Probe> {
     let networks = given(&arguments.probe_network, file.networks);
     let canaries = given(&arguments.probe_canary, file.canaries);
-    let permitted = PermittedNetworks::new(networks.clone());
+    let permitted = permitted(&networks);
     let name = lines.name("probe.canaries", !arguments.probe_canary.is_empty());
     // One that is never asked would keep every dead region in service.
     for canary in &canaries {

@@ -23,7 +23,7 @@ use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
-use geostream_http_probe::{HttpProber, PermittedNetworks};
+use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
 use geostream_ports::{
@@ -230,7 +230,11 @@ async fn assemble<S: Store + Clone>(
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
     let is_read = follower.start().await;
 
-    let configuration = || Configuration::new(store.clone(), Arc::clone(&publisher), clock);
+    let networks = config.probe.permitted();
+    let configuration = || {
+        Configuration::new(store.clone(), Arc::clone(&publisher), clock)
+            .with_probe_networks(networks.clone())
+    };
     let access = Arc::new(Access::new(store.clone(), clock));
     let first = FirstStart {
         configuration: configuration(),
@@ -247,12 +251,9 @@ async fn assemble<S: Store + Clone>(
     let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock);
     let canaries = &config.probe.canaries;
     let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
-    let health = Arc::new(health);
-    let prober = HttpProber::new(
-        PermittedNetworks::new(config.probe.networks.clone()),
-        config.probe.authorities.as_deref(),
-    )
-    .context("preparing health checks")?;
+    let health = Arc::new(health.with_probe_networks(networks.clone()));
+    let prober = HttpProber::new(networks, config.probe.authorities.as_deref())
+        .context("preparing health checks")?;
     let geo = Arc::new(open_geoip(config).await?);
     let limits = RateLimits::of(config);
     if let Some(target) = &config.cache {
@@ -412,6 +413,7 @@ impl<S: Store> FirstStart<S> {
             Err(
                 error @ (WriteError::Invalid(_)
                 | WriteError::LastRegion { .. }
+                | WriteError::Forbidden(_)
                 | WriteError::NotKept(_)),
             ) => tracing::error!(error = %Chain(&error), "nothing could be declared"),
         }

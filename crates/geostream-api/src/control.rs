@@ -287,6 +287,9 @@ pub struct Status {
     /// The regions that would be taken for dead, if this node saw anybody else well.
     #[serde(default)]
     pub abstaining: Vec<String>,
+    /// The regions whose addresses this node may not probe: `probe.networks` does not permit them.
+    #[serde(default)]
+    pub probe_forbidden: Vec<String>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
 }

@@ -64,6 +64,9 @@ pub struct RegionHealth {
     pub share: f64,
     /// Whether it would be taken for dead, if this node saw anybody else well.
     pub abstains: bool,
+    /// Whether the node that answers may not probe its address, so that it is `unknown` there.
+    #[serde(default)]
+    pub probe_forbidden: bool,
     /// Its load in the unit of its capacity.
     pub load: Option<f64>,
     /// Since when its health is what it is.

@@ -1,10 +1,11 @@
 //! Changing the configuration.
 
+use std::fmt;
 use std::sync::Arc;
 
 use geostream_domain::{
-    Change, Commit, Config, Lack, Line, Override, OverrideAction, RegionId, Revision, ServiceId,
-    Shortage, Snapshot,
+    Change, Commit, Config, Lack, Line, Override, OverrideAction, PermittedNetworks, ProbeTarget,
+    Region, RegionId, Revision, ServiceId, Shortage, Snapshot,
 };
 use geostream_ports::{
     Attempt, Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError,
@@ -20,6 +21,7 @@ use crate::publisher::{Publisher, StoreBehind, StoreState};
 pub struct Configuration<S, C> {
     store: S,
     publisher: Arc<Publisher<C>>,
+    networks: PermittedNetworks,
     clock: C,
 }
 
@@ -43,6 +45,29 @@ pub struct Written {
     pub before: Arc<Config>,
     /// The configuration after; the same revision as before if nothing had to change.
     pub after: Snapshot,
+    /// Checks among the changes that were let through although this node may not probe them, since
+    /// they were stored before.
+    pub forbidden: Vec<ForbiddenCheck>,
+}
+
+/// A check of an address that the settings of this node do not permit to be probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForbiddenCheck {
+    /// The region that is checked.
+    pub region: RegionId,
+    /// The host that the check's URL names.
+    pub host: String,
+}
+
+impl fmt::Display for ForbiddenCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { region, host } = self;
+        write!(
+            f,
+            "the check of {region} names {host}, which is not a public address, so this server \
+             does not probe it; permit its network with probe.networks in the server's settings"
+        )
+    }
 }
 
 /// Why a write led to nothing.
@@ -67,12 +92,24 @@ pub enum WriteError {
         /// The services.
         services: Vec<ServiceId>,
     },
+    /// This node may not probe what some checks name.
+    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Forbidden(Vec<ForbiddenCheck>),
     /// The revision to go back to is not kept.
     #[error("revision {0} was never committed, or is no longer kept")]
     NotKept(Revision),
     /// The store cannot be reached or cannot write.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Whether a write brings what is new, or what the log has kept or a file declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// New rules bind it.
+    New,
+    /// It was valid by the rules of its time, so it is restored with a warning.
+    Kept,
 }
 
 /// Names the first of many.
@@ -86,8 +123,17 @@ fn listed(services: &[ServiceId]) -> String {
 
 impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// Changes the configuration in this store, and publishes to this publisher.
+    ///
+    /// New checks may name public addresses only, unless
+    /// [`Configuration::with_probe_networks`] permits others.
     pub fn new(store: S, publisher: Arc<Publisher<C>>, clock: C) -> Self {
-        Self { store, publisher, clock }
+        Self { store, publisher, networks: PermittedNetworks::default(), clock }
+    }
+
+    /// Permits new checks to name addresses of these networks.
+    #[must_use]
+    pub fn with_probe_networks(self, networks: PermittedNetworks) -> Self {
+        Self { networks, ..self }
     }
 
     /// Tells of every configuration that is published from now on.
@@ -112,14 +158,28 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     ///
     /// # Errors
     ///
-    /// If somebody was faster, the result would be invalid, or the store cannot be used.
+    /// If somebody was faster, the result would be invalid, a new check names an address that this
+    /// node may not probe, or the store cannot be used.
     pub async fn write(&self, intent: Intent, changes: Vec<Change>) -> Result<Written, WriteError> {
+        self.commit(intent, changes, Origin::New).await
+    }
+
+    async fn commit(
+        &self,
+        intent: Intent,
+        changes: Vec<Change>,
+        origin: Origin,
+    ) -> Result<Written, WriteError> {
         let Intent { expected, author, reason, attempt } = intent;
         let before = self.expect(expected).await?;
         if before.after(changes.iter().cloned()).is_ok_and(|after| after == *before) {
             let after = Snapshot { revision: expected, config: Arc::clone(&before) };
-            return Ok(Written { before, after });
+            return Ok(Written { before, after, forbidden: Vec::new() });
         }
+        let forbidden = match origin {
+            Origin::New => self.judge_checks(&before, &changes)?,
+            Origin::Kept => forbidden_of(put_regions(&changes), &self.networks),
+        };
         let at = self.clock.wall();
         let proposal = Proposal { expected, changes, author, reason, at, attempt };
         let after = self.store.propose(proposal).await.map_err(|error| match error {
@@ -128,7 +188,34 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             ProposeError::Unavailable(error) => WriteError::Unavailable(error),
         })?;
         self.publisher.publish(after.clone(), StoreState::Current);
-        Ok(Written { before, after })
+        Ok(Written { before, after, forbidden })
+    }
+
+    /// Returns the checks among these changes that this node may not probe and that are as they
+    /// were before.
+    ///
+    /// Addresses are judged by the URL alone, and names when they are probed.
+    ///
+    /// # Errors
+    ///
+    /// If any such check is new: it would say nothing about its region, and would let its author
+    /// explore this node's network.
+    pub fn judge_checks(
+        &self,
+        before: &Config,
+        changes: &[Change],
+    ) -> Result<Vec<ForbiddenCheck>, WriteError> {
+        let is_kept = |region: &&Region| {
+            let old = before.regions().get(&region.id);
+            old.and_then(|old| target_of(old)) == target_of(region)
+        };
+        let (kept, new): (Vec<_>, Vec<_>) = put_regions(changes).partition(is_kept);
+        let new = forbidden_of(new, &self.networks);
+        if new.is_empty() {
+            Ok(forbidden_of(kept, &self.networks))
+        } else {
+            Err(WriteError::Forbidden(new))
+        }
     }
 
     /// Sets an override, and returns what services lack by it.
@@ -168,22 +255,37 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     ///
     /// As [`Configuration::write`].
     pub async fn replace(&self, intent: Intent, target: &Config) -> Result<Written, WriteError> {
+        self.replace_by(intent, target, Origin::New).await
+    }
+
+    async fn replace_by(
+        &self,
+        intent: Intent,
+        target: &Config,
+        origin: Origin,
+    ) -> Result<Written, WriteError> {
         let before = self.expect(intent.expected).await?;
         let changes = before.changes_to(&target.clone().with_overrides_of(&before));
-        self.write(intent, changes).await
+        self.commit(intent, changes, origin).await
     }
 
     /// Goes back to what an earlier revision said, except for the overrides, as a new revision.
+    ///
+    /// A rollback restores what was accepted once, so checks that this node may not probe are
+    /// restored as well, and told in [`Written::forbidden`].
     ///
     /// # Errors
     ///
     /// As [`Configuration::write`], or if that revision is not kept.
     pub async fn roll_back(&self, intent: Intent, to: Revision) -> Result<Written, WriteError> {
         let target = self.store.at(to).await?.ok_or(WriteError::NotKept(to))?;
-        self.replace(intent, &target).await
+        self.replace_by(intent, &target, Origin::Kept).await
     }
 
     /// Declares the first configuration, if there is none yet, and tells whether it did.
+    ///
+    /// Checks that this node may not probe are accepted: the file is the operator's, as the settings
+    /// are.
     ///
     /// # Errors
     ///
@@ -192,7 +294,8 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         if self.current().revision != Revision::ZERO {
             return Ok(false);
         }
-        let written = self.replace(Intent { expected: Revision::ZERO, ..intent }, target).await?;
+        let intent = Intent { expected: Revision::ZERO, ..intent };
+        let written = self.replace_by(intent, target, Origin::Kept).await?;
         Ok(written.after.revision > Revision::ZERO)
     }
 
@@ -255,4 +358,35 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             Err(WriteError::Conflict { expected, current: latest.revision })
         }
     }
+}
+
+fn put_regions(changes: &[Change]) -> impl Iterator<Item = &Region> {
+    changes.iter().filter_map(|change| match change {
+        Change::PutRegion(region) => Some(&**region),
+        Change::RemoveRegion(_)
+        | Change::PutService(_)
+        | Change::RemoveService(_)
+        | Change::SetOverride(_)
+        | Change::ClearOverride(_)
+        | Change::SetFlag(..)
+        | Change::SetSetting(_) => None,
+    })
+}
+
+fn target_of(region: &Region) -> Option<&ProbeTarget> {
+    region.check.as_ref().map(|check| &check.target)
+}
+
+/// Returns the checks of these regions that these networks do not permit.
+pub(crate) fn forbidden_of<'a>(
+    regions: impl IntoIterator<Item = &'a Region>,
+    networks: &PermittedNetworks,
+) -> Vec<ForbiddenCheck> {
+    let forbidden = regions.into_iter().filter_map(|region| {
+        let target = target_of(region)?;
+        let host = target.url().host().to_owned();
+        let region = region.id.clone();
+        (!networks.permits_target(target)).then_some(ForbiddenCheck { region, host })
+    });
+    forbidden.collect()
 }

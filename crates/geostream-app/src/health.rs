@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView, Load,
-    LoadShare, NodeId, NodeView, Observation, Observations, ProbeFailure, ProbeId, ProbeOutcome,
-    RegionId, Report, Revision, Share, Sight, Subject, Timestamp, VIEW_HOLDS, WatchOutput,
-    WatchedHealth,
+    LoadShare, NodeId, NodeView, Observation, Observations, PermittedNetworks, ProbeFailure,
+    ProbeId, ProbeOutcome, RegionId, Report, Revision, Share, Sight, Subject, Timestamp,
+    VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{
     Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, SpanKind, Unavailable,
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::configuration::{ForbiddenCheck, forbidden_of};
 use crate::load::{Demand, Loads, Look};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
@@ -35,6 +36,8 @@ pub struct RegionHealth<L, C> {
     news: Notify,
     events: broadcast::Sender<HealthEvent>,
     publisher: Arc<Publisher<C>>,
+    /// What may be probed beside public addresses.
+    networks: PermittedNetworks,
     log: Arc<L>,
     clock: C,
 }
@@ -42,6 +45,8 @@ pub struct RegionHealth<L, C> {
 #[derive(Debug)]
 struct Seen {
     watch: HealthWatch,
+    /// The checks that this node may not do, as the log was last told.
+    forbidden: Vec<ForbiddenCheck>,
     /// Whose regions are watched; `None` until the driver has begun.
     configured: Option<Revision>,
     loads: Loads,
@@ -103,7 +108,8 @@ pub struct RegionStatus {
     pub load: Option<Load>,
     /// When it was seen last; `None` if it never was.
     pub seen_at: Option<Timestamp>,
-    /// Why its health is what it is; empty as long as nothing has changed.
+    /// Why its health is what it is, or why this node does not know; empty as long as nothing has
+    /// changed.
     pub evidence: String,
     /// Until when it is held back for flapping; `None` for all others, and while it is being tried.
     pub held_until: Option<Timestamp>,
@@ -164,7 +170,15 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let (events, _) = broadcast::channel(EVENTS);
         let (seen, log) = (Mutex::new(seen), Arc::new(log));
         let (handed_in, news) = (Notify::new(), Notify::new());
-        Self { seen, handed_in, news, events, publisher, log, clock }
+        let networks = PermittedNetworks::default();
+        Self { seen, handed_in, news, events, publisher, networks, log, clock }
+    }
+
+    /// Knows that addresses of these networks may be probed beside public ones, and warns of checks
+    /// that name others.
+    #[must_use]
+    pub fn with_probe_networks(self, networks: PermittedNetworks) -> Self {
+        Self { networks, ..self }
     }
 
     /// Takes in reports, and returns those that are of regions which are not there.
@@ -198,7 +212,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                 observed: seen.regions.get(region).copied(),
                 load: seen.load(region, now).map(LoadShare::all),
                 seen_at: seen.seen_at(region, now, wall),
-                evidence: seen.evidence.get(region).cloned().unwrap_or_default(),
+                evidence: seen.evidence(region),
                 held_until: watched
                     .held_until
                     .map(|until| wall.after(until.saturating_duration_since(now))),
@@ -273,6 +287,13 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         regions.into_iter().map(|region| seen.seen_at(region, now, wall)).collect()
     }
 
+    /// Tells of each of these regions whether this node may not probe it.
+    #[must_use]
+    pub fn are_forbidden<'a>(&self, regions: impl IntoIterator<Item = &'a RegionId>) -> Vec<bool> {
+        let seen = self.seen();
+        regions.into_iter().map(|region| seen.watch.is_forbidden(region)).collect()
+    }
+
     /// Returns how the health of a region, or of all of them, has changed, newest first.
     ///
     /// # Errors
@@ -319,6 +340,12 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let known = |id: &RegionId| regions.get(id).map_or(Health::Unknown, |seen| seen.health);
         watch.handle_config(&snapshot.config, known, self.clock.now());
         seen.configured = Some(snapshot.revision);
+        let regions = snapshot.config.regions().values();
+        let forbidden = forbidden_of(regions.map(|region| &**region), &self.networks);
+        if !forbidden.is_empty() && forbidden != seen.forbidden {
+            warn_of(&forbidden);
+        }
+        seen.forbidden = forbidden;
     }
 
     /// Returns what is seen of the regions that are configured by now: whoever has configured one may
@@ -335,6 +362,19 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         // A panic leaves at worst one region's evidence half taken in.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Warns, in one line, of checks that this node may not do.
+fn warn_of(forbidden: &[ForbiddenCheck]) {
+    const NAMED: usize = 20;
+    let named: Vec<_> = forbidden.iter().take(NAMED).map(|check| check.region.as_str()).collect();
+    let more = forbidden.len() - named.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    tracing::warn!(
+        regions = named.join(", ") + &more,
+        "checks name addresses that are not public; this server does not probe them, and their \
+         regions are unknown, until probe.networks in its settings permits them"
+    );
 }
 
 /// Probes regions and publishes what comes of it.
@@ -613,6 +653,7 @@ impl Seen {
     fn new(watch: HealthWatch) -> Self {
         Self {
             watch,
+            forbidden: Vec::new(),
             configured: None,
             loads: Loads::default(),
             demands: BTreeMap::new(),
@@ -670,6 +711,13 @@ impl Seen {
             self.reported_rtts.of(region).record(*rtt);
         }
         true
+    }
+
+    fn evidence(&self, region: &RegionId) -> String {
+        if self.watch.is_forbidden(region) {
+            return Evidence::ProbesForbidden.to_string();
+        }
+        self.evidence.get(region).cloned().unwrap_or_default()
     }
 
     fn seen_at(&self, region: &RegionId, now: Instant, wall: Timestamp) -> Option<Timestamp> {

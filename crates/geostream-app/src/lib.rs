@@ -36,7 +36,7 @@ mod traced;
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
-pub use configuration::{Configuration, Intent, WriteError, Written};
+pub use configuration::{Configuration, ForbiddenCheck, Intent, WriteError, Written};
 pub use counted::Counted;
 pub use follow::Follower;
 pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};

@@ -112,6 +112,11 @@ impl Breaker {
         self.state = self.opened(now);
     }
 
+    /// Closes it, and forgets what it has seen.
+    pub fn close(&mut self) {
+        self.state = State::Closed { failures: 0 };
+    }
+
     /// Returns what it says.
     #[must_use]
     pub fn state(&self) -> BreakerState {

@@ -55,6 +55,7 @@ mod monitor;
 mod name;
 mod observation;
 mod operator;
+mod permitted;
 mod pool;
 mod quorum;
 mod rank;
@@ -96,6 +97,7 @@ pub use operator::{
     AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
     UnknownFlag,
 };
+pub use permitted::PermittedNetworks;
 pub use quorum::{
     HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, Votes,
 };

@@ -62,6 +62,8 @@ pub struct HealthMonitor {
     abstains: bool,
     wants_witness: bool,
     is_known: bool,
+    /// Whether this node may not probe it, as far as is known.
+    is_forbidden: bool,
     response_time: Option<Duration>,
     ramp_began: Option<Instant>,
     announced: Health,
@@ -177,6 +179,8 @@ pub enum Evidence {
     Rested,
     /// Nobody looks any more.
     CheckRemoved,
+    /// The settings of this node do not permit probes to its address.
+    ProbesForbidden,
 }
 
 impl Evidence {
@@ -186,7 +190,11 @@ impl Evidence {
         match self {
             Self::ProbesFailed(run, _) => run.into(),
             Self::ReportsFailed(failed, _) => failed,
-            Self::ProbesWell(_) | Self::ReportsWell | Self::Rested | Self::CheckRemoved => 0,
+            Self::ProbesWell(_)
+            | Self::ReportsWell
+            | Self::Rested
+            | Self::CheckRemoved
+            | Self::ProbesForbidden => 0,
         }
     }
 }
@@ -206,6 +214,10 @@ impl fmt::Display for Evidence {
             Self::ReportsWell => f.write_str("outcomes are well again"),
             Self::Rested => f.write_str("it has rested, and a few clients try it"),
             Self::CheckRemoved => f.write_str("its check was removed"),
+            Self::ProbesForbidden => f.write_str(
+                "this server may not probe its address, which is not public: permit it in \
+                 probe.networks",
+            ),
         }
     }
 }
@@ -266,6 +278,7 @@ impl HealthMonitor {
             abstains: false,
             wants_witness: false,
             is_known: known == Health::Healthy,
+            is_forbidden: false,
             response_time: None,
             ramp_began: None,
             announced: known,
@@ -285,6 +298,7 @@ impl HealthMonitor {
         let sent = self.schedule.take(id);
         match outcome {
             ProbeOutcome::NotAsked => {}
+            ProbeOutcome::Failed(ProbeFailure::Forbidden) => self.handle_forbidden(),
             ProbeOutcome::Well(took) => {
                 self.response_time = Some(took);
                 self.schedule.usual = self.schedule.usual.mul_f64(0.8) + took.mul_f64(0.2);
@@ -304,12 +318,26 @@ impl HealthMonitor {
         self.handle_timeout(now);
     }
 
+    /// Forgets what earlier probes have said: a region that cannot be looked at is unknown, and not
+    /// unhealthy. What clients report of it goes on to count.
+    fn handle_forbidden(&mut self) {
+        self.run = Run::default();
+        self.abstains = false;
+        self.probes.close();
+        if !self.is_forbidden {
+            self.is_forbidden = true;
+            self.is_known = false;
+        }
+        self.announce(Evidence::ProbesForbidden);
+    }
+
     fn handle_well(&mut self, now: Instant) {
         self.run = Run::default();
         self.unconnected = Run::default();
         self.successes = self.successes.saturating_add(1);
         self.abstains = false;
         self.is_known = true;
+        self.is_forbidden = false;
         let before = self.probes.state();
         self.probes.handle_success(now);
         if before != BreakerState::Closed && self.probes.state() == BreakerState::Closed {
@@ -320,6 +348,7 @@ impl HealthMonitor {
     }
 
     fn handle_failure(&mut self, failure: ProbeFailure, sent: Sent, now: Instant) {
+        self.is_forbidden = false;
         self.run.handle_failure(sent);
         self.successes = 0;
         if failure.is_of_connection() {
@@ -486,6 +515,11 @@ impl HealthMonitor {
     /// Tells whether nothing seems to be wrong.
     pub(crate) fn is_clear(&self) -> bool {
         self.health() == Health::Healthy && self.probes.failures() == 0 && !self.abstains
+    }
+
+    /// Tells whether this node may not probe it, as its last probe has found.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.is_forbidden
     }
 
     /// Returns why its health is what it is; `None` as long as nothing has changed.

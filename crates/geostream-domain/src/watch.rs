@@ -11,7 +11,8 @@ use crate::check::HealthCheck;
 use crate::config::Config;
 use crate::hash::stable_hash;
 use crate::monitor::{
-    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness,
+    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome,
+    Witness,
 };
 use crate::name::{NodeId, RegionId};
 use crate::observation::{Health, Removal, Share};
@@ -28,8 +29,9 @@ use crate::reports::Report;
 pub struct HealthWatch {
     watched: BTreeMap<RegionId, Watched>,
     timers: BTreeSet<(Instant, RegionId)>,
-    /// How many regions are probed at each endpoint.
-    endpoints: BTreeMap<String, usize>,
+    /// The regions that are probed at each endpoint, without those that may not be: these can
+    /// never be witnesses.
+    endpoints: BTreeMap<String, BTreeSet<RegionId>>,
     last_well: LastWell,
     canaries: Canaries,
     /// When others were last asked out of turn, since a region was in doubt.
@@ -59,6 +61,7 @@ struct Watched {
     own: Health,
     breaker: BreakerState,
     is_clear: bool,
+    is_forbidden: bool,
     /// What this node says of it to others.
     vote: Option<Vote>,
     votes: Option<Votes>,
@@ -153,6 +156,8 @@ pub struct WatchedHealth {
     pub failures: u8,
     /// Whether it would be taken for dead, if anybody else were well.
     pub abstains: bool,
+    /// Whether this node may not probe it, so that it says nothing of its health.
+    pub is_forbidden: bool,
 }
 
 /// How long this node votes by what clients have reported of a region that it does not probe.
@@ -200,7 +205,7 @@ impl HealthWatch {
             let removal = (health == Health::Unhealthy).then_some(Removal::Unproven);
             self.forget(id);
             if let Some(check) = &region.check {
-                *self.endpoints.entry(endpoint(check)).or_default() += 1;
+                self.endpoints.entry(endpoint(check)).or_default().insert(id.clone());
             }
             let timing = region.check.as_ref().map(|check| check.timing);
             let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
@@ -214,6 +219,7 @@ impl HealthWatch {
                 own: known,
                 breaker,
                 is_clear: false,
+                is_forbidden: false,
                 vote: None,
                 votes: None,
                 health,
@@ -263,7 +269,11 @@ impl HealthWatch {
         {
             self.last_well.note(&endpoint(check), region, now);
         }
-        if outcome != ProbeOutcome::NotAsked {
+        let has_looked = match outcome {
+            ProbeOutcome::NotAsked | ProbeOutcome::Failed(ProbeFailure::Forbidden) => false,
+            ProbeOutcome::Well(_) | ProbeOutcome::Failed(_) => true,
+        };
+        if has_looked {
             watched.seen = Some(now);
         }
         watched.monitor.handle_witness(witness);
@@ -381,6 +391,12 @@ impl HealthWatch {
         self.watched.contains_key(region)
     }
 
+    /// Tells whether this node may not probe a region, as its last probe has found.
+    #[must_use]
+    pub fn is_forbidden(&self, region: &RegionId) -> bool {
+        self.watched.get(region).is_some_and(|watched| watched.is_forbidden)
+    }
+
     /// Returns when there was evidence last of how a region is: what came of a probe, or a report.
     #[must_use]
     pub fn seen(&self, region: &RegionId) -> Option<Instant> {
@@ -401,6 +417,7 @@ impl HealthWatch {
                 breaker: check.as_ref().map(|_| monitor.probes().state()),
                 failures: monitor.probes().failures(),
                 abstains: monitor.abstains(),
+                is_forbidden: monitor.is_forbidden(),
             };
             (id, health)
         })
@@ -469,6 +486,16 @@ impl HealthWatch {
         let (before, is_clear) = (watched.is_clear, watched.is_clear());
         watched.is_clear = is_clear;
         self.clear = self.clear + usize::from(is_clear) - usize::from(before);
+        let is_forbidden = watched.monitor.is_forbidden();
+        if std::mem::replace(&mut watched.is_forbidden, is_forbidden) != is_forbidden
+            && let Some(endpoint) = watched.check.as_ref().map(endpoint)
+        {
+            if is_forbidden {
+                self.leave_endpoint(region, &endpoint);
+            } else {
+                self.endpoints.entry(endpoint).or_default().insert(region.clone());
+            }
+        }
         self.look_around(now);
         self.judge(region, now);
     }
@@ -521,14 +548,17 @@ impl HealthWatch {
         self.last_well.forget(region.as_str());
         self.clear -= usize::from(watched.is_clear);
         if let Some(check) = &watched.check {
-            let endpoint = endpoint(check);
-            if let Some(count) = self.endpoints.get_mut(&endpoint) {
-                *count -= 1;
-                if *count == 0 {
-                    self.endpoints.remove(&endpoint);
-                    self.last_well.forget(&endpoint);
-                }
-            }
+            self.leave_endpoint(region, &endpoint(check));
+        }
+    }
+
+    /// Notes that a region is not probed at an endpoint any more.
+    fn leave_endpoint(&mut self, region: &RegionId, endpoint: &str) {
+        let Some(regions) = self.endpoints.get_mut(endpoint) else { return };
+        regions.remove(region);
+        if regions.is_empty() {
+            self.endpoints.remove(endpoint);
+            self.last_well.forget(endpoint);
         }
     }
 }

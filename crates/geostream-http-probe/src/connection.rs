@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_domain::{HealthCheck, ProbeFailure, ProbeProtocol, ProbeTarget};
+use geostream_domain::{HealthCheck, PermittedNetworks, ProbeFailure, ProbeProtocol, ProbeTarget};
 use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,8 +17,6 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-
-use crate::addresses::PermittedNetworks;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]

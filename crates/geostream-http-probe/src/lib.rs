@@ -5,11 +5,9 @@
 //! the configuration permits their network: so nobody who may change a region's URL can have this
 //! node look around in its own network.
 
-mod addresses;
 mod connection;
 mod grpc;
 mod pace;
 mod prober;
 
-pub use addresses::PermittedNetworks;
 pub use prober::{HttpProber, TrustError};

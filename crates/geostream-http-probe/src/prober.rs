@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_domain::{HealthCheck, Load, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget};
+use geostream_domain::{
+    HealthCheck, Load, PermittedNetworks, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget,
+};
 use geostream_ports::{Probed, Prober, TraceContext};
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
@@ -19,7 +21,6 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
-use crate::addresses::PermittedNetworks;
 use crate::connection::{Connection, Connector, of_hyper};
 use crate::grpc;
 use crate::pace::Pace;

@@ -44,7 +44,7 @@ where
             Failure::naming(Kind::InvalidConfiguration, pointer, error.source.to_string())
         })?;
         if dry_run {
-            return propose_only(&intent, &current, &target);
+            return self.propose_only(&intent, &current, &target);
         }
         written(&self.parts.configuration.replace(intent, &target).await?)
     }
@@ -132,7 +132,9 @@ where
         let document: Region = body::read(&call.headers, &call.body)?;
         let id: RegionId = call.parameter()?;
         let region = document.to_domain(id.as_str())?;
-        self.commit(call, &format!("put region {id}"), vec![Change::PutRegion(region)]).await
+        let deed = format!("put region {id}");
+        let put = self.commit(call, &deed, vec![Change::PutRegion(region)]).await;
+        put.map_err(|failure| failure.in_region(&id))
     }
 
     pub(crate) async fn delete_region(&self, call: &Call) -> Result<Answer, Failure> {
@@ -255,6 +257,26 @@ where
         let intent = lone_intent(call, deed)?;
         written(&self.parts.configuration.write(intent, changes).await?)
     }
+
+    /// Answers what a declaration would change.
+    fn propose_only(
+        &self,
+        intent: &Intent,
+        current: &domain::Snapshot,
+        target: &domain::Config,
+    ) -> Result<Answer, Failure> {
+        if intent.expected != current.revision {
+            let (expected, current) = (intent.expected, current.revision);
+            return Err(geostream_app::WriteError::Conflict { expected, current }.into());
+        }
+        let target = target.clone().with_overrides_of(&current.config);
+        let steps = current.config.changes_to(&target);
+        let forbidden = self.parts.configuration.judge_checks(&current.config, &steps)?;
+        let warnings = forbidden.iter().map(ToString::to_string).collect();
+        let changes = Difference::between(&current.config, &target);
+        let revision = current.revision.get();
+        body::json_at(current.revision, &Proposed { revision, changes, warnings })
+    }
 }
 
 /// Answers what differs between two revisions.
@@ -267,29 +289,13 @@ fn diff(
 }
 
 fn written(written: &Written) -> Result<Answer, Failure> {
-    answer(written, Vec::new())
+    answer(written, written.forbidden.iter().map(ToString::to_string).collect())
 }
 
 fn answer(written: &Written, warnings: Vec<String>) -> Result<Answer, Failure> {
     let revision = written.after.revision;
     let changes = Difference::between(&written.before, &written.after.config);
     body::json_at(revision, &Proposed { revision: revision.get(), changes, warnings })
-}
-
-/// Answers what a declaration would change.
-fn propose_only(
-    intent: &Intent,
-    current: &domain::Snapshot,
-    target: &domain::Config,
-) -> Result<Answer, Failure> {
-    if intent.expected != current.revision {
-        let (expected, current) = (intent.expected, current.revision);
-        return Err(geostream_app::WriteError::Conflict { expected, current }.into());
-    }
-    let target = target.clone().with_overrides_of(&current.config);
-    let changes = Difference::between(&current.config, &target);
-    let revision = current.revision.get();
-    body::json_at(current.revision, &Proposed { revision, changes, warnings: Vec::new() })
 }
 
 pub(crate) fn history_entry(commit: &domain::Commit) -> HistoryEntry {

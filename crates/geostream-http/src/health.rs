@@ -110,6 +110,7 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
         failures: watched.failures,
         share: route::rounded(watched.share.fraction(), 100.0),
         abstains: watched.abstains,
+        probe_forbidden: watched.is_forbidden,
         load: load.map(|load| route::rounded(load.units(), 100.0)),
         since: observed.map(|observed| Time(observed.since)),
         seen: seen_at.map(Time),

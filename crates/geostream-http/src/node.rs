@@ -131,6 +131,11 @@ where
                 .filter(|status| status.watched.abstains)
                 .map(|status| status.region.to_string())
                 .collect(),
+            probe_forbidden: regions
+                .iter()
+                .filter(|status| status.watched.is_forbidden)
+                .map(|status| status.region.to_string())
+                .collect(),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),
         })
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
-use geostream_app::{AccessError, RouteError, WriteError};
-use geostream_domain::{ConfigError, NoRegion};
+use geostream_app::{AccessError, ForbiddenCheck, RouteError, WriteError};
+use geostream_domain::{ConfigError, NoRegion, RegionId};
 use geostream_ports::{Chain, ImportError, Scope, Unavailable};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -48,6 +48,7 @@ pub(crate) enum Kind {
     PayloadTooLarge,
     UnsupportedMediaType,
     InvalidConfiguration,
+    ProbeForbidden,
     RevisionRequired,
     NoRegion,
     TooManyRequests,
@@ -60,7 +61,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -75,6 +76,7 @@ impl Kind {
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidConfiguration,
+        Self::ProbeForbidden,
         Self::RevisionRequired,
         Self::NoRegion,
         Self::TooManyRequests,
@@ -118,6 +120,11 @@ impl Kind {
                 S::UNPROCESSABLE_ENTITY,
                 "invalid-configuration",
                 "The result would not be a valid configuration",
+            ),
+            Self::ProbeForbidden => (
+                S::UNPROCESSABLE_ENTITY,
+                "probe-forbidden",
+                "This server may not probe the address of a check",
             ),
             Self::RevisionRequired => (
                 S::PRECONDITION_REQUIRED,
@@ -237,6 +244,17 @@ impl Failure {
         self
     }
 
+    /// Points into one region, where the failure points into a whole configuration.
+    pub(crate) fn in_region(mut self, id: &RegionId) -> Self {
+        let prefix = format!("/regions/{id}");
+        for error in &mut self.errors {
+            if let Some(pointer) = error.pointer.strip_prefix(&prefix) {
+                error.pointer = pointer.to_owned();
+            }
+        }
+        self
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.kind.described().0
     }
@@ -324,9 +342,30 @@ impl From<WriteError> for Failure {
                 let detail = format!("{error}; with force it is drained all the same");
                 Self::new(Kind::LastRegion, detail)
             }
+            WriteError::Forbidden(checks) => checks.into(),
             WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<Vec<ForbiddenCheck>> for Failure {
+    /// Names each check; more than a hundred are summed up.
+    fn from(checks: Vec<ForbiddenCheck>) -> Self {
+        const NAMED: usize = 100;
+        let detail = match &checks[..] {
+            [one] => one.to_string(),
+            many => format!(
+                "{} checks name addresses that are not public, so this server does not probe them; \
+                 permit their networks with probe.networks in the server's settings",
+                many.len()
+            ),
+        };
+        let errors = checks.iter().take(NAMED).map(|check| FieldError {
+            pointer: format!("/regions/{}/check/url", check.region),
+            detail: check.to_string(),
+        });
+        Self { errors: errors.collect(), ..Self::new(Kind::ProbeForbidden, detail) }
     }
 }
 

@@ -12,8 +12,8 @@ use geostream_api::{
 };
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, Trace, View};
 use geostream_domain::{
-    Continent, CountryCode, Fate, GeoPoint, GeoPointError, Health, Location, Precision, Rank,
-    Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Continent, CountryCode, Evidence, Fate, GeoPoint, GeoPointError, Health, Location, Precision,
+    Rank, Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::HeaderValue;
@@ -177,8 +177,10 @@ where
             let now = api.parts.clock.wall();
             let table = view.table();
             let regions = explained.regions.iter().map(|told| &table.region(told.region).id);
-            let seen_at = api.parts.health.seen_at(regions);
-            let explanation = explanation(table, service, explained.regions, seen_at, now);
+            let seen_at = api.parts.health.seen_at(regions.clone());
+            let are_forbidden = api.parts.health.are_forbidden(regions);
+            let mut explanation = explanation(table, service, explained.regions, seen_at, now);
+            note_forbidden(&mut explanation, are_forbidden);
             let routed = view.route(&query);
             log(&routed, query.address, context);
             let routed = match routed {
@@ -349,6 +351,15 @@ fn explanation(
                 explain_region(table, service, explained, seen_at.map(|seen| now.since(seen)))
             })
             .collect(),
+    }
+}
+
+/// Says which regions are unknown because this node may not probe them.
+fn note_forbidden(explanation: &mut Explanation, are_forbidden: Vec<bool>) {
+    for (region, is_forbidden) in explanation.regions.iter_mut().zip(are_forbidden) {
+        if is_forbidden && region.detail.is_none() {
+            region.detail = Some(Evidence::ProbesForbidden.to_string());
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod cache;
 mod cached_nodes;
 mod control;
 mod decisions;
+mod forbidden;
 mod health;
 mod limits;
 mod logs;

@@ -419,3 +419,57 @@ fn probes_end_with_their_configuration() {
     assert_eq!(simulation.sent.len(), before);
     assert_eq!(simulation.watch.poll_timeout(), None);
 }
+
+#[test]
+fn a_region_whose_probes_are_forbidden_is_unknown_and_never_unhealthy() {
+    let mut simulation = Simulation::new(3, 12);
+    simulation.run(Duration::from_secs(5));
+    assert_eq!(simulation.of("r1").health, Health::Healthy);
+    // A dead one and a healthy one both become unknown when their names resolve elsewhere.
+    simulation.break_region("r0", Fault::Refuses);
+    simulation.run(Duration::from_secs(5));
+    assert_eq!(simulation.of("r0").health, Health::Unhealthy);
+    simulation.break_region("r0", Fault::Forbidden);
+    simulation.break_region("r1", Fault::Forbidden);
+    simulation.run(Duration::from_secs(60));
+    for region in ["r0", "r1"] {
+        let seen = simulation.of(region);
+        assert_eq!((seen.health, seen.is_forbidden), (Health::Unknown, true), "{region}");
+        let id = region.parse().unwrap();
+        let changes = simulation.changes.iter().filter(|(_, change)| change.region == id);
+        let (_, last) = changes.last().unwrap();
+        assert_eq!(last.evidence, Some(Evidence::ProbesForbidden));
+        assert!(
+            simulation.watch.votes(simulation.now).any(|(of, vote)| *of == id && vote.is_none())
+        );
+    }
+    assert_eq!(simulation.removals().len(), 1, "only r0, while it refused");
+    simulation.break_region("r1", Fault::None);
+    simulation.run(Duration::from_secs(2));
+    assert_eq!(simulation.of("r1").health, Health::Healthy);
+    assert!(!simulation.of("r1").is_forbidden);
+}
+
+#[test]
+fn regions_that_may_not_be_probed_are_no_witnesses_that_a_dead_one_waits_for() {
+    let mut simulation = Simulation::new(3, 13);
+    simulation.break_region("r1", Fault::Forbidden);
+    simulation.break_region("r2", Fault::Forbidden);
+    simulation.run(Duration::from_secs(5));
+    simulation.break_region("r0", Fault::Refuses);
+    simulation.run(Duration::from_secs(3));
+    assert_eq!(simulation.of("r0").health, Health::Unhealthy, "it is alone, as a lone region is");
+}
+
+#[test]
+fn clients_reports_make_known_what_may_not_be_probed() {
+    let mut simulation = Simulation::new(2, 14);
+    simulation.run(Duration::from_secs(5));
+    simulation.break_region("r0", Fault::Forbidden);
+    simulation.run(Duration::from_secs(2));
+    assert_eq!(simulation.of("r0").health, Health::Unknown);
+    let report = Report { is_well: true, client: None };
+    simulation.watch.handle_report(&"r0".parse().unwrap(), report, simulation.now);
+    simulation.run(Duration::from_secs(5));
+    assert_eq!(simulation.of("r0").health, Health::Healthy);
+}

@@ -18,6 +18,8 @@ use geostream_domain::{
 pub(crate) enum Fault {
     None,
     Refuses,
+    /// Its address may not be probed.
+    Forbidden,
     Silent,
     /// It answers, and fails by this.
     Answers(ProbeFailure),
@@ -145,6 +147,7 @@ impl Simulation {
         match self.faults.get(subject).copied().unwrap_or(Fault::None) {
             Fault::None => well,
             Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
+            Fault::Forbidden => (quick, ProbeOutcome::Failed(ProbeFailure::Forbidden)),
             Fault::Silent => silent,
             Fault::Answers(failure) => (quick, ProbeOutcome::Failed(failure)),
             Fault::Loses(share) if self.chance.fraction() < share => silent,

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use geostream_domain::{
-    CheckTiming, HealthCheck, Line, Load, ProbeFailure, ProbeOutcome, ProbeTarget,
+    CheckTiming, HealthCheck, Line, Load, PermittedNetworks, ProbeFailure, ProbeOutcome,
+    ProbeTarget,
 };
-use geostream_http_probe::{HttpProber, PermittedNetworks};
+use geostream_http_probe::HttpProber;
 use geostream_ports::{Probed, Prober as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -67,7 +68,7 @@ fn check(url: &str) -> HealthCheck {
 }
 
 fn prober() -> HttpProber {
-    let loopback = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    let loopback = [("127.0.0.0".parse().unwrap(), 8), ("::1".parse().unwrap(), 128)];
     HttpProber::new(PermittedNetworks::new(loopback), None).unwrap()
 }
 
@@ -193,7 +194,7 @@ async fn a_certificate_that_runs_out_is_noticed_by_every_second_probe() {
     let presented = Arc::new(Presented(Mutex::new(certified(valid))));
     let address = serve_tls(Arc::clone(&presented)).await;
 
-    let loopback = vec!["127.0.0.0/8".parse().unwrap()];
+    let loopback = [("127.0.0.0".parse().unwrap(), 8)];
     let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
     let check = check(&format!("https://{address}/"));
     for _ in 0..3 {
