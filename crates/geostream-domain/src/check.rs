@@ -114,6 +114,12 @@ impl ProbeTarget {
         self.url.port().or_else(|| self.default_port()).unwrap_or_default()
     }
 
+    /// Returns what is probed, `host:port`: regions behind one endpoint share its fate.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}:{}", self.url.host(), self.port())
+    }
+
     fn default_port(&self) -> Option<u16> {
         match self.protocol {
             ProbeProtocol::Http => Some(80),

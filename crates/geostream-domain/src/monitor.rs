@@ -13,7 +13,8 @@ use crate::reports::{Report, Reports};
 /// Watches one region.
 ///
 /// Probes and reports are separate evidence, each with a breaker of its own; the region is well
-/// while neither is open. A first failure, or a silence, brings the next probes forward.
+/// while neither is open. A first failure, a silence, or the end of a kept connection brings the next
+/// probes forward.
 ///
 /// [`HealthWatch`](crate::HealthWatch) has one for each region of a configuration, and keeps them
 /// from taking regions for dead because its own network is. By itself, a monitor believes what it
@@ -59,6 +60,9 @@ pub struct HealthMonitor {
     unconnected: Run,
     /// How many probes in a row have succeeded.
     successes: u8,
+    /// Whether the region has ended a kept connection since it was last well.
+    has_ended: bool,
+    hang_ups: HangUps,
     abstains: bool,
     wants_witness: bool,
     is_known: bool,
@@ -234,6 +238,16 @@ pub(crate) enum Witness {
 /// The time from one probe to the next while something seems to be wrong.
 pub(crate) const CONFIRM_GAP: Duration = Duration::from_millis(200);
 
+/// The same after a kept connection was ended and the next probe has failed: the process is gone,
+/// unless it has just been started again.
+const CRASH_GAP: Duration = Duration::from_millis(125);
+
+/// Connections of which one lives this much longer than another end at the same age.
+const SAME_AGE: Duration = Duration::from_millis(20);
+
+/// The fewest probes whose silence is believed before the first of them times out.
+const SILENT_PROBES: usize = 5;
+
 /// How late a probe may be, as a share of the interval.
 const LATENESS: f64 = 0.05;
 
@@ -275,6 +289,8 @@ impl HealthMonitor {
             run: Run::default(),
             unconnected: Run::default(),
             successes: 0,
+            has_ended: false,
+            hang_ups: HangUps::default(),
             abstains: false,
             wants_witness: false,
             is_known: known == Health::Healthy,
@@ -322,6 +338,7 @@ impl HealthMonitor {
     /// unhealthy. What clients report of it goes on to count.
     fn handle_forbidden(&mut self) {
         self.run = Run::default();
+        self.has_ended = false;
         self.abstains = false;
         self.probes.close();
         if !self.is_forbidden {
@@ -332,9 +349,11 @@ impl HealthMonitor {
     }
 
     fn handle_well(&mut self, now: Instant) {
+        self.hang_ups.handle_answer(now);
         self.run = Run::default();
         self.unconnected = Run::default();
         self.successes = self.successes.saturating_add(1);
+        self.has_ended = false;
         self.abstains = false;
         self.is_known = true;
         self.is_forbidden = false;
@@ -349,6 +368,10 @@ impl HealthMonitor {
 
     fn handle_failure(&mut self, failure: ProbeFailure, sent: Sent, now: Instant) {
         self.is_forbidden = false;
+        if self.has_ended && self.run.first.is_none() {
+            // What clients have reported so far is of the process that has ended.
+            self.reports.begin_anew();
+        }
         self.run.handle_failure(sent);
         self.successes = 0;
         if failure.is_of_connection() {
@@ -371,6 +394,24 @@ impl HealthMonitor {
             }
             self.announce(Evidence::ProbesFailed(fall, failure));
         }
+    }
+
+    /// Notes that the region has ended the connection that was kept since its last probe.
+    ///
+    /// A process that crashes closes its connections at once, so the next probe is sent now. The end
+    /// itself is no failure: servers close idle connections, reload and restart. Ends bring one probe
+    /// an interval forward at most, and none where each connection ends at the same age.
+    pub fn handle_connection_end(&mut self, now: Instant) {
+        let Some(timing) = self.timing else { return };
+        let is_habit = self.hang_ups.handle_end(now);
+        if is_habit || !self.may_doubt() {
+            return;
+        }
+        self.has_ended = true;
+        if self.probes.failures() == 0 {
+            self.schedule.bring_forward(timing, now);
+        }
+        self.handle_timeout(now);
     }
 
     /// Notes whether anybody else is well.
@@ -419,18 +460,26 @@ impl HealthMonitor {
             self.ramp_began = None;
         }
         let Some(timing) = self.timing else { return };
-        let doubts = self.doubts(timing, now);
-        if let Some(id) = self.schedule.send(timing, doubts, self.others, now) {
+        if self.silence_ends(timing).is_some_and(|ends| now >= ends) {
+            while let Some(sent) = self.schedule.take_silent(now) {
+                self.handle_failure(ProbeFailure::Timeout, sent, now);
+            }
+        }
+        let gap = self.doubts(timing, now).then(|| self.gap());
+        if let Some(id) = self.schedule.send(timing, gap, self.others, now) {
             self.outputs.push_back(MonitorOutput::Probe(id));
-            self.wants_witness |= doubts;
+            self.wants_witness |= gap.is_some();
         }
     }
 
     /// Returns when [`HealthMonitor::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let probe = self.timing.and_then(|timing| self.schedule.due(timing, self.may_doubt()));
-        [probe, self.probes.poll_timeout(), self.reports.poll_timeout()].into_iter().flatten().min()
+        let gap = self.may_doubt().then(|| self.gap());
+        let probe = self.timing.and_then(|timing| self.schedule.due(timing, gap));
+        let silence = self.timing.and_then(|timing| self.silence_ends(timing));
+        let breakers = [self.probes.poll_timeout(), self.reports.poll_timeout()];
+        breakers.into_iter().chain([probe, silence]).flatten().min()
     }
 
     /// Returns what is to be done or known, in order.
@@ -557,6 +606,20 @@ impl HealthMonitor {
         self.may_doubt() && is_wrong
     }
 
+    /// Returns the time from one probe to the next while something seems to be wrong.
+    fn gap(&self) -> Duration {
+        let has_crashed = self.has_ended && self.probes.failures() > 0;
+        if has_crashed { CRASH_GAP } else { CONFIRM_GAP }
+    }
+
+    /// Returns when the probes that are under way are believed to get no answer, if they are enough
+    /// to remove the region.
+    fn silence_ends(&self, timing: CheckTiming) -> Option<Instant> {
+        let needed = timing.fall().checked_sub(self.probes.failures())?;
+        let needed = usize::from(needed).max(SILENT_PROBES);
+        self.may_doubt().then(|| self.schedule.silence_ends(timing, needed)).flatten()
+    }
+
     fn come_back(&mut self, now: Instant) {
         self.flaps.handle_return(now);
         self.ramp_began = Some(now);
@@ -624,6 +687,8 @@ impl Run {
 struct Schedule {
     next: Instant,
     last: Option<Instant>,
+    /// When a probe was last brought forward, since a connection had ended.
+    early: Option<Instant>,
     in_flight: Vec<(ProbeId, Sent)>,
     next_id: u64,
     /// How long an answer usually takes.
@@ -633,20 +698,37 @@ struct Schedule {
 
 impl Schedule {
     fn new(first: Instant, chance: Chance) -> Self {
-        let (last, in_flight) = (None, Vec::new());
-        Self { next: first, last, in_flight, next_id: 0, usual: Duration::ZERO, chance }
+        Self {
+            next: first,
+            last: None,
+            early: None,
+            in_flight: Vec::new(),
+            next_id: 0,
+            usual: Duration::ZERO,
+            chance,
+        }
     }
 
-    /// Sends a probe if one is due: the next one then follows soon if there are doubts.
+    /// Sends the next probe now, unless one is under way already, or another was brought forward
+    /// within an interval.
+    fn bring_forward(&mut self, timing: CheckTiming, now: Instant) {
+        let is_soon = self.early.is_some_and(|early| now < early + timing.interval());
+        if !is_soon && self.in_flight.is_empty() {
+            self.early = Some(now);
+            self.next = self.next.min(now);
+        }
+    }
+
+    /// Sends a probe if one is due: the next one then follows after this gap if there are doubts.
     fn send(
         &mut self,
         timing: CheckTiming,
-        doubts: bool,
+        gap: Option<Duration>,
         others: Witness,
         now: Instant,
     ) -> Option<ProbeId> {
-        if doubts && let Some(last) = self.last {
-            self.next = self.next.min(last + CONFIRM_GAP);
+        if let Some((gap, last)) = gap.zip(self.last) {
+            self.next = self.next.min(last + gap);
         }
         if now < self.next || self.in_flight.len() >= MOST_IN_FLIGHT {
             return None;
@@ -658,20 +740,21 @@ impl Schedule {
         // Always a little late, so that many do not fall into step, and no more than one comes in
         // an interval.
         let jitter = 1.0 + LATENESS * self.chance.fraction();
-        self.next = now + if doubts { CONFIRM_GAP } else { timing.interval().mul_f64(jitter) };
+        self.next = now + gap.unwrap_or_else(|| timing.interval().mul_f64(jitter));
         Some(id)
     }
 
-    /// Returns when to look again: for a silence as well, if it would raise doubts.
-    fn due(&self, timing: CheckTiming, may_doubt: bool) -> Option<Instant> {
+    /// Returns when to look again: for a silence as well, if it would raise doubts, after which
+    /// probes follow after this gap.
+    fn due(&self, timing: CheckTiming, gap: Option<Duration>) -> Option<Instant> {
         if self.in_flight.len() >= MOST_IN_FLIGHT {
             // The next outcome comes first.
             return None;
         }
-        let silent = self.in_flight.first().filter(|_| may_doubt);
-        let silent = silent.map(|(_, sent)| sent.at + self.patience(timing));
+        let silent = self.in_flight.first().map(|(_, sent)| sent.at + self.patience(timing));
         // What is sent because of a silence keeps its distance from the probe before.
-        let confirm = self.last.zip(silent).map(|(last, silent)| silent.max(last + CONFIRM_GAP));
+        let confirm = gap.zip(self.last).zip(silent);
+        let confirm = confirm.map(|((gap, last), silent)| silent.max(last + gap));
         Some(confirm.map_or(self.next, |confirm| confirm.min(self.next)))
     }
 
@@ -690,13 +773,55 @@ impl Schedule {
         Some(self.in_flight.remove(place).1)
     }
 
+    /// Returns when so many probes are believed to get no answer: half a gap before the first of them
+    /// times out, if the last of them should have been answered by then.
+    ///
+    /// Five connections that are silent say more than one that is silent for a little longer.
+    fn silence_ends(&self, timing: CheckTiming, needed: usize) -> Option<Instant> {
+        let (_, first) = self.in_flight.first()?;
+        let (_, last) = self.in_flight.get(needed.checked_sub(1)?)?;
+        let believed = timing.timeout().saturating_sub(CONFIRM_GAP / 2);
+        Some((first.at + believed).max(last.at + self.answer_due()))
+    }
+
+    /// How long a probe that is sent in doubt may take before the timeout of an earlier one speaks
+    /// for it: half a gap, since the last of them was sent a gap ago, give or take a moment.
+    fn answer_due(&self) -> Duration {
+        (CONFIRM_GAP / 2).max(self.usual * 2)
+    }
+
     /// Takes a probe that should have been answered by now.
     fn take_silent(&mut self, now: Instant) -> Option<Sent> {
-        // Half a gap, since the last of them was sent a gap ago, give or take a moment.
-        let due = (CONFIRM_GAP / 2).max(self.usual * 2);
+        let due = self.answer_due();
         let is_silent = |sent: &Sent| now.saturating_duration_since(sent.at) >= due;
         let place = self.in_flight.iter().position(|(_, sent)| is_silent(sent))?;
         Some(self.in_flight.remove(place).1)
+    }
+}
+
+/// How long after an answer its connection ends.
+///
+/// A server that closes each connection with the answer, or when it has been idle for a while, does so
+/// each time at the same age. A crash comes at any.
+#[derive(Clone, Copy, Debug, Default)]
+struct HangUps {
+    answered: Option<Instant>,
+    /// The age at which the connection of the last answer has ended, and that of the one before.
+    last: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl HangUps {
+    fn handle_answer(&mut self, now: Instant) {
+        self.answered = Some(now);
+        self.before = self.last.take();
+    }
+
+    /// Notes an end, and tells whether it is the server's habit.
+    fn handle_end(&mut self, now: Instant) -> bool {
+        self.last = self.answered.map(|answered| now.saturating_duration_since(answered));
+        let ages = self.last.zip(self.before);
+        ages.is_some_and(|(last, before)| last.abs_diff(before) < SAME_AGE)
     }
 }
 

@@ -161,6 +161,14 @@ impl Reports {
         }
     }
 
+    /// Forgets what was reported so far, of which nothing is believed yet.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.breaker.state() == BreakerState::Closed {
+            self.slots = <_>::default();
+            self.failing_since = None;
+        }
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let trial_ends = self.trial_began.map(|began| began + RULES.rest);
         self.held_from.or_else(|| self.breaker.poll_timeout()).or(trial_ends)

@@ -282,6 +282,20 @@ impl HealthWatch {
         self.ask_others(region, now);
     }
 
+    /// Notes that an endpoint, `host:port`, has ended the connection that was kept since a probe: each
+    /// region behind it is probed early.
+    pub fn handle_connection_end(&mut self, endpoint: &str, now: Instant) {
+        let regions = self.endpoints.get(endpoint).cloned().unwrap_or_default();
+        for region in regions {
+            let witness = self.witness(&region);
+            let Some(watched) = self.watched.get_mut(&region) else { continue };
+            watched.monitor.handle_witness(witness);
+            watched.monitor.handle_connection_end(now);
+            self.follow_up(&region, now);
+            self.ask_others(&region, now);
+        }
+    }
+
     /// Notes what a client has reported of a region; tells whether there is such a region.
     pub fn handle_report(&mut self, region: &RegionId, report: Report, now: Instant) -> bool {
         let witness = self.witness(region);
@@ -383,6 +397,12 @@ impl HealthWatch {
     #[must_use]
     pub fn is_blind(&self) -> bool {
         self.is_blind
+    }
+
+    /// Tells whether any region is probed at an endpoint, `host:port`.
+    #[must_use]
+    pub fn probes_at(&self, endpoint: &str) -> bool {
+        self.endpoints.contains_key(endpoint)
     }
 
     /// Tells whether a region is watched.
@@ -615,7 +635,7 @@ impl Watched {
 
 /// What probes share a fate: regions behind one host and port are no witnesses of each other.
 fn endpoint(check: &HealthCheck) -> String {
-    format!("{}:{}", check.target.url().host(), check.target.port())
+    check.target.endpoint()
 }
 
 /// When the two endpoints that were last well were so: whoever asks is at most one of them.

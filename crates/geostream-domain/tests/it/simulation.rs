@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a run that fails can be repeated by its seed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ pub(crate) enum Fault {
     NotAsked,
     /// It is silent for so long, then well for as long.
     Flaps(Duration),
+    /// It closes its connections this often, and this share of its probes get no answer.
+    Closes(Duration, f64),
+    /// It closes each connection so long after the answer.
+    Hangs(Duration),
 }
 
 pub(crate) struct Simulation {
@@ -41,6 +45,8 @@ pub(crate) struct Simulation {
     pub(crate) rtt: Duration,
     /// From when to when nothing gets through, in either direction.
     pub(crate) cut: Option<(Duration, Duration)>,
+    /// When servers next close the connections that are kept.
+    ends: BTreeSet<(Instant, Subject)>,
     /// Answers that are under way.
     answers: BTreeMap<(Instant, u64), (Subject, ProbeId, ProbeOutcome)>,
     pub(crate) sent: Vec<(Duration, Subject)>,
@@ -77,6 +83,7 @@ impl Simulation {
             faults: BTreeMap::new(),
             rtt: Duration::from_millis(20),
             cut: None,
+            ends: BTreeSet::new(),
             answers: BTreeMap::new(),
             sent: Vec::new(),
             changes: Vec::new(),
@@ -92,7 +99,30 @@ impl Simulation {
     }
 
     pub(crate) fn break_region(&mut self, region: &str, fault: Fault) {
-        self.faults.insert(Subject::Region(region.parse().unwrap()), fault);
+        let subject = Subject::Region(region.parse().unwrap());
+        if let Fault::Closes(every, _) = fault {
+            self.ends.insert((self.now + every, subject.clone()));
+        }
+        self.faults.insert(subject, fault);
+    }
+
+    /// Crashes a region: its connections end, also those of probes that are not answered yet, and
+    /// others are refused.
+    pub(crate) fn crash(&mut self, region: &str) {
+        self.break_region(region, Fault::Refuses);
+        let crashed = Subject::Region(region.parse().unwrap());
+        for (subject, _, outcome) in self.answers.values_mut() {
+            if *subject == crashed {
+                *outcome = ProbeOutcome::Failed(ProbeFailure::Reset);
+            }
+        }
+        self.end_connection(&crashed);
+    }
+
+    fn end_connection(&mut self, subject: &Subject) {
+        if let Subject::Region(region) = subject {
+            self.watch.handle_connection_end(&format!("{region}.example.com:80"), self.now);
+        }
     }
 
     pub(crate) fn break_canary(&mut self, number: u16, fault: Fault) {
@@ -100,13 +130,14 @@ impl Simulation {
     }
 
     pub(crate) fn run(&mut self, duration: Duration) {
-        let end = self.now + duration;
+        let until = self.now + duration;
         loop {
             self.perform();
             let answer = self.answers.keys().next().map(|(at, _)| *at);
-            let next = [answer, self.watch.poll_timeout()].into_iter().flatten().min();
+            let end = self.ends.first().map(|(at, _)| *at);
+            let next = [answer, end, self.watch.poll_timeout()].into_iter().flatten().min();
             match next {
-                Some(next) if next <= end => self.now = self.now.max(next),
+                Some(next) if next <= until => self.now = self.now.max(next),
                 _ => break,
             }
             while let Some(entry) = self.answers.first_entry()
@@ -115,9 +146,17 @@ impl Simulation {
                 let (subject, id, outcome) = entry.remove();
                 self.watch.handle_outcome(&subject, id, outcome, self.now);
             }
+            while self.ends.first().is_some_and(|(at, _)| *at <= self.now)
+                && let Some((_, subject)) = self.ends.pop_first()
+            {
+                self.end_connection(&subject);
+                if let Some(Fault::Closes(every, _)) = self.faults.get(&subject) {
+                    self.ends.insert((self.now + *every, subject));
+                }
+            }
             self.watch.handle_timeout(self.now);
         }
-        self.now = end;
+        self.now = until;
     }
 
     fn perform(&mut self) {
@@ -130,6 +169,9 @@ impl Simulation {
                 WatchOutput::Probe { subject, id, .. } => {
                     let (after, outcome) = self.answer(&subject, since);
                     self.sent.push((since, subject.clone()));
+                    if let Some(Fault::Hangs(delay)) = self.faults.get(&subject) {
+                        self.ends.insert((self.now + after + *delay, subject.clone()));
+                    }
                     let number = u64::try_from(self.sent.len()).unwrap();
                     self.answers.insert((self.now + after, number), (subject, id, outcome));
                 }
@@ -145,13 +187,15 @@ impl Simulation {
             return silent;
         }
         match self.faults.get(subject).copied().unwrap_or(Fault::None) {
-            Fault::None => well,
+            Fault::None | Fault::Hangs(_) => well,
             Fault::Refuses => (quick, ProbeOutcome::Failed(ProbeFailure::Refused)),
             Fault::Forbidden => (quick, ProbeOutcome::Failed(ProbeFailure::Forbidden)),
             Fault::Silent => silent,
             Fault::Answers(failure) => (quick, ProbeOutcome::Failed(failure)),
-            Fault::Loses(share) if self.chance.fraction() < share => silent,
-            Fault::Loses(_) => well,
+            Fault::Loses(share) | Fault::Closes(_, share) if self.chance.fraction() < share => {
+                silent
+            }
+            Fault::Loses(_) | Fault::Closes(..) => well,
             Fault::NotAsked => (quick, ProbeOutcome::NotAsked),
             Fault::Flaps(half) => {
                 let is_silent = (since.as_millis() / half.as_millis()).is_multiple_of(2);
