@@ -1,5 +1,7 @@
 //! Watching the regions' health, and telling the routing table of it.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::configuration::{ForbiddenCheck, forbidden_of};
+use crate::health::kept::KeptConnections;
 use crate::load::{Demand, Loads, Look};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
@@ -377,13 +380,24 @@ fn warn_of(forbidden: &[ForbiddenCheck]) {
     );
 }
 
+/// A probe that was done.
+#[derive(Debug)]
+struct Finished {
+    subject: Subject,
+    id: ProbeId,
+    endpoint: String,
+    probed: Probed,
+}
+
 /// Probes regions and publishes what comes of it.
 #[derive(Debug)]
 pub struct HealthDriver<P, L, C> {
     health: Arc<RegionHealth<L, C>>,
     prober: Arc<P>,
     tracer: Tracer,
-    probes: JoinSet<(Subject, ProbeId, Probed)>,
+    probes: JoinSet<Finished>,
+    /// The connections of earlier probes.
+    kept: KeptConnections,
     /// What has changed and is not published yet.
     changes: Vec<HealthChange>,
     /// Whether removals have become more or less sure, and that is not published yet.
@@ -409,6 +423,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             prober,
             tracer,
             probes,
+            kept: KeptConnections::default(),
             changes,
             is_regraded: false,
             next_table: now,
@@ -435,17 +450,23 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         };
         loop {
             // Whoever has answered is not to be taken for silent.
-            while let Some(probed) = self.probes.try_join_next() {
-                self.take_in(probed);
+            while let Some(finished) = self.probes.try_join_next() {
+                self.take_in(finished);
             }
             let (next, records) = self.act();
             keep_all(records);
             tokio::select! {
-                Some(probed) = self.probes.join_next() => self.take_in(probed),
+                Some(finished) = self.probes.join_next() => self.take_in(finished),
+                endpoint = self.kept.ended() => {
+                    let mut seen = self.health.seen();
+                    seen.watch.handle_connection_end(&endpoint, self.health.clock.now());
+                }
                 () = sleep_until(next.into()) => {}
                 () = self.health.handed_in.notified() => {}
                 Ok(()) = self.configured.changed() => {
-                    self.health.configure(&mut self.health.seen());
+                    let mut seen = self.health.seen();
+                    self.health.configure(&mut seen);
+                    self.kept.retain(|endpoint| seen.watch.probes_at(endpoint));
                 }
                 () = stop.cancelled() => break,
             }
@@ -459,9 +480,10 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         }
     }
 
-    fn take_in(&self, probed: Result<(Subject, ProbeId, Probed), tokio::task::JoinError>) {
-        match probed {
-            Ok((subject, id, Probed { outcome, load })) => {
+    fn take_in(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
+        match finished {
+            Ok(Finished { subject, id, endpoint, probed }) => {
+                let Probed { outcome, load, connection } = probed;
                 let now = self.health.clock.now();
                 let mut seen = self.health.seen();
                 let said = self.without_overload(&seen, &subject, outcome, now);
@@ -477,6 +499,11 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                     seen.loads.report(&region, load, now);
                 }
                 seen.probes.of(&region).handle_outcome(outcome);
+                if let Some(connection) = connection
+                    && seen.watch.probes_at(&endpoint)
+                {
+                    self.kept.keep(endpoint, connection);
+                }
             }
             Err(error) => tracing::error!(%error, "a probe could not be finished"),
         }
@@ -534,7 +561,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                             None => prober.probe(&check, None).await,
                             Some(root) => probe_traced(&*prober, &subject, &check, root).await,
                         };
-                        (subject, id, probed)
+                        Finished { subject, id, endpoint: check.target.endpoint(), probed }
                     });
                 }
                 WatchOutput::Changed(change) => self.changes.push(change),

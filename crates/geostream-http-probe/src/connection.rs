@@ -1,5 +1,6 @@
 //! Connections to endpoints, and what goes wrong with them.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,20 +8,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_domain::{HealthCheck, PermittedNetworks, ProbeFailure, ProbeProtocol, ProbeTarget};
+use geostream_ports::KeptConnection;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]
-pub(crate) enum Connection {
+pub(crate) struct Connection {
+    sender: Sender,
+    /// What moves its bytes: it ends with the connection, or with the sender.
+    driver: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Sender {
     /// HTTP/1.1.
     Http1(http1::SendRequest<Full<Bytes>>),
     /// HTTP/2, which gRPC needs.
@@ -66,13 +77,49 @@ impl Connector {
 }
 
 impl Connection {
-    /// Tells whether the other side has not closed it, as far as is known.
-    pub(crate) fn is_open(&self) -> bool {
-        match self {
-            Self::Http1(sender) => !sender.is_closed(),
-            Self::Http2(sender) => !sender.is_closed(),
-        }
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ProbeFailure> {
+        let sent = match &mut self.sender {
+            Sender::Http1(sender) => sender.send_request(request).await,
+            Sender::Http2(sender) => sender.send_request(request).await,
+        };
+        sent.map_err(|error| of_hyper(&error))
     }
+
+    /// Keeps it open until it is dropped, or the other side closes it or sends what is no answer.
+    pub(crate) fn keep(self) -> KeptConnection {
+        let Self { sender, driver } = self;
+        KeptConnection::new(async move {
+            driver.await.ok();
+            drop(sender);
+        })
+    }
+}
+
+/// The most that is read from a connection on which nothing was asked.
+const MOST_UNASKED: usize = 64 << 10;
+
+/// Keeps a connection open on which nothing is sent; what the other side says by itself, such as a
+/// greeting, is dropped. One that says too much is closed, which tells nothing.
+pub(crate) fn keep(stream: TcpStream) -> KeptConnection {
+    KeptConnection::new(async move {
+        let mut heard = 0;
+        while heard < MOST_UNASKED {
+            if stream.readable().await.is_err() {
+                return;
+            }
+            match stream.try_read(&mut [0; 512]) {
+                Ok(0) => return,
+                Ok(read) => heard += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        drop(stream);
+        pending().await
+    })
 }
 
 /// The most addresses of a name that are tried.
@@ -127,9 +174,9 @@ where
 {
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| of_hyper(&error))?;
-    // It ends with its sender, and whoever sends hears of its errors.
-    tokio::spawn(async move { connection.await.ok() });
-    Ok(Connection::Http1(sender))
+    // The sender hears of errors as well.
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection { sender: Sender::Http1(sender), driver })
 }
 
 async fn http2<T>(stream: T) -> Result<Connection, ProbeFailure>
@@ -138,8 +185,8 @@ where
 {
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|error| of_hyper(&error))?;
-    tokio::spawn(async move { connection.await.ok() });
-    Ok(Connection::Http2(sender))
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection { sender: Sender::Http2(sender), driver })
 }
 
 /// Tells what is wrong by an error of the network.

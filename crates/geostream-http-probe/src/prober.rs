@@ -1,17 +1,17 @@
 //! One probe, from its name to its outcome.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_domain::{
     HealthCheck, Load, PermittedNetworks, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget,
 };
-use geostream_ports::{Probed, Prober, TraceContext};
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use geostream_ports::{KeptConnection, Probed, Prober, TraceContext};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use rustls::client::Resumption;
@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
-use crate::connection::{Connection, Connector, of_hyper};
+use crate::connection::{self, Connection, Connector};
 use crate::grpc;
 use crate::pace::Pace;
 
@@ -30,32 +30,13 @@ use crate::pace::Pace;
 pub struct HttpProber {
     connector: Connector,
     pace: Pace,
-    /// The connections that have served one probe, by the URL they were made for.
-    idle: Mutex<IdleConnections>,
 }
 
-#[derive(Debug, Default)]
-struct IdleConnections {
-    by_url: HashMap<String, Idle>,
-    /// When those of regions that are probed no more were last looked for.
-    swept: Option<Instant>,
-}
-
+/// What a region that is well has answered.
 #[derive(Debug)]
-struct Idle {
-    connection: Connection,
-    since: Instant,
-}
-
-/// A connection that a probe uses.
-///
-/// It serves two probes: so every second one resolves the name, connects and looks at the
-/// certificate anew. What keeps new clients out is noticed within two intervals, and half of the
-/// cost of connecting is saved.
-#[derive(Debug)]
-struct InUse {
-    connection: Connection,
-    is_first: bool,
+struct Answer {
+    load: Option<Load>,
+    connection: Option<KeptConnection>,
 }
 
 /// Why no prober can be made.
@@ -77,9 +58,6 @@ pub enum TrustError {
 
 /// The most that is read of a body.
 const BODY: usize = 64 << 10;
-
-/// How long a connection waits for its second probe: servers close idle ones anyway.
-const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// Who notices a timeout so late was too busy to hear the answer.
 const LATE: Duration = Duration::from_millis(250);
@@ -119,16 +97,19 @@ impl HttpProber {
         let mut grpc = http.clone();
         grpc.alpn_protocols = vec![b"h2".to_vec()];
         let connector = Connector { networks, http: Arc::new(http), grpc: Arc::new(grpc) };
-        Ok(Self { connector, pace: Pace::default(), idle: Mutex::default() })
+        Ok(Self { connector, pace: Pace::default() })
     }
 
     async fn ask(
         &self,
         check: &HealthCheck,
         trace: Option<TraceContext>,
-    ) -> Result<Option<Load>, ProbeFailure> {
+    ) -> Result<Answer, ProbeFailure> {
         match check.target.protocol() {
-            ProbeProtocol::Tcp => self.connector.dial(check).await.map(|_stream| None),
+            ProbeProtocol::Tcp => {
+                let connection = Some(connection::keep(self.connector.dial(check).await?));
+                Ok(Answer { load: None, connection })
+            }
             ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check, trace).await,
             ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check, trace).await,
         }
@@ -138,7 +119,7 @@ impl HttpProber {
         &self,
         check: &HealthCheck,
         trace: Option<TraceContext>,
-    ) -> Result<Option<Load>, ProbeFailure> {
+    ) -> Result<Answer, ProbeFailure> {
         let url = check.target.url();
         let path = match url.path_and_query() {
             "" => "/".to_owned(),
@@ -153,27 +134,28 @@ impl HttpProber {
             return Err(ProbeFailure::Status(head.status.as_u16()));
         }
         let body = Limited::new(body, BODY).collect().await;
+        let is_read = body.is_ok();
         match (&check.body, body) {
             (Some(wanted), Ok(body)) => {
-                let (body, wanted) = (body.to_bytes(), wanted.as_str().as_bytes());
+                let body = body.to_bytes();
+                let wanted = wanted.as_str().as_bytes();
                 if !body.windows(wanted.len()).any(|part| part == wanted) {
                     return Err(ProbeFailure::Body);
                 }
-                self.keep(&check.target, connection);
             }
             (Some(_), Err(_)) => return Err(ProbeFailure::Body),
-            (None, Ok(_)) => self.keep(&check.target, connection),
-            // A long body is nobody's fault, but its connection cannot be used again.
-            (None, Err(_)) => {}
+            (None, Ok(_) | Err(_)) => {}
         }
-        Ok(load(&head.headers))
+        // A body that is too long, or was cut off, leaves a connection whose end says nothing.
+        let connection = (is_read && !ends_with(&head)).then(|| connection.keep());
+        Ok(Answer { load: load(&head.headers), connection })
     }
 
     async fn ask_grpc(
         &self,
         check: &HealthCheck,
         trace: Option<TraceContext>,
-    ) -> Result<Option<Load>, ProbeFailure> {
+    ) -> Result<Answer, ProbeFailure> {
         let url = check.target.url();
         let scheme = if check.target.protocol() == ProbeProtocol::Grpcs { "https" } else { "http" };
         let uri = format!("{scheme}://{}{}", authority(&check.target), grpc::METHOD);
@@ -191,81 +173,45 @@ impl HttpProber {
         }
         match grpc::is_serving(&body.to_bytes()) {
             Some(true) => {
-                self.keep(&check.target, connection);
-                Ok(load(&head.headers))
+                let connection = Some(connection.keep());
+                Ok(Answer { load: load(&head.headers), connection })
             }
             Some(false) => Err(ProbeFailure::Body),
             None => Err(ProbeFailure::Protocol),
         }
     }
 
-    /// Sends a request, on the connection of an earlier one if there is one.
+    /// Sends a request on a new connection.
     async fn send(
         &self,
         check: &HealthCheck,
         mut request: Request<Full<Bytes>>,
         trace: Option<TraceContext>,
-    ) -> Result<(InUse, Response<Incoming>), ProbeFailure> {
+    ) -> Result<(Connection, Response<Incoming>), ProbeFailure> {
         let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
         if let Some(Ok(trace)) = trace.map(|trace| trace.to_string().parse()) {
             request.headers_mut().insert("traceparent", trace);
         }
-        if let Some(mut connection) = self.take(&check.target) {
-            match send_on(&mut connection, request.clone()).await {
-                Ok(response) => return Ok((InUse { connection, is_first: false }, response)),
-                // It may have been closed for idleness at this very moment.
-                Err(ProbeFailure::Reset) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
         let mut connection = self.connector.connect(check).await?;
-        let response = send_on(&mut connection, request).await?;
-        Ok((InUse { connection, is_first: true }, response))
-    }
-
-    fn take(&self, target: &ProbeTarget) -> Option<Connection> {
-        let idle = self.idle().by_url.remove(target.url().as_str())?;
-        idle.may_be_used().then_some(idle.connection)
-    }
-
-    fn keep(&self, target: &ProbeTarget, InUse { connection, is_first }: InUse) {
-        if !is_first {
-            return;
-        }
-        let mut idle = self.idle();
-        if idle.swept.is_none_or(|swept| swept.elapsed() >= LONGEST_IDLE) {
-            idle.by_url.retain(|_, idle| idle.may_be_used());
-            idle.swept = Some(Instant::now());
-        }
-        let kept = Idle { connection, since: Instant::now() };
-        idle.by_url.insert(target.url().as_str().to_owned(), kept);
-    }
-
-    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Idle {
-    fn may_be_used(&self) -> bool {
-        self.connection.is_open() && self.since.elapsed() < LONGEST_IDLE
+        let response = connection.send(request).await?;
+        Ok((connection, response))
     }
 }
 
 impl Prober for HttpProber {
     async fn probe(&self, check: &HealthCheck, trace: Option<TraceContext>) -> Probed {
         if !self.pace.permits(check.target.url().host(), check.target.port()) {
-            return Probed { outcome: ProbeOutcome::NotAsked, load: None };
+            return Probed::new(ProbeOutcome::NotAsked);
         }
         let (began, patience) = (Instant::now(), check.timing.timeout());
         match timeout(patience, self.ask(check, trace)).await {
-            Ok(Ok(load)) => Probed { outcome: ProbeOutcome::Well(began.elapsed()), load },
-            Ok(Err(failure)) => Probed { outcome: ProbeOutcome::Failed(failure), load: None },
-            Err(_) if began.elapsed() > patience + LATE => {
-                Probed { outcome: ProbeOutcome::NotAsked, load: None }
+            Ok(Ok(Answer { load, connection })) => {
+                Probed { outcome: ProbeOutcome::Well(began.elapsed()), load, connection }
             }
-            Err(_) => Probed { outcome: ProbeOutcome::Failed(ProbeFailure::Timeout), load: None },
+            Ok(Err(failure)) => Probed::new(ProbeOutcome::Failed(failure)),
+            Err(_) if began.elapsed() > patience + LATE => Probed::new(ProbeOutcome::NotAsked),
+            Err(_) => Probed::new(ProbeOutcome::Failed(ProbeFailure::Timeout)),
         }
     }
 }
@@ -275,15 +221,13 @@ fn read(authorities: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> 
     read.map_err(|source| TrustError::File { path: authorities.display().to_string(), source })
 }
 
-async fn send_on(
-    connection: &mut Connection,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, ProbeFailure> {
-    let sent = match connection {
-        Connection::Http1(sender) => sender.send_request(request).await,
-        Connection::Http2(sender) => sender.send_request(request).await,
-    };
-    sent.map_err(|error| of_hyper(&error))
+/// Tells whether an answer says that its connection ends with it (RFC 9112, section 9.3).
+fn ends_with(head: &Parts) -> bool {
+    let values =
+        head.headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    let mut options = values.flat_map(|value| value.split(',')).map(str::trim);
+    let mut says = |option: &str| options.any(|said| said.eq_ignore_ascii_case(option));
+    if head.version == Version::HTTP_10 { !says("keep-alive") } else { says("close") }
 }
 
 fn authority(target: &ProbeTarget) -> String {

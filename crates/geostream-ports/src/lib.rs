@@ -38,7 +38,7 @@ pub use config_store::{
 pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
 pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
 pub use last_good::{LastGood, SavedTable};
-pub use prober::{Probed, Prober};
+pub use prober::{KeptConnection, Probed, Prober};
 pub use shared_counters::{CounterKey, MOST_LEASES, SharedCounters};
 pub use shared_views::{Exchanged, Heard, SharedViews};
 pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};

@@ -1,17 +1,21 @@
 //! Health over a restart, and without a log of it.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use geostream_app::{
     HealthDriver, Outcome, Publisher, RegionHealth, RegionStatus, StoreState, Tracer,
 };
 use geostream_domain::{
-    Change, Config, GeoPoint, Health, HealthCheck, ProbeTarget, Region, RegionId, Revision,
-    Snapshot, Timestamp,
+    Change, CheckTiming, Config, GeoPoint, Health, HealthCheck, ProbeOutcome, ProbeTarget, Region,
+    RegionId, Revision, Snapshot, Timestamp,
 };
-use geostream_ports::{HealthLog, HealthRecord, Probed, Prober, TraceContext, Unavailable};
+use geostream_ports::{
+    HealthLog, HealthRecord, KeptConnection, Probed, Prober, TraceContext, Unavailable,
+};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 use tokio_util::sync::CancellationToken;
@@ -150,4 +154,68 @@ async fn a_region_may_be_reported_as_soon_as_it_is_configured() {
     assert_eq!(health.report(&[well(&us), well(&eu)]), [us]);
     let known = health.regions().into_iter().map(|status| status.region);
     assert_eq!(known.collect::<Vec<_>>(), [eu]);
+}
+
+/// Regions that are well, and whose connections end when the test says so.
+#[derive(Clone, Default)]
+struct Ending {
+    end: Arc<Notify>,
+    probes: Arc<AtomicUsize>,
+    /// Cancelled when the latest connection is closed.
+    closed: Arc<Mutex<CancellationToken>>,
+}
+
+impl Prober for Ending {
+    async fn probe(&self, _: &HealthCheck, _: Option<TraceContext>) -> Probed {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        let end = Arc::clone(&self.end);
+        let closed = CancellationToken::new();
+        *self.closed.lock().unwrap() = closed.clone();
+        let guard = closed.drop_guard();
+        let connection = KeptConnection::new(async move {
+            end.notified().await;
+            drop(guard);
+        });
+        let outcome = ProbeOutcome::Well(Duration::ZERO);
+        Probed { outcome, load: None, connection: Some(connection) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_kept_connection_brings_the_next_probe_forward() {
+    let publisher = Arc::new(Publisher::new(SetClock::default()));
+    let mut eu = region("eu");
+    let url = "http://eu.example.com/".parse().unwrap();
+    let hour = Duration::from_secs(3_600);
+    let timing = CheckTiming::new(hour, Duration::from_secs(1), 5, 3, Duration::ZERO).unwrap();
+    eu.check = Some(HealthCheck { timing, ..HealthCheck::of(ProbeTarget::new(url).unwrap()) });
+    publisher.publish(of(1, [eu]), StoreState::Current);
+    let log = Log(Some(Vec::new()));
+    let watched = Arc::clone(&publisher);
+    let health = Arc::new(RegionHealth::new(watched, log, SetClock::default(), &[], 7));
+    let ending = Ending::default();
+    let driver = HealthDriver::resume(health, ending.clone(), Tracer::OFF).await;
+    let driver = tokio::spawn(driver.run(CancellationToken::new()));
+    let probed = |times: usize| {
+        let ending = ending.clone();
+        async move {
+            while ending.probes.load(Ordering::SeqCst) < times {
+                advance(Duration::from_secs(60)).await;
+            }
+        }
+    };
+    probed(1).await;
+    advance(Duration::from_millis(1)).await;
+    // An hour passes until the next one, unless the connection ends.
+    ending.end.notify_waiters();
+    let asked = tokio::time::Instant::now();
+    tokio::time::timeout(hour / 2, probed(2)).await.expect("it is probed long before");
+    assert!(asked.elapsed() < hour / 2);
+
+    advance(Duration::from_millis(1)).await;
+    let closed = ending.closed.lock().unwrap().clone();
+    assert!(!closed.is_cancelled());
+    publisher.publish(of(2, [region("eu")]), StoreState::Current);
+    closed.cancelled().await;
+    driver.abort();
 }

@@ -96,7 +96,7 @@ impl Prober for Routes {
         } else {
             ProbeOutcome::Well(Duration::from_millis(5))
         };
-        Probed { outcome, load: None }
+        Probed::new(outcome)
     }
 }
 

@@ -3,21 +3,28 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use geostream_domain::{
     CheckTiming, HealthCheck, Line, Load, PermittedNetworks, ProbeFailure, ProbeOutcome,
     ProbeTarget,
 };
 use geostream_http_probe::HttpProber;
 use geostream_ports::{Probed, Prober as _};
+use http::Response;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 /// A server that answers every request on every connection with these bytes.
@@ -83,16 +90,142 @@ fn failure(probed: Probed) -> Option<ProbeFailure> {
 const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ngeostream-load: 41.5\r\n\r\nok";
 
 #[tokio::test]
-async fn a_region_that_is_well_is_asked_twice_on_a_connection_and_may_report_its_load() {
+async fn each_probe_makes_a_connection_and_a_region_may_report_its_load() {
     let region = Region::answering(WELL).await;
     let prober = prober();
     for _ in 0..5 {
         let probed = prober.probe(&region.check("http"), None).await;
-        assert_eq!(failure(probed), None);
         assert_eq!(probed.load, Some(Load::new(41.5).unwrap()));
+        assert_eq!(failure(probed), None);
     }
-    assert_eq!(region.connections.load(Ordering::SeqCst), 3);
+    assert_eq!(region.connections.load(Ordering::SeqCst), 5);
     assert_eq!(failure(prober.probe(&region.check("tcp"), None).await), None);
+}
+
+/// Makes a server end its next connection in some way after it has answered, and returns whether the
+/// end is told.
+async fn is_told(scheme: &str, answer: &'static str, end: End) -> bool {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let check = check(&format!("{scheme}://{}/", listener.local_addr().unwrap()));
+    let (ended, may_end) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if !answer.is_empty() {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        may_end.await.unwrap();
+        match end {
+            End::Fin => drop(stream),
+            End::Reset => {
+                stream.set_zero_linger().unwrap();
+                drop(stream);
+            }
+            End::Unasked => {
+                stream.write_all(b"HTTP/1.1 408 Idle\r\n\r\n").await.unwrap();
+                return Some(stream);
+            }
+        }
+        None
+    });
+    let probed = prober().probe(&check, None).await;
+    assert!(matches!(probed.outcome, ProbeOutcome::Well(_)), "{probed:?}");
+    let Some(connection) = probed.connection else { return false };
+    let connection = tokio::spawn(connection);
+    tokio::task::yield_now().await;
+    assert!(!connection.is_finished(), "it is open until the server ends it");
+    ended.send(()).unwrap();
+    let _open = server.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), connection).await.is_ok()
+}
+
+/// How a server ends a connection.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Fin,
+    Reset,
+    /// It answers what was not asked.
+    Unasked,
+}
+
+#[tokio::test]
+async fn the_end_of_a_kept_connection_is_told_whatever_it_is() {
+    for end in [End::Fin, End::Reset, End::Unasked] {
+        assert!(is_told("http", WELL, end).await, "{end:?}");
+    }
+    for end in [End::Fin, End::Reset] {
+        assert!(is_told("tcp", "", end).await, "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_goaway_ends_a_kept_grpc_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let check = check(&format!("grpc://{}/", listener.local_addr().unwrap()));
+    let (leave, leaving) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let serving = service_fn(|_| async {
+            let message = Bytes::from_static(b"\0\0\0\0\x02\x08\x01");
+            Response::builder().header("grpc-status", "0").body(Full::new(message))
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), serving));
+        tokio::select! {
+            _ = &mut connection => panic!("the prober keeps it"),
+            _ = leaving => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await.ok();
+    });
+    let probed = prober().probe(&check, None).await;
+    assert!(matches!(probed.outcome, ProbeOutcome::Well(_)), "{probed:?}");
+    let connection = tokio::spawn(probed.connection.expect("it is kept"));
+    tokio::task::yield_now().await;
+    assert!(!connection.is_finished(), "it is open until the server leaves");
+    leave.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_with_its_answer_is_not_kept() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: upgrade, Close\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ] {
+        let region = Region::answering(answer).await;
+        let probed = prober().probe(&region.check("http"), None).await;
+        assert!(matches!(probed.outcome, ProbeOutcome::Well(_)), "{probed:?}");
+        assert!(probed.connection.is_none(), "{answer}");
+    }
+    let region =
+        Region::answering("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n");
+    let probed = prober().probe(&region.await.check("http"), None).await;
+    assert!(probed.connection.is_some(), "{probed:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_connection_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for scheme in ["http", "tcp"] {
+        let check = check(&format!("{scheme}://{}/", listener.local_addr().unwrap()));
+        let probing = tokio::spawn(async move { prober().probe(&check, None).await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        if scheme == "http" {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            stream.write_all(WELL.as_bytes()).await.unwrap();
+        }
+        let probed = probing.await.unwrap();
+        drop(probed.connection.expect("it is kept"));
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "{scheme}");
+    }
 }
 
 #[tokio::test]
@@ -181,7 +314,7 @@ async fn addresses_of_ones_own_network_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_runs_out_is_noticed_by_every_second_probe() {
+async fn a_certificate_that_runs_out_is_noticed_by_the_next_probe() {
     let key = rcgen::KeyPair::generate().unwrap();
     let [valid, expired] = [2999, 2001].map(|year| certificate(&key, year));
     let file = std::env::temp_dir().join(format!("geostream-probe-{}.pem", std::process::id()));
@@ -201,7 +334,6 @@ async fn a_certificate_that_runs_out_is_noticed_by_every_second_probe() {
         assert_eq!(failure(prober.probe(&check, None).await), None);
     }
     *presented.0.lock().unwrap() = certified(expired);
-    assert_eq!(failure(prober.probe(&check, None).await), None, "on the connection of the third");
     assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
     assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
     std::fs::remove_file(&file).unwrap();
