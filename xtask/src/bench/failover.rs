@@ -5,6 +5,7 @@
 //! real. All this happens in namespaces that the lab makes, so that packets can be dropped and
 //! names removed.
 
+mod closing;
 mod endpoints;
 mod faults;
 mod flapping;
@@ -55,6 +56,8 @@ enum Scenario {
     Loss,
     /// The prober's own network is cut
     CutOff,
+    /// Servers close idle connections every five seconds
+    Closing,
     /// A region fails and recovers, over and over
     Flapping,
     /// Many regions share an endpoint
@@ -135,7 +138,12 @@ impl Scenario {
             | Self::AboveCapacity
             | Self::Overload
             | Self::Thousands => true,
-            Self::Faults | Self::Loss | Self::CutOff | Self::Flapping | Self::Endpoints => false,
+            Self::Faults
+            | Self::Loss
+            | Self::CutOff
+            | Self::Closing
+            | Self::Flapping
+            | Self::Endpoints => false,
         }
     }
 
@@ -144,6 +152,7 @@ impl Scenario {
             Self::Faults => faults::run(plan),
             Self::Loss => loss::run(plan),
             Self::CutOff => loss::cut_off(plan),
+            Self::Closing => closing::run(plan),
             Self::Flapping => flapping::run(plan),
             Self::Endpoints => endpoints::run(plan),
             Self::Thirds => thirds::run(plan),

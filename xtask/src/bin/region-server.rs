@@ -22,6 +22,7 @@ use rustls::sign::CertifiedKey;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,12 +38,18 @@ struct Arguments {
     /// Report the load, and fail above so many requests a second
     #[arg(long)]
     capacity: Option<u32>,
+
+    /// Close every connection that is idle, each time that so many seconds have passed
+    #[arg(long, value_name = "SECONDS")]
+    close_every: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { address, tls, capacity } = Arguments::parse();
+    let Arguments { address, tls, capacity, close_every } = Arguments::parse();
+    let close_every = close_every.map(Duration::from_secs);
     let state = Mutex::new(State { manner: Manner::Well, probes: 0, work: VecDeque::new() });
-    let region = Arc::new(Region { state, capacity: capacity.map(f64::from) });
+    let (cuts, _) = watch::channel(());
+    let region = Arc::new(Region { state, capacity: capacity.map(f64::from), close_every, cuts });
     let acceptor = tls.map(|directory| acceptor(&directory, &region)).transpose()?;
     let told = Arc::clone(&region);
     thread::spawn(move || told.listen_to(io::stdin()));
@@ -60,7 +67,7 @@ enum Manner {
     Body,
     /// Five seconds.
     Slow,
-    /// Cuts every connection.
+    /// Cuts every connection, those that are idle at once.
     Reset,
     /// Presents a certificate that has run out.
     Expired,
@@ -70,6 +77,9 @@ enum Manner {
 struct Region {
     state: Mutex<State>,
     capacity: Option<f64>,
+    close_every: Option<Duration>,
+    /// Tells idle connections to end.
+    cuts: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -90,6 +100,15 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.context("listening")?;
     writeln!(io::stdout(), "{address}")?;
+    if let Some(period) = region.close_every {
+        let region = Arc::clone(&region);
+        tokio::spawn(async move {
+            loop {
+                sleep(period).await;
+                region.cuts.send_replace(());
+            }
+        });
+    }
     loop {
         let (stream, _client) = listener.accept().await?;
         let (region, acceptor) = (Arc::clone(&region), acceptor.clone());
@@ -101,8 +120,10 @@ async fn serve(
 impl Region {
     async fn accept(&self, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        // Wherever this side closes, it is meant as a reset.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        // Wherever this side closes, it is meant as a reset, except for what is merely idle.
+        if self.close_every.is_none() {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        }
         if self.manner() == Manner::Reset {
             return Ok(());
         }
@@ -115,7 +136,13 @@ impl Region {
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Send) -> io::Result<()> {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut lines = BufReader::new(reader).lines();
-        while let Some(first) = lines.next_line().await? {
+        let mut cuts = self.cuts.subscribe();
+        loop {
+            let first = tokio::select! {
+                line = lines.next_line() => line?,
+                _ = cuts.changed() => None,
+            };
+            let Some(first) = first else { return Ok(()) };
             while lines.next_line().await?.is_some_and(|line| !line.is_empty()) {}
             let (load, is_full) = self.count(first.contains(" /work "));
             let (status, body) = match self.manner() {
@@ -134,7 +161,6 @@ impl Region {
                 format!("HTTP/1.1 {status}\r\n{load}content-length: {length}\r\n\r\n{body}");
             writer.write_all(answer.as_bytes()).await?;
         }
-        Ok(())
     }
 
     /// Counts a request, and returns the header that reports the load, and whether it is too much.
@@ -173,6 +199,9 @@ impl Region {
                 other => panic!("{other:?} is no way to behave"),
             };
             self.state().manner = manner;
+            if manner == Manner::Reset {
+                self.cuts.send_replace(());
+            }
         }
         std::process::exit(0);
     }

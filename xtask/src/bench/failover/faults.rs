@@ -58,7 +58,18 @@ impl Fault {
 
     /// The most seconds that clients may be sent to the region.
     fn bar(self) -> f64 {
-        if self == Self::Reported { 1.0 } else { 3.0 }
+        match self {
+            Self::Reported => 0.4,
+            // The connection that is kept since the last probe ends with the fault.
+            Self::Killed | Self::Reset => 0.7,
+            Self::Stopped
+            | Self::Dropped
+            | Self::Error
+            | Self::Body
+            | Self::Slow
+            | Self::Expired
+            | Self::Name => 2.0,
+        }
     }
 }
 
