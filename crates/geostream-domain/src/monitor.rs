@@ -338,6 +338,8 @@ impl HealthMonitor {
     /// unhealthy. What clients report of it goes on to count.
     fn handle_forbidden(&mut self) {
         self.run = Run::default();
+        self.unconnected = Run::default();
+        self.successes = 0;
         self.has_ended = false;
         self.abstains = false;
         self.probes.close();
