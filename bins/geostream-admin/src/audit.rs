@@ -83,7 +83,12 @@ fn outcome(entry: &AuditEntry) -> String {
     match &entry.outcome {
         AuditOutcome::Done { revision: Some(revision), .. } => format!("done: revision {revision}"),
         AuditOutcome::Done { .. } => "done".to_owned(),
-        AuditOutcome::Refused { status, problem, .. } => format!("refused: {status} {problem}"),
+        AuditOutcome::Refused { status, problem, count: 1, .. } => {
+            format!("refused: {status} {problem}")
+        }
+        AuditOutcome::Refused { status, problem, count, .. } => {
+            format!("refused {count} times: {status} {problem}")
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub struct AuditEntry {
     pub token: Option<String>,
     /// The token's scope; null where none was used.
     pub scope: Option<String>,
-    /// The address that it was asked from; null for the node itself.
+    /// The address that it was asked from; null for the node itself, and for many client networks that
+    /// are counted together.
     pub address: Option<String>,
     /// What was to be done, as an `operationId`.
     pub action: String,
@@ -62,7 +63,14 @@ pub enum AuditOutcome {
         problem: String,
         /// What was wrong.
         detail: String,
+        /// How many requests this stands for.
+        #[serde(default = "once")]
+        count: u64,
     },
+}
+
+fn once() -> u64 {
+    1
 }
 
 /// As much of what was changed as the trail keeps.

@@ -1,22 +1,29 @@
 //! Who wanted what, and what came of it.
 
+mod folds;
+
 use std::mem::take;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use geostream_domain::Timestamp;
 use geostream_ports::{AuditLog, AuditRecord, Audited, Chain, Clock, TrailQuery, Unavailable};
 use metrics::counter;
 use tokio::sync::mpsc;
-use tokio::time::{interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
+
+use self::folds::{Folded, Folds};
 
 /// The audit trail, for those who read it, and for what no store records by itself: what was refused.
 ///
-/// Nobody waits for what is noted; [`AuditKeeper`] brings it to the store.
+/// Requests do not wait for what is noted: [`AuditKeeper`] brings it to the store. Refusals that
+/// repeat are counted, and noted together.
 #[derive(Debug)]
 pub struct AuditTrail<S> {
     log: S,
     notes: mpsc::Sender<AuditRecord>,
+    folds: SharedFolds,
 }
 
 /// Writes down what was noted, and forgets what is too old or too much.
@@ -24,6 +31,7 @@ pub struct AuditTrail<S> {
 pub struct AuditKeeper<S, C> {
     log: S,
     notes: mpsc::Receiver<AuditRecord>,
+    folds: SharedFolds,
     retention: Retention,
     clock: C,
 }
@@ -33,9 +41,12 @@ pub struct AuditKeeper<S, C> {
 pub struct Retention {
     /// How long a record is kept.
     pub age: Duration,
-    /// How many are kept of what was done, and as many of what was refused.
+    /// How many are kept of what was done, as many of what was refused to known tokens, and as many
+    /// of what was refused without a valid token.
     pub records: usize,
 }
+
+type SharedFolds = Arc<Mutex<Folds>>;
 
 /// The notes that wait for a store that is away or slow. Whatever comes beyond them is lost, so that
 /// nobody can fill the memory by being refused.
@@ -43,6 +54,9 @@ const NOTES: usize = 1_000;
 
 /// The notes that are written together.
 const TOGETHER: usize = 100;
+
+/// How often folded refusals are written, all that are due in one commit.
+const FOLD: Duration = Duration::from_secs(1);
 
 /// How long a store that has failed is left alone.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,15 +69,23 @@ impl<S: AuditLog + Clone> AuditTrail<S> {
     /// Returns the trail in this store, and who is to be run to keep it.
     pub fn new<C: Clock>(log: S, retention: Retention, clock: C) -> (Self, AuditKeeper<S, C>) {
         let (sender, notes) = mpsc::channel(NOTES);
-        let keeper = AuditKeeper { log: log.clone(), notes, retention, clock };
-        (Self { log, notes: sender }, keeper)
+        let folds = SharedFolds::default();
+        let shared = Arc::clone(&folds);
+        let keeper = AuditKeeper { log: log.clone(), notes, folds: shared, retention, clock };
+        (Self { log, notes: sender, folds }, keeper)
     }
 }
 
 impl<S: AuditLog> AuditTrail<S> {
-    /// Notes what is to be recorded soon.
-    pub fn note(&self, record: AuditRecord) {
-        if self.notes.try_send(record).is_err() {
+    /// Notes what is to be recorded soon, or counts it where its like was just noted.
+    pub fn note(&self, record: AuditRecord, now: Instant) {
+        let folded = lock(&self.folds).take_in(record, now);
+        let is_lost = match folded {
+            Folded::Whole(record) => self.notes.try_send(record).is_err(),
+            Folded::Counted => false,
+            Folded::Lost => true,
+        };
+        if is_lost {
             count("lost", 1);
         }
     }
@@ -85,6 +107,8 @@ impl<S: AuditLog, C: Clock> AuditKeeper<S, C> {
         ["kept", "lost"].into_iter().for_each(|result| count(result, 0));
         let (mut records, mut kept) = (Vec::new(), 0);
         let mut forget = interval(FORGET);
+        let mut fold = interval(FOLD);
+        fold.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 // In this order: it stops however much is noted, and the trail is cut before it grows.
@@ -94,18 +118,24 @@ impl<S: AuditLog, C: Clock> AuditKeeper<S, C> {
                     self.forget().await;
                     kept = 0;
                 }
+                _ = fold.tick() => {
+                    let due = lock(&self.folds).handle_timeout(self.clock.now());
+                    kept += due.len();
+                    self.keep(due, &stop).await;
+                }
                 noted = self.notes.recv_many(&mut records, TOGETHER), if !self.notes.is_closed() => {
                     self.keep(take(&mut records), &stop).await;
                     kept += noted;
-                    if kept >= FORGET_AFTER {
-                        forget.reset_immediately();
-                    }
                 }
+            }
+            if kept >= FORGET_AFTER {
+                forget.reset_immediately();
             }
         }
         while let Ok(record) = self.notes.try_recv() {
             records.push(record);
         }
+        records.extend(lock(&self.folds).finish());
         self.keep(records, &stop).await;
     }
 
@@ -141,6 +171,10 @@ impl<S: AuditLog, C: Clock> AuditKeeper<S, C> {
             tracing::debug!(error = %Chain(&error), "the audit trail is not cut");
         }
     }
+}
+
+fn lock(folds: &Mutex<Folds>) -> MutexGuard<'_, Folds> {
+    folds.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(result: &'static str, records: usize) {

@@ -2,10 +2,10 @@
 
 use geostream_api::KeptChanges;
 use geostream_domain::{Line, Revision, Timestamp};
-use geostream_ports::{Attempt, AuditOutcome, AuditRecord, Audited, Effect, TrailQuery};
+use geostream_ports::{Attempt, AuditPart, AuditRecord, Audited, Effect, TrailQuery};
 use redb::{
     AccessGuard, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
-    WriteTransaction,
+    TableHandle as _, WriteTransaction,
 };
 
 use crate::documents::AuditDocument;
@@ -13,13 +13,35 @@ use crate::log::{Log, LogError, begin_read, damaged, parse, put};
 
 /// What was done, by its number.
 pub(crate) const DONE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_done");
-/// What was refused; the numbers are of the same row.
+/// What was refused to known tokens; the numbers are of the same row.
 const REFUSED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_refused");
+/// What was refused without a valid token; the numbers are of the same row.
+pub(crate) const ANONYMOUS: TableDefinition<'_, u64, &[u8]> =
+    TableDefinition::new("audit_anonymous");
+
+const TABLES: [TableDefinition<'_, u64, &[u8]>; 3] = [DONE, REFUSED, ANONYMOUS];
 
 /// Makes the tables that are not there.
 pub(crate) fn prepare(write: &WriteTransaction) -> Result<(), LogError> {
-    write.open_table(DONE)?;
-    write.open_table(REFUSED)?;
+    let is_split = write.list_tables()?.any(|table| table.name() == ANONYMOUS.name());
+    for table in TABLES {
+        write.open_table(table)?;
+    }
+    if is_split { Ok(()) } else { split(write) }
+}
+
+/// Moves what was refused without a valid token to a table of its own: earlier versions kept it
+/// together with what was refused to known tokens.
+fn split(write: &WriteTransaction) -> Result<(), LogError> {
+    let mut refused = write.open_table(REFUSED)?;
+    let mut anonymous = write.open_table(ANONYMOUS)?;
+    let is_anonymous = |number: u64, document: &[u8]| {
+        parse::<AuditDocument>("audit", number, document).is_ok_and(|record| record.is_anonymous())
+    };
+    for entry in refused.extract_if(is_anonymous)? {
+        let (number, document) = entry?;
+        anonymous.insert(number.value(), document.value())?;
+    }
     Ok(())
 }
 
@@ -37,12 +59,15 @@ pub(crate) fn note_done(
 }
 
 fn append(write: &WriteTransaction, records: &[AuditRecord]) -> Result<(), LogError> {
-    let (mut done, mut refused) = (write.open_table(DONE)?, write.open_table(REFUSED)?);
-    let last = last_of(&done)?.max(last_of(&refused)?);
+    let mut done = write.open_table(DONE)?;
+    let mut refused = write.open_table(REFUSED)?;
+    let mut anonymous = write.open_table(ANONYMOUS)?;
+    let last = last_of(&done)?.max(last_of(&refused)?).max(last_of(&anonymous)?);
     for (number, record) in (last + 1..).zip(records) {
-        let table = match record.outcome {
-            AuditOutcome::Done(_) => &mut done,
-            AuditOutcome::Refused { .. } => &mut refused,
+        let table = match record.part() {
+            AuditPart::Done => &mut done,
+            AuditPart::Refused => &mut refused,
+            AuditPart::Anonymous => &mut anonymous,
         };
         let document = AuditDocument::new(record);
         put(table, number, &document.map_err(|error| damaged("audit", number, error))?)?;
@@ -65,7 +90,7 @@ impl Log {
         let read = begin_read(&self.database)?;
         let below = wanted.below.unwrap_or(u64::MAX);
         let mut found = Vec::new();
-        for table in [DONE, REFUSED] {
+        for table in TABLES {
             let table = read.open_table(table)?;
             let of_table = table.range(..below)?.rev().map(|entry| read_entry(entry?));
             let is_wanted = |audited: &Result<Audited, LogError>| match audited {
@@ -84,7 +109,7 @@ impl Log {
     pub(crate) fn forget(&self, before: Timestamp, most: usize) -> Result<(), LogError> {
         let write = self.database.begin_write()?;
         let mut forgotten = 0;
-        for table in [DONE, REFUSED] {
+        for table in TABLES {
             forgotten += forget_oldest(&mut write.open_table(table)?, before, most)?;
         }
         // What changes nothing needs no fsync.

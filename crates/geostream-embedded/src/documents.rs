@@ -162,11 +162,35 @@ pub(crate) struct AuditDocument {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OutcomeDocument {
-    Done { revision: Option<u64>, reason: Option<String>, changes: Box<RawValue> },
-    Refused { status: u16, problem: String, detail: String },
+    Done {
+        revision: Option<u64>,
+        reason: Option<String>,
+        changes: Box<RawValue>,
+    },
+    Refused {
+        status: u16,
+        problem: String,
+        detail: String,
+        /// Absent for one, as earlier versions wrote it.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        count: u64,
+    },
+}
+
+fn once() -> u64 {
+    1
+}
+
+fn is_once(count: &u64) -> bool {
+    *count == 1
 }
 
 impl AuditDocument {
+    /// Tells whether this is of a request without a valid token.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.who.is_none()
+    }
+
     pub(crate) fn new(
         AuditRecord { attempt, outcome }: &AuditRecord,
     ) -> Result<Self, serde_json::Error> {
@@ -186,8 +210,8 @@ impl AuditDocument {
                     reason: reason.map(|reason| reason.to_string()),
                     changes: RawValue::from_string(changes)?,
                 },
-                AuditOutcome::Refused { status, problem, detail } => {
-                    OutcomeDocument::Refused { status, problem, detail }
+                AuditOutcome::Refused { status, problem, detail, count } => {
+                    OutcomeDocument::Refused { status, problem, detail, count }
                 }
             },
         })
@@ -213,10 +237,11 @@ impl AuditDocument {
                 reason: reason.as_ref().map(line).transpose()?,
                 changes: changes.get().to_owned(),
             }),
-            OutcomeDocument::Refused { status, problem, detail } => AuditOutcome::Refused {
+            OutcomeDocument::Refused { status, problem, detail, count } => AuditOutcome::Refused {
                 status: *status,
                 problem: problem.clone(),
                 detail: detail.clone(),
+                count: *count,
             },
         };
         Ok(AuditRecord { attempt, outcome })

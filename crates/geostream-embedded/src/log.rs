@@ -292,8 +292,9 @@ fn prepare(database: &Database) -> Result<(), LogError> {
 /// Adds the tables that earlier versions did not have; they, in turn, leave them alone.
 fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
     let there: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
-    let later = [health::CHANGES.name(), import::IMPORT.name(), audit::DONE.name()];
-    if later.iter().all(|name| there.iter().any(|table| table == name)) {
+    let audit = [audit::DONE.name(), audit::ANONYMOUS.name()];
+    let later = [health::CHANGES.name(), import::IMPORT.name()].into_iter().chain(audit);
+    if later.into_iter().all(|name| there.iter().any(|table| table == name)) {
         return Ok(());
     }
     let write = database.begin_write()?;

@@ -48,7 +48,7 @@ where
         if let Err(failure) = &result
             && is_noted(route, operation, failure.status())
         {
-            self.parts.trail.note(refused(attempt, failure));
+            self.parts.trail.note(refused(attempt, failure), self.parts.clock.now());
         }
         result
     }
@@ -123,6 +123,7 @@ fn refused(attempt: Attempt, failure: &Failure) -> AuditRecord {
         status: failure.status().as_u16(),
         problem: failure.name().to_owned(),
         detail: shortened(failure.detail()),
+        count: 1,
     };
     AuditRecord { attempt, outcome }
 }
@@ -164,8 +165,8 @@ fn describe_outcome(outcome: ports::AuditOutcome) -> Result<AuditOutcome, Failur
             reason: effect.reason.map(|reason| reason.to_string()),
             changes: read_changes(&effect.changes)?,
         },
-        ports::AuditOutcome::Refused { status, problem, detail } => {
-            AuditOutcome::Refused { status, problem, detail }
+        ports::AuditOutcome::Refused { status, problem, detail, count } => {
+            AuditOutcome::Refused { status, problem, detail, count }
         }
     })
 }

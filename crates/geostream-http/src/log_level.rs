@@ -47,7 +47,7 @@ where
         let after = self.logged();
         let changes = written(&KeptChanges::of_log_level(&before, &after))?;
         let effect = Effect { revision: None, reason: None, changes };
-        self.parts.trail.note(call.attempt.clone().done(effect));
+        self.parts.trail.note(call.attempt.clone().done(effect), self.parts.clock.now());
         body::json(&after)
     }
 }

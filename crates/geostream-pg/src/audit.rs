@@ -1,5 +1,7 @@
 //! Who wanted what, and what came of it.
 
+use std::borrow::Cow;
+
 use geostream_api::KeptChanges;
 use geostream_domain::{Line, Revision, Timestamp};
 use geostream_ports::{
@@ -29,7 +31,7 @@ struct Document<'a> {
     target: &'a str,
     changes: Option<&'a str>,
     revision: Option<i64>,
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
     status: Option<u16>,
     problem: Option<&'a str>,
     detail: Option<&'a str>,
@@ -41,10 +43,12 @@ impl<'a> From<&'a AuditRecord> for Document<'a> {
         let token = who.and_then(|who| who.token);
         let (effect, refusal) = match outcome {
             AuditOutcome::Done(effect) => (Some(effect), None),
-            AuditOutcome::Refused { status, problem, detail } => {
-                (None, Some((*status, problem.as_str(), detail.as_str())))
+            AuditOutcome::Refused { status, problem, detail, count } => {
+                (None, Some((*status, problem.as_str(), detail.as_str(), *count)))
             }
         };
+        let reason = effect.and_then(|effect| effect.reason.as_ref());
+        let count = refusal.and_then(|(.., count)| kept_count(count));
         Self {
             at: attempt.at.unix_millis(),
             node: attempt.node.as_str(),
@@ -56,12 +60,25 @@ impl<'a> From<&'a AuditRecord> for Document<'a> {
             target: &attempt.target,
             changes: effect.map(|effect| effect.changes.as_str()),
             revision: effect.and_then(|effect| effect.revision).map(number),
-            reason: effect.and_then(|effect| effect.reason.as_ref()).map(Line::as_str),
-            status: refusal.map(|(status, _, _)| status),
-            problem: refusal.map(|(_, problem, _)| problem),
-            detail: refusal.map(|(_, _, detail)| detail),
+            reason: reason.map(|reason| reason.as_str().into()).or_else(|| count.map(Cow::Owned)),
+            status: refusal.map(|(status, ..)| status),
+            problem: refusal.map(|(_, problem, ..)| problem),
+            detail: refusal.map(|(_, _, detail, _)| detail),
         }
     }
+}
+
+/// What the column `reason` begins with where something was refused several times.
+const COUNT: &str = "count=";
+
+/// Returns how many refusals a row stands for, as the column `reason` keeps it: a refusal has no other
+/// use for that column, and nodes of earlier versions do not read it there.
+fn kept_count(count: u64) -> Option<String> {
+    (count > 1).then(|| format!("{COUNT}{count}"))
+}
+
+fn read_count(reason: Option<&str>) -> u64 {
+    reason.and_then(|reason| reason.strip_prefix(COUNT)?.parse().ok()).unwrap_or(1)
 }
 
 const RECORD: &str = "INSERT INTO audit
@@ -87,8 +104,12 @@ ORDER BY number DESC LIMIT $5";
 const FORGET: &str = "DELETE FROM audit WHERE at < to_timestamp($1 / 1000.0)
     OR status IS NULL AND number <= (SELECT number FROM audit WHERE status IS NULL
                                      ORDER BY number DESC OFFSET $2 LIMIT 1)
-    OR status IS NOT NULL AND number <= (SELECT number FROM audit WHERE status IS NOT NULL
-                                         ORDER BY number DESC OFFSET $2 LIMIT 1)";
+    OR status IS NOT NULL AND who IS NOT NULL
+       AND number <= (SELECT number FROM audit WHERE status IS NOT NULL AND who IS NOT NULL
+                      ORDER BY number DESC OFFSET $2 LIMIT 1)
+    OR status IS NOT NULL AND who IS NULL
+       AND number <= (SELECT number FROM audit WHERE status IS NOT NULL AND who IS NULL
+                      ORDER BY number DESC OFFSET $2 LIMIT 1)";
 
 /// Records what is done by the same transaction, if it is somebody's attempt.
 pub(crate) async fn note_done(
@@ -198,6 +219,7 @@ fn read_outcome(row: &Row, number: i64) -> Result<AuditOutcome, PgError> {
             status: status.try_into().map_err(|error| damaged(number, error))?,
             problem: row.try_get(13)?,
             detail: row.try_get(14)?,
+            count: read_count(row.try_get(11)?),
         });
     };
     let (revision, reason): (Option<i64>, Option<&str>) = (row.try_get(10)?, row.try_get(11)?);

@@ -24,8 +24,8 @@ pub trait AuditLog: Send + Sync + 'static {
         wanted: TrailQuery,
     ) -> impl Future<Output = Result<Vec<Audited>, Unavailable>> + Send;
 
-    /// Forgets what is older than this; then, of what was done and of what was refused, all but the
-    /// newest so many. So whoever is refused often pushes out no record of what was done.
+    /// Forgets what is older than this; then, of each [`AuditPart`], all but the newest so many. So
+    /// records of one part never displace those of another.
     fn forget(
         &self,
         before: Timestamp,
@@ -51,6 +51,29 @@ pub struct AuditRecord {
     pub outcome: AuditOutcome,
 }
 
+/// The parts of the trail, each of which is cut by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditPart {
+    /// What was done.
+    Done,
+    /// What was refused to a known token.
+    Refused,
+    /// What was refused without a valid token: strangers can cause any number of these.
+    Anonymous,
+}
+
+impl AuditRecord {
+    /// Returns the part of the trail that this record belongs to.
+    #[must_use]
+    pub fn part(&self) -> AuditPart {
+        match (&self.outcome, &self.attempt.who) {
+            (AuditOutcome::Done(_), _) => AuditPart::Done,
+            (AuditOutcome::Refused { .. }, Some(_)) => AuditPart::Refused,
+            (AuditOutcome::Refused { .. }, None) => AuditPart::Anonymous,
+        }
+    }
+}
+
 /// Somebody wants something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -60,7 +83,8 @@ pub struct Attempt {
     pub node: NodeId,
     /// Who asked; `None` for somebody without a valid token.
     pub who: Option<Actor>,
-    /// From where; `None` for the node itself.
+    /// From where; `None` for the node itself, and for refusals of many client networks that are
+    /// counted together.
     pub address: Option<IpAddr>,
     /// What is to be done: an operation of the API, such as `putRegion`.
     pub action: String,
@@ -90,6 +114,8 @@ pub enum AuditOutcome {
         problem: String,
         /// What was wrong.
         detail: String,
+        /// How many requests this stands for: the first of them is recorded, the others counted.
+        count: u64,
     },
 }
 

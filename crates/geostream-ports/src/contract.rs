@@ -406,6 +406,7 @@ pub async fn audit_log<S: AuditLog + ConfigStore + TokenStore>(new: impl AsyncFn
     the_trail_tells_everything_newest_first(&new().await).await;
     the_trail_is_searched_and_paged(&new().await).await;
     what_was_refused_pushes_out_nothing_that_was_done(&new().await).await;
+    what_was_refused_without_a_token_pushes_out_no_other_refusal(&new().await).await;
     a_commit_is_recorded_with_its_changes(&new().await).await;
     tokens_are_recorded_without_their_hashes(&new().await).await;
     an_import_is_recorded_when_it_begins_and_ends(&new().await).await;
@@ -491,6 +492,24 @@ async fn what_was_refused_pushes_out_nothing_that_was_done(log: &impl AuditLog) 
     log.record(vec![done(25)]).await.expect("it goes on");
     log.forget(Timestamp::EPOCH, 3).await.expect("there is nothing to forget");
     assert_eq!(told().await, [(true, 25), kept[0], kept[1]]);
+}
+
+async fn what_was_refused_without_a_token_pushes_out_no_other_refusal(log: &impl AuditLog) {
+    let anonymous = |at| {
+        let mut record = refused(Attempt { who: None, ..attempt("putFlag", at) });
+        let AuditOutcome::Refused { count, .. } = &mut record.outcome else { return record };
+        *count = at;
+        record
+    };
+    log.record((1..3).map(|at| refused(attempt("putFlag", at))).collect()).await.expect("record");
+    log.record((3..100).map(anonymous).collect()).await.expect("record");
+    log.forget(Timestamp::EPOCH, 2).await.expect("forget");
+    let trail = log.trail(TrailQuery::latest(100)).await.expect("trail");
+    let told = trail.iter().map(|audited| match audited.record.outcome {
+        AuditOutcome::Refused { count, .. } => (audited.record.attempt.at.unix_millis(), count),
+        AuditOutcome::Done(_) => (0, 0),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(99, 99), (98, 98), (2, 1), (1, 1)]);
 }
 
 async fn a_commit_is_recorded_with_its_changes(store: &(impl AuditLog + ConfigStore)) {
@@ -594,6 +613,7 @@ fn refused(attempt: Attempt) -> AuditRecord {
         status: 412,
         problem: "revision-conflict".to_owned(),
         detail: "somebody was \"faster\"".to_owned(),
+        count: 1,
     };
     AuditRecord { attempt, outcome }
 }

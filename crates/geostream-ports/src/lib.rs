@@ -27,7 +27,7 @@ use std::error::Error;
 use thiserror::Error;
 
 pub use audit_log::{
-    Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, Effect, TrailQuery,
+    Actor, Attempt, AuditLog, AuditOutcome, AuditPart, AuditRecord, Audited, Effect, TrailQuery,
 };
 pub use cache::{Cache, CacheError, Head, Kept, Marked, MarkedStore};
 pub use chain::Chain;

@@ -201,14 +201,48 @@ async fn a_file_of_the_first_versions_gets_what_it_lacks() {
     assert_eq!(store.load().await.unwrap().revision, Revision::new(7));
     assert_eq!(store.trail(TrailQuery::latest(1)).await.unwrap(), []);
     drop(store);
-    take_away(&path, &["import", "audit_done"]);
+    take_away(&path, &["import", "audit_done", "audit_anonymous"]);
     let store = EmbeddedStore::open(&path).unwrap();
     assert_eq!(store.load().await.unwrap().revision, Revision::new(7), "whichever it lacks");
 }
 
 /// Leaves the tables that the first versions made.
 fn take_away_what_came_later(path: &Path) {
-    take_away(path, &["health_changes", "health_numbers", "import", "audit_done", "audit_refused"]);
+    let audit = ["audit_done", "audit_refused", "audit_anonymous"];
+    take_away(path, &[&["health_changes", "health_numbers", "import"][..], &audit].concat());
+}
+
+#[tokio::test]
+async fn a_file_that_kept_all_refusals_together_gets_them_apart() {
+    let paths = Paths::new();
+    let path = paths.next();
+    drop(EmbeddedStore::create(&path).unwrap());
+    take_away(&path, &["audit_anonymous"]);
+    // As the version before wrote them, which did not count.
+    let refusal = |who: &str| {
+        format!(
+            r#"{{"at": "2026-11-22T12:30:00.120Z", "node": "one", "who": {who}, "token": null,
+                "address": "192.0.2.1", "action": "getConfig", "target": "/api/v1/config",
+                "outcome": {{"refused": {{"status": 403, "problem": "forbidden", "detail": ""}}}}}}"#
+        )
+    };
+    let table: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("audit_refused");
+    let database = redb::Database::open(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    for number in 1..=10 {
+        let document = refusal(if number <= 2 { r#""ops""# } else { "null" });
+        write.open_table(table).unwrap().insert(number, document.as_bytes()).unwrap();
+    }
+    write.commit().unwrap();
+    drop(database);
+    let store = EmbeddedStore::open(&path).unwrap();
+    let numbers = async || {
+        let trail = store.trail(TrailQuery::latest(100)).await.unwrap();
+        trail.iter().map(|audited| audited.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers().await, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    store.forget(Timestamp::EPOCH, 3).await.unwrap();
+    assert_eq!(numbers().await, [10, 9, 8, 2, 1]);
 }
 
 fn take_away(path: &Path, names: &[&str]) {
