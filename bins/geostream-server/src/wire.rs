@@ -112,6 +112,13 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             let Some(cache) = &config.cache else {
                 return start_on(store, None, &last_good, listeners, config, control, telemetry);
             };
+            if cache.travels_in_clear() {
+                tracing::warn!(
+                    %cache,
+                    "the password of the cache and what nodes share travel in clear text to another \
+                     machine; use rediss:// for TLS"
+                );
+            }
             let redis = Redis::new(cache.clone()).context("cache")?;
             let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
             let tally = Some(store.tally());

@@ -1,6 +1,7 @@
 //! Where Redis is, and how it is reached.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub struct Target {
     config: Config,
     prefix: String,
     shown: String,
+    travels_in_clear: bool,
 }
 
 /// Why a URL does not say where Redis is.
@@ -109,6 +111,8 @@ impl Target {
         let hosts =
             hosts.split(',').map(|host| server(host, kind)).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let travels_in_clear =
+            !uses_tls && !hosts.iter().all(|server| is_this_machine(&server.host));
         let tls = uses_tls.then(|| tls(parameters.authorities.as_deref())).transpose()?;
         let prefix = parameters.prefix.clone().unwrap_or_else(|| PREFIX.to_owned());
         let config = Config {
@@ -121,7 +125,13 @@ impl Target {
             tls: tls.map(|tls| TlsConnector::from(tls).into()),
             ..Config::default()
         };
-        Ok(Self { config, prefix, shown: names.join(",") })
+        Ok(Self { config, prefix, shown: names.join(","), travels_in_clear })
+    }
+
+    /// Tells whether what is said to Redis, the password included, goes to another machine without TLS.
+    #[must_use]
+    pub fn travels_in_clear(&self) -> bool {
+        self.travels_in_clear
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -201,6 +211,14 @@ fn server(host: &str, kind: Kind) -> Result<Server, TargetError> {
     Ok(Server::new(name, port))
 }
 
+/// Tells whether a host is this machine, by a name that always is (RFC 6761, section 6.3) or by its
+/// address.
+fn is_this_machine(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    name == "localhost" || name.ends_with(".localhost") || host.parse().is_ok_and(is_loopback)
+}
+
 fn number(database: &str, kind: Kind) -> Result<Option<u8>, TargetError> {
     if database.is_empty() {
         return Ok(None);
@@ -270,6 +288,25 @@ mod tests {
         }
         let other = Target::parse("redis://cache1?prefix=blue", None).unwrap();
         assert_eq!(other.name("config"), "blue:config");
+    }
+
+    #[test]
+    fn only_what_leaves_this_machine_without_tls_travels_in_clear() {
+        for (url, expected) in [
+            ("redis://cache1", true),
+            ("redis://:secret@192.0.2.7:6379", true),
+            ("redis-cluster://127.0.0.1,cache2", true),
+            ("redis-sentinel://[2001:db8::1]?sentinelServiceName=main", true),
+            ("rediss://cache1", false),
+            ("redis://localhost", false),
+            ("redis://cache.localhost.", false),
+            ("redis://127.0.0.53", false),
+            ("redis://[::1]:7000", false),
+            ("redis://[::ffff:127.0.0.1]", false),
+        ] {
+            let target = Target::parse(url, None).unwrap();
+            assert_eq!(target.travels_in_clear(), expected, "{url}");
+        }
     }
 
     #[test]
