@@ -37,7 +37,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     key: Option<String>,
 
-    /// Tell every region's fate
+    /// Show every region's fate and ranking terms; with a token of scope viewer also overrides, loads
+    /// and what was observed
     #[arg(long)]
     explain: bool,
 }
@@ -98,6 +99,11 @@ fn show(answer: &RouteAnswer) {
                 ],
                 explanation.regions.iter().map(row),
             );
+            if !explanation.complete {
+                say(
+                    "overrides with owner and reason, loads, votes and ages need a token of scope viewer",
+                );
+            }
         }
     }
 }

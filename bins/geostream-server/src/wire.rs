@@ -33,7 +33,7 @@ use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,9 +51,6 @@ type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
 /// How long a server that has answered its last client may take to keep what has happened, and then
 /// again for what is still under way: together with the time to drain, less than supervisors wait.
 const KEEPING_PATIENCE: Duration = Duration::from_secs(3);
-
-/// The most clients that may listen to events at once.
-const LISTENERS: usize = 64;
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(config: &Config, telemetry: Telemetry) -> anyhow::Result<()> {
@@ -284,7 +281,6 @@ async fn assemble<S: Store + Clone>(
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
-        listeners: Arc::new(Semaphore::new(LISTENERS)),
         health,
         cache,
         access,

@@ -124,8 +124,17 @@ pub struct Explanation {
     pub objective: String,
     /// When the routing table was made.
     pub table_compiled: Time,
+    /// Whether it says who forced a region and why, and what was observed of it: that is for tokens of
+    /// scope viewer or above.
+    #[serde(default = "yes")]
+    pub complete: bool,
     /// The regions: the ranked ones best first, then the others by id.
     pub regions: Vec<Explained>,
+}
+
+/// Servers that did not say so told everything.
+fn yes() -> bool {
+    true
 }
 
 /// What became of a region, and by what.
@@ -135,7 +144,8 @@ pub struct Explained {
     pub region: String,
     /// `chosen`, `outranked`, `unhealthy`, `full`, `drained`, `fenced` or `not_member`.
     pub fate: String,
-    /// More about the fate, for people.
+    /// More about the fate, for people; who forced a region and why, and how full it is, only in a
+    /// complete explanation.
     pub detail: Option<String>,
     /// Great-circle kilometres from the client.
     pub distance_km: Option<f64>,
@@ -143,7 +153,8 @@ pub struct Explained {
     pub latency_ms: Option<f64>,
     /// What it was ranked by, in the order of comparison; null for one that was no candidate.
     pub terms: Option<Terms>,
-    /// What was last seen of it; null for one that nobody has looked at.
+    /// What was last seen of it; null for one that was never looked at, and where the explanation is not
+    /// complete.
     pub observed: Option<Observed>,
 }
 

@@ -85,7 +85,7 @@ impl Flag {
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
-            Self::PublicExplain => "anybody may ask for an explanation, not only viewers",
+            Self::PublicExplain => "explanations of fates and ranks need no token",
             Self::CallerLocation => "a caller may state the client's location",
         }
     }

@@ -23,7 +23,7 @@ use geostream_http::{Api, Limits, Parts, TrustedProxies, listen, serve};
 use geostream_ports::{Clock as _, GeoDatabase, GeoLocator, Network, Place, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::runtime::{self, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -101,7 +101,6 @@ async fn api(control: &Runtime) -> EveryPart {
     Api::new(Parts {
         router: Router::new(&publisher, Arc::new(OnePlace)),
         configuration,
-        listeners: Arc::new(Semaphore::new(1)),
         health: Arc::new(RegionHealth::new(publisher, store.clone(), clock, &[], 1)),
         cache: None,
         access: Arc::new(Access::new(store, clock)),

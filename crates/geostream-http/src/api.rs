@@ -11,18 +11,21 @@ use geostream_app::{
     Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, LogLevel, RateLimit,
     RegionHealth, Router, Trace, Tracer,
 };
-use geostream_domain::{ClientKey, Flag, Line, NodeId, Timestamp};
-use geostream_ports::{Attempt, Clock, GeoLocator, Scope, Store, TokenId};
+use geostream_domain::{ClientKey, Line, NodeId, Timestamp};
+use geostream_ports::{Attempt, Clock, GeoLocator, Store, TokenId};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use metrics::Histogram;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::body;
 use crate::client::TrustedProxies;
+use crate::events;
+use crate::explain::Explanations;
+use crate::exposition::Exposition;
+use crate::places::Places;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::route::Asked;
@@ -34,6 +37,7 @@ use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinde
 #[derive(Debug)]
 pub struct Api<S, G, C> {
     pub(crate) parts: Arc<Parts<S, G, C>>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) router: Router<G>,
     pub(crate) timer: DecisionTimer,
     pub(crate) finder: RouteFinder,
@@ -41,10 +45,18 @@ pub struct Api<S, G, C> {
 
 impl<S, G, C> Clone for Api<S, G, C> {
     fn clone(&self) -> Self {
-        let Self { parts, router, timer, finder } = self;
+        let Self { parts, shared, router, timer, finder } = self;
         let (router, timer, finder) = (router.clone(), timer.clone(), finder.clone());
-        Self { parts: Arc::clone(parts), router, timer, finder }
+        Self { parts: Arc::clone(parts), shared: Arc::clone(shared), router, timer, finder }
     }
+}
+
+/// The pools that the requests of all threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) exposition: Exposition,
+    pub(crate) listeners: Arc<Places>,
+    pub(crate) explanations: Explanations,
 }
 
 /// What an [`Api`] is made of.
@@ -53,8 +65,6 @@ pub struct Parts<S, G, C> {
     pub router: Router<G>,
     /// Changes the configuration.
     pub configuration: Configuration<S, C>,
-    /// A place for everybody who listens to events.
-    pub listeners: Arc<Semaphore>,
     /// Sees how regions are.
     pub health: Arc<RegionHealth<S, C>>,
     /// Counts what comes of asking the cache, if there is one.
@@ -143,7 +153,12 @@ where
     pub fn new(parts: Parts<S, G, C>) -> Self {
         let router = parts.router.clone();
         let (timer, finder) = (DecisionTimer::default(), RouteFinder::new());
-        Self { parts: Arc::new(parts), router, timer, finder }
+        let shared = Arc::new(Shared {
+            exposition: Exposition::new(),
+            listeners: events::places(),
+            explanations: Explanations::new(),
+        });
+        Self { parts: Arc::new(parts), shared, router, timer, finder }
     }
 
     /// Answers a request that came from this address.
@@ -170,7 +185,8 @@ where
         let method = Label::of(request.method());
         let found = self.finder.find(request.method(), request.uri().path());
         let position = found.position();
-        let result = match self.admit(request, peer, started) {
+        let admitted = if found.is_watch() { Ok(()) } else { self.admit(request, peer, started) };
+        let result = match admitted {
             Err(wait) => Err(Failure::too_many("this client's network", wait)),
             Ok(()) => match found {
                 Found::Route(position, parameter) => {
@@ -219,6 +235,9 @@ where
     ) -> Result<Answer, Failure> {
         let decide = match route.operation {
             Operation::Decide(decide) => decide,
+            Operation::Watch(watch) => {
+                return Box::pin(self.answer_watcher(watch, route, request, patience)).await;
+            }
             Operation::Control(control) => {
                 let done = self.supervise(route, control, parameter, request, peer, patience);
                 // Every request's future has room for this one: on the heap, for a pointer.
@@ -291,19 +310,6 @@ where
                 Err(Failure::new(Kind::StoreUnavailable, detail))
             }
             None => Err(Failure::unauthorized("the token is not valid")),
-        }
-    }
-
-    /// Checks that whoever asks may have an explanation.
-    pub(crate) fn authorize_explanation(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        if self.router.view().table().config().flag(Flag::PublicExplain) {
-            return Ok(());
-        }
-        let caller = self.authenticate(headers)?;
-        if caller.scope.permits(Scope::Viewer) {
-            Ok(())
-        } else {
-            Err(Failure::scope(Scope::Viewer))
         }
     }
 

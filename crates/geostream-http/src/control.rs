@@ -26,14 +26,11 @@ where
     pub(crate) async fn control(&self, call: Call) -> Result<Answer, Failure> {
         use Control as O;
         match call.operation {
-            O::GetHealth => call.no_query().and_then(|()| self.health()),
-            O::GetReadiness => call.no_query().and_then(|()| self.readiness()),
-            O::GetMetrics => call.no_query().map(|()| self.metrics()),
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
             O::GetStatus => call.no_query().and_then(|()| self.status()),
             O::GetRegionHealth => call.no_query().and_then(|()| self.region_health()),
             O::ListHealthChanges => self.list_health_changes(&call).await,
-            O::StreamEvents => call.no_query().and_then(|()| self.events()),
+            O::StreamEvents => call.no_query().and_then(|()| self.events(&call)),
             O::ReportOutcomes => self.take_outcomes(&call),
             O::LookUpAddress => self.look_up_address(&call),
             O::GetConfig => self.get_config(&call),

@@ -14,9 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
-use crate::api::Api;
+use crate::api::{Api, Call};
 use crate::config;
 use crate::content::Content;
+use crate::places::{NoPlace, Places};
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
 
@@ -31,6 +32,16 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long a listener may keep an event waiting.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// The most streams of events at once, and how many of them one token may have: the others are for
+/// other operators.
+const LISTENERS: usize = 64;
+const LISTENERS_OF_ONE: usize = 8;
+
+/// Makes the places of all who listen.
+pub(crate) fn places() -> Arc<Places> {
+    Places::new(LISTENERS, LISTENERS_OF_ONE)
+}
 
 /// How many ticks a stream stays silent: a comment then tells both sides that the other is there.
 const SILENT_TICKS: u32 = 15;
@@ -62,10 +73,15 @@ where
     C: Clock + 'static,
 {
     /// Begins to tell what happens.
-    pub(crate) fn events(&self) -> Result<Answer, Failure> {
-        let Ok(place) = Arc::clone(&self.parts.listeners).try_acquire_owned() else {
-            return Err(Failure::new(Kind::TooManyListeners, "too many listen already"));
-        };
+    pub(crate) fn events(&self, call: &Call) -> Result<Answer, Failure> {
+        let token = call.attempt.who.as_ref().and_then(|who| who.token);
+        let holder = token.map_or(0, |(id, _)| id.into());
+        let place = self.shared.listeners.take(holder, 1).map_err(|why| match why {
+            NoPlace::Full => Failure::new(Kind::TooManyListeners, "too many listen already"),
+            NoPlace::HasItsPart => Failure::has_its_part(format!(
+                "this token has {LISTENERS_OF_ONE} streams of events open, and may have no more"
+            )),
+        })?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let api = self.clone();
         self.parts.control.spawn(async move {

@@ -4,8 +4,8 @@
 //! limits. [`Api`] answers a request by it. [`serve`] accepts connections, HTTP/1.1 and HTTP/2 on
 //! one port, with limits on everything that a client can make grow or wait.
 //!
-//! The answers to clients are made on the thread that has the connection; whatever may wait for a
-//! store, or takes long, is handed to the control runtime.
+//! The answers to clients, and to what watches the node, are made on the thread that has the
+//! connection; whatever may wait for a store, or takes long, is handed to the control runtime.
 
 mod api;
 mod audit;
@@ -17,12 +17,15 @@ mod connection;
 mod content;
 mod control;
 mod events;
+mod explain;
+mod exposition;
 mod gauges;
 mod health;
 mod json;
 mod log;
 mod log_level;
 mod node;
+mod places;
 mod problem;
 mod query;
 mod route;
@@ -34,7 +37,7 @@ mod trace;
 
 pub use api::{Api, Parts};
 pub use client::TrustedProxies;
-pub use routes::{Control, Decide, Operation, ROUTES, Route};
+pub use routes::{Control, Decide, Operation, ROUTES, Route, Watch};
 pub use serve::{Limits, listen, serve};
 pub use tls::{TlsError, TlsIdentity};
 

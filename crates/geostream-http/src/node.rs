@@ -7,7 +7,9 @@ use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time};
 use geostream_app::{LocationSource, StoreState};
 use geostream_domain::Revision;
 use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
+use http::Request;
 use http::header::HeaderValue;
+use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::OPENAPI;
@@ -17,7 +19,10 @@ use crate::gauges;
 use crate::health;
 use crate::json::Object;
 use crate::problem::{Answer, Failure, Kind};
+use crate::query::Query;
 use crate::route;
+use crate::routes::{Route, Watch};
+use crate::trace::trace_of;
 
 /// A short answer for programs that watch.
 #[derive(Serialize)]
@@ -34,12 +39,29 @@ where
     G: GeoLocator,
     C: Clock + 'static,
 {
-    pub(crate) fn health(&self) -> Result<Answer, Failure> {
+    /// Answers what watches the node, on the thread that has the connection.
+    pub(crate) async fn answer_watcher(
+        &self,
+        watch: Watch,
+        route: &Route,
+        request: &mut Request<Incoming>,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
+        body::collect(request.body_mut(), route.body_limit, patience).await?;
+        Query::of(request.uri()).end()?;
+        match watch {
+            Watch::Health => Self::health(),
+            Watch::Readiness => self.readiness(),
+            Watch::Metrics => self.metrics(route, request).await,
+        }
+    }
+
+    fn health() -> Result<Answer, Failure> {
         body::json(&Well { status: "alive", warning: None })
     }
 
     /// Tells whether the node has a configuration and the GeoIP files that it is to have.
-    pub(crate) fn readiness(&self) -> Result<Answer, Failure> {
+    fn readiness(&self) -> Result<Answer, Failure> {
         let not_ready = |detail: &str| Err(Failure::new(Kind::NotReady, detail));
         if (self.parts.stopping)() {
             return not_ready("the server is about to stop");
@@ -66,7 +88,32 @@ where
         body::json(&Well { status: "ready", warning })
     }
 
-    pub(crate) fn metrics(&self) -> Answer {
+    /// Answers with the latest rendering of the metrics, which at most one request a second makes anew.
+    async fn metrics(
+        &self,
+        route: &Route,
+        request: &mut Request<Incoming>,
+    ) -> Result<Answer, Failure> {
+        let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        if let Some(bytes) = self.shared.exposition.fresh(self.parts.clock.now()) {
+            return Ok(body::answer(bytes, content_type));
+        }
+        let work = |api: Self| async move {
+            let renderer = api.clone();
+            let render = move || renderer.render_metrics();
+            let rendering = api.shared.exposition.render(|| api.parts.clock.now(), render);
+            match rendering.await {
+                Ok(bytes) => Ok(body::answer(bytes, content_type)),
+                Err(error) => {
+                    tracing::error!(%error, "the metrics cannot be rendered");
+                    Err(Failure::new(Kind::Internal, "the metrics cannot be rendered"))
+                }
+            }
+        };
+        self.on_control(route.operation.id(), trace_of(request), work).await
+    }
+
+    fn render_metrics(&self) -> String {
         let now = self.parts.clock.wall();
         let view = self.router.view();
         gauges::show_table(view.table(), now);
@@ -76,8 +123,7 @@ where
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
         gauges::show_peers(self.parts.health.peers().as_ref());
         gauges::show_geo(&self.router.geo().databases(), now);
-        let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        body::answer((self.parts.metrics)(), content_type)
+        (self.parts.metrics)()
     }
 
     pub(crate) fn openapi(&self) -> Answer {

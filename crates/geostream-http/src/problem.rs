@@ -53,6 +53,7 @@ pub(crate) enum Kind {
     NoRegion,
     TooManyRequests,
     TooManyListeners,
+    Busy,
     NotReady,
     StoreUnavailable,
     Internal,
@@ -81,6 +82,7 @@ impl Kind {
         Self::NoRegion,
         Self::TooManyRequests,
         Self::TooManyListeners,
+        Self::Busy,
         Self::NotReady,
         Self::StoreUnavailable,
         Self::Internal,
@@ -140,6 +142,7 @@ impl Kind {
             Self::TooManyListeners => {
                 (S::SERVICE_UNAVAILABLE, "too-many-listeners", "Too many listen already")
             }
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "The server is busy with such requests"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The node is not ready"),
             Self::StoreUnavailable => {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be used")
@@ -194,6 +197,16 @@ impl Failure {
         let seconds = wait.as_secs() + 1;
         let detail = format!("{who} asks too often; ask again in {seconds} s");
         Self { retry_after: Some(seconds), ..Self::new(Kind::TooManyRequests, detail) }
+    }
+
+    /// A client or token has its part of a shared pool already, until it gives some of it back.
+    pub(crate) fn has_its_part(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(Kind::TooManyRequests, detail) }
+    }
+
+    /// A shared pool is used up at the moment.
+    pub(crate) fn busy(detail: &str) -> Self {
+        Self { retry_after: Some(1), ..Self::new(Kind::Busy, detail) }
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
@@ -281,8 +294,13 @@ impl Failure {
     }
 
     pub(crate) fn into_answer(self) -> Answer {
+        self.into_answer_in(Bytes::from)
+    }
+
+    /// Answers with the problem, whose bytes are kept by the caller's rule.
+    pub(crate) fn into_answer_in(self, keep: impl FnOnce(Vec<u8>) -> Bytes) -> Answer {
         let body = serde_json::to_vec(&self.to_problem()).unwrap_or_default();
-        let mut answer = Response::new(Content::whole(Bytes::from(body)));
+        let mut answer = Response::new(Content::whole(keep(body)));
         *answer.status_mut() = self.status();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

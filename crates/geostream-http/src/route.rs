@@ -7,13 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::{
-    Explained, Explanation, Fields, LocationClaim, Observed, RouteRequest, Terms, Time,
-};
+use geostream_api::{Explanation, Fields, LocationClaim, RouteRequest};
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, Trace, View};
 use geostream_domain::{
-    Continent, CountryCode, Evidence, Fate, GeoPoint, GeoPointError, Health, Location, Precision,
-    Rank, Reach, RoutingTable, Rtt, ServiceTable, Timestamp,
+    Continent, CountryCode, GeoPoint, GeoPointError, Health, Location, Precision, Rtt,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::HeaderValue;
@@ -26,7 +23,6 @@ use crate::api::Api;
 use crate::body;
 use crate::choice::Choices;
 use crate::client::read_address;
-use crate::health::votes;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
@@ -109,7 +105,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Returns the question for a client that may be at the other end of the connection.
-    fn query(&self, peer: IpAddr) -> RouteQuery<'_> {
+    pub(crate) fn query(&self, peer: IpAddr) -> RouteQuery<'_> {
         // Who states a place speaks of somebody else.
         let address = match self.claim {
             Some(_) => self.address,
@@ -166,32 +162,8 @@ where
                 write_answer(out, choices, &routed, query.address, None);
             }));
         }
-        self.authorize_explanation(request.headers())?;
-        let asked = asked.into_owned();
-        let trace = trace_of(request);
-        let context = trace.context();
-        self.on_control("explain", trace, move |api| async move {
-            let view = api.router.view();
-            let query = asked.query(peer);
-            let (service, explained) = view.explain(&query)?;
-            let now = api.parts.clock.wall();
-            let table = view.table();
-            let regions = explained.regions.iter().map(|told| &table.region(told.region).id);
-            let seen_at = api.parts.health.seen_at(regions.clone());
-            let are_forbidden = api.parts.health.are_forbidden(regions);
-            let mut explanation = explanation(table, service, explained.regions, seen_at, now);
-            note_forbidden(&mut explanation, are_forbidden);
-            let routed = view.route(&query);
-            log(&routed, query.address, context);
-            let routed = match routed {
-                Ok(routed) => routed,
-                Err(error) => return Err(Failure::from(error).explained(explanation)),
-            };
-            Ok(write(HeaderMap::new(), |out, choices| {
-                write_answer(out, choices, &routed, query.address, Some(&explanation));
-            }))
-        })
-        .await
+        let asker = self.asker(request.headers(), peer)?;
+        self.explain(asked.into_owned(), asker, peer, trace_of(request)).await
     }
 
     /// Answers many questions by one table.
@@ -272,7 +244,7 @@ fn write(headers: HeaderMap, fill: impl FnOnce(&mut Vec<u8>, &mut Choices)) -> A
 }
 
 /// Writes a decision, as [`geostream_api::RouteAnswer`] reads it.
-fn write_answer(
+pub(crate) fn write_answer(
     out: &mut Vec<u8>,
     choices: &mut Choices,
     routed: &Routed<'_>,
@@ -333,102 +305,6 @@ pub(crate) fn write_client(
     object.plain(key!("source"), source.as_str());
 }
 
-fn explanation(
-    table: &RoutingTable,
-    service: &ServiceTable,
-    regions: Vec<geostream_domain::Explained>,
-    seen_at: Vec<Option<Timestamp>>,
-    now: Timestamp,
-) -> Explanation {
-    let objective = service.service().policy.objective;
-    Explanation {
-        objective: geostream_api::Objective::from(objective).to_string(),
-        table_compiled: Time(table.compiled_at()),
-        regions: regions
-            .into_iter()
-            .zip(seen_at)
-            .map(|(explained, seen_at)| {
-                explain_region(table, service, explained, seen_at.map(|seen| now.since(seen)))
-            })
-            .collect(),
-    }
-}
-
-/// Says which regions are unknown because this node may not probe them.
-fn note_forbidden(explanation: &mut Explanation, are_forbidden: Vec<bool>) {
-    for (region, is_forbidden) in explanation.regions.iter_mut().zip(are_forbidden) {
-        if is_forbidden && region.detail.is_none() {
-            region.detail = Some(Evidence::ProbesForbidden.to_string());
-        }
-    }
-}
-
-fn explain_region(
-    table: &RoutingTable,
-    service: &ServiceTable,
-    explained: geostream_domain::Explained,
-    age: Option<Duration>,
-) -> Explained {
-    let entry = &table.regions()[explained.region.get()];
-    Explained {
-        region: entry.region.id.to_string(),
-        fate: explained.fate.as_str().to_owned(),
-        detail: detail(explained.fate, entry, service),
-        distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
-        latency_ms: explained.rtt.map(rounded_ms),
-        terms: explained.rank.map(terms),
-        observed: entry.observed.zip(age).map(|(observed, age)| Observed {
-            health: health(observed.health).to_owned(),
-            load: observed.load.map(geostream_domain::Load::units),
-            age_ms: milliseconds(age),
-            votes: observed.votes.map(votes),
-        }),
-    }
-}
-
-/// Says more about a fate than its name does.
-fn detail(
-    fate: Fate,
-    entry: &geostream_domain::RegionEntry,
-    service: &ServiceTable,
-) -> Option<String> {
-    let by_operator = || {
-        let wish = entry.overridden.as_ref()?;
-        let (action, owner, reason) = (wish.action.as_str(), &wish.owner, &wish.reason);
-        Some(format!("override {action} by {owner}: {reason}"))
-    };
-    match fate {
-        Fate::Fenced { rule } => {
-            let rules = service.service().geofence.rules().len();
-            Some(format!("rule {} of {rules} of the geofence", rule + 1))
-        }
-        Fate::Full => entry
-            .used_share()
-            .map(|share| format!("it uses {:.0} % of its capacity", share * 100.0)),
-        Fate::Recovering => {
-            let share = entry.observed?.share.fraction() * 100.0;
-            Some(format!("it comes back slowly, and has {share:.0} % of its clients by now"))
-        }
-        Fate::Held => Some("it answers its probes, and is held back for flapping".to_owned()),
-        Fate::Retained => Some(
-            "unhealthy without proof; the removal budget retains it as a last resort".to_owned(),
-        ),
-        Fate::Spilled => Some("its spare capacity is for other clients".to_owned()),
-        Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => by_operator(),
-        Fate::NotMember => None,
-    }
-}
-
-fn terms(rank: Rank) -> Terms {
-    let term = rank.terms.term();
-    Terms {
-        within_allowance: rank.terms.reach() == Reach::Within,
-        term: (term != u32::MAX).then_some(term),
-        band: rank.terms.band(),
-        draw: f64::from_bits(rank.draw & (u64::MAX >> 1)),
-    }
-}
-
 pub(crate) fn health(health: Health) -> &'static str {
     match health {
         Health::Unknown => "unknown",
@@ -437,12 +313,12 @@ pub(crate) fn health(health: Health) -> &'static str {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds with at most one decimal.
-fn rounded_ms(rtt: Rtt) -> f64 {
+pub(crate) fn rounded_ms(rtt: Rtt) -> f64 {
     rounded(rtt.as_millis(), 10.0)
 }
 

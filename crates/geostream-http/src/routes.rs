@@ -24,6 +24,9 @@ pub struct Route {
 pub enum Operation {
     /// Answers clients, on the thread that has the connection.
     Decide(Decide),
+    /// Answers what watches the node. No client's rate limits it, and it does not wait behind control
+    /// requests.
+    Watch(Watch),
     /// Anything else, on the control runtime.
     Control(Control),
 }
@@ -39,15 +42,20 @@ pub enum Decide {
     Batch,
 }
 
-/// Everything that is no decision.
+/// What balancers and Prometheus ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Tells that the process is alive.
+    Health,
+    /// Tells whether the node has all that it decides by.
+    Readiness,
+    /// Shows the metrics.
+    Metrics,
+}
+
+/// Everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Tells that the process is alive.
-    GetHealth,
-    /// Tells whether the node has all that it decides by.
-    GetReadiness,
-    /// Shows the metrics.
-    GetMetrics,
     /// Shows the API's description.
     GetOpenapi,
     /// Tells how the node is.
@@ -139,6 +147,9 @@ impl Operation {
             Self::Decide(Decide::ByDocument) => "routeClient",
             Self::Decide(Decide::ByQuery) => "routeClientByQuery",
             Self::Decide(Decide::Batch) => "routeBatch",
+            Self::Watch(Watch::Health) => "getHealth",
+            Self::Watch(Watch::Readiness) => "getReadiness",
+            Self::Watch(Watch::Metrics) => "getMetrics",
             Self::Control(operation) => operation.id(),
         }
     }
@@ -147,9 +158,6 @@ impl Operation {
 impl Control {
     fn id(self) -> &'static str {
         match self {
-            Self::GetHealth => "getHealth",
-            Self::GetReadiness => "getReadiness",
-            Self::GetMetrics => "getMetrics",
             Self::GetOpenapi => "getOpenapi",
             Self::GetStatus => "getStatus",
             Self::GetRegionHealth => "getRegionHealth",
@@ -202,7 +210,7 @@ const CONFIG: usize = 32 << 20;
 pub static ROUTES: &[Route] = {
     use Control as C;
     use Decide as D;
-    use Operation::{Control as Do, Decide as Ask};
+    use Operation::{Control as Do, Decide as Ask, Watch as See};
     use Scope::{Admin, Operator, Reporter, Viewer};
     const GET: Method = Method::GET;
     const PUT: Method = Method::PUT;
@@ -212,9 +220,9 @@ pub static ROUTES: &[Route] = {
         route(POST, "/api/v1/route", Ask(D::ByDocument), None, SMALL),
         route(GET, "/api/v1/route", Ask(D::ByQuery), None, NONE),
         route(POST, "/api/v1/route/batch", Ask(D::Batch), None, BATCH),
-        route(GET, "/health", Do(C::GetHealth), None, NONE),
-        route(GET, "/ready", Do(C::GetReadiness), None, NONE),
-        route(GET, "/metrics", Do(C::GetMetrics), None, NONE),
+        route(GET, "/health", See(Watch::Health), None, NONE),
+        route(GET, "/ready", See(Watch::Readiness), None, NONE),
+        route(GET, "/metrics", See(Watch::Metrics), None, NONE),
         route(GET, "/openapi.yaml", Do(C::GetOpenapi), None, NONE),
         route(GET, "/api/v1/status", Do(C::GetStatus), Some(Viewer), NONE),
         route(GET, "/api/v1/health/regions", Do(C::GetRegionHealth), Some(Viewer), NONE),
@@ -289,6 +297,12 @@ impl Found<'_> {
             Self::Route(position, _) => Some(*position),
             Self::Methods(_) | Self::Nothing => None,
         }
+    }
+
+    /// Tells whether it is something that watches the node which asks.
+    pub(crate) fn is_watch(&self) -> bool {
+        let operation = self.position().map(|position| ROUTES[position].operation);
+        matches!(operation, Some(Operation::Watch(_)))
     }
 }
 

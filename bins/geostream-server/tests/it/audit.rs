@@ -1,5 +1,8 @@
 //! Who wanted what, and what came of it: over HTTP, with one node and with two.
 
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+
 use geostream_testbed::Postgres;
 use serde_json::{Value, json};
 
@@ -234,4 +237,34 @@ fn what_cannot_be_recorded_is_not_done() {
     wait_for(|| put_region(&node, &admin, "r1", 1).status == 200);
     let lost = refusal(&node, &admin, 503, "regions/r1");
     assert!(lost["outcome"]["refused"]["detail"].as_str().unwrap().contains("audit"), "{lost}");
+}
+
+#[test]
+fn a_flood_without_a_token_is_counted_and_displaces_no_other_refusal() {
+    const FLOOD: usize = 5_000;
+    let home = Home::new();
+    let node = Server::start(home.command().args(["--audit-records", "20"]));
+    let admin = home.token();
+    let (viewer, _) = make_token(&node, &admin, "viewer");
+    assert_eq!(get(&node, &viewer, "/api/v1/audit").status, 403);
+    refusal(&node, &admin, 403, "listAudit");
+    let mut stream = node.connect();
+    let mut sender = stream.try_clone().unwrap();
+    let flood = std::thread::spawn(move || {
+        let request = "GET /api/v1/config HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n";
+        (0..FLOOD / 100).for_each(|_| sender.write_all(request.repeat(100).as_bytes()).unwrap());
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    flood.join().unwrap();
+    let counted = || {
+        let entries = trail(&node, &admin, "&what=getConfig");
+        let refused = |entry: &Value| entry["outcome"]["refused"]["count"].as_u64();
+        let counts: Vec<_> = entries.iter().filter_map(refused).collect();
+        (counts.len(), counts.iter().sum::<u64>())
+    };
+    wait_for(|| counted().1 == FLOOD as u64);
+    assert!(counted().0 <= 12, "a note each ten seconds, of {counted:?}", counted = counted());
+    assert_eq!(refusal(&node, &admin, 403, "listAudit")["who"], "viewer");
 }

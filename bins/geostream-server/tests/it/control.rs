@@ -41,7 +41,7 @@ impl Operated {
 
     /// Returns the load of a region that decisions are made by.
     fn load_known_of(&self, region: &str) -> Value {
-        let answer = self.server.route(r#"{"service": "api", "explain": true}"#).json();
+        let answer = self.get("/api/v1/route?service=api&explain=true").json();
         let regions = answer["explanation"]["regions"].as_array().unwrap();
         let found = regions.iter().find(|seen| seen["region"] == region).unwrap();
         found["observed"]["load"].clone()

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::server::{Home, Request, Server};
+use crate::server::{Home, Request, Server, wait_for};
 
 fn region(server: &Server, body: &Value) -> String {
     let answer = server.route(&body.to_string());
@@ -120,6 +120,72 @@ fn an_explanation_tells_every_regions_fate() {
     assert!(regions[1..].iter().all(|region| region["fate"] == "outranked"));
     let bands: Vec<_> = regions.iter().map(|r| r["terms"]["band"].as_u64().unwrap()).collect();
     assert!(bands.is_sorted(), "{bands:?}");
+}
+
+#[test]
+fn strangers_are_not_told_who_forced_a_region_and_what_was_observed() {
+    let home = Home::new();
+    let server = home.start();
+    let admin = home.token();
+    let drain = Request::new("PUT", "/api/v1/overrides/ap-northeast-1").token(&admin).revision(1);
+    let drain = drain.json(r#"{"action": "drain", "reason": "secret plans"}"#);
+    assert_eq!(server.send(&drain).status, 200);
+    let report = Request::new("POST", "/api/v1/outcomes").token(&admin);
+    let report = report.json(r#"{"outcomes": [{"region": "us-west-2", "load": 41}]}"#);
+    assert_eq!(server.send(&report).status, 200);
+    let make = |scope: &str| {
+        let wanted = json!({ "name": scope, "scope": scope }).to_string();
+        let made = server.send(&Request::new("POST", "/api/v1/tokens").token(&admin).json(&wanted));
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let (viewer, reporter) = (make("viewer"), make("reporter"));
+    let body = r#"{"client_ip": "165.100.97.15", "explain": true}"#;
+    let by_document = Request::new("POST", "/api/v1/route").json(body);
+    let by_query = Request::new("GET", "/api/v1/route?client_ip=165.100.97.15&explain=true");
+    wait_for(|| server.send(&by_query.clone().token(&viewer)).body.contains("\"load\":41"));
+    for request in [by_document, by_query] {
+        let strangers = [request.clone(), request.clone().token(&reporter)];
+        let invalid = request.clone().token("gs_0000000000000000_0");
+        for stranger in strangers.into_iter().chain([invalid]) {
+            let answer = server.send(&stranger);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            for hidden in ["secret plans", "first-admin", "\"load\"", "age_ms", "\"votes\""] {
+                assert!(!answer.body.contains(hidden), "{hidden}: {}", answer.body);
+            }
+            let explanation = &answer.json()["explanation"];
+            assert_eq!(explanation["complete"], false);
+            let fates = explanation["regions"].as_array().unwrap();
+            assert!(fates.iter().all(|told| told["terms"].is_object()), "{explanation}");
+            assert!(fates.iter().any(|told| told["fate"] == "drained"), "{explanation}");
+        }
+        let answer = server.send(&request.token(&viewer));
+        assert_eq!(answer.json()["explanation"]["complete"], true);
+        let told = "override drain by first-admin: secret plans";
+        assert!(answer.body.contains(told) && answer.body.contains("age_ms"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn strangers_are_told_no_more_where_no_region_can_serve() {
+    let home = Home::new();
+    let server = home.start();
+    let admin = home.token();
+    let write = |path: &str, revision: u64, body: Value| {
+        let request = Request::new("PUT", path).token(&admin).revision(revision);
+        let answer = server.send(&request.json(&body.to_string()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    write("/api/v1/services/one", 1, json!({ "members": { "us-west-2": {} } }));
+    let drain = json!({ "action": "drain", "reason": "secret plans", "force": true });
+    write("/api/v1/overrides/us-west-2", 2, drain);
+    let request = Request::new("GET", "/api/v1/route?service=one&explain=true");
+    let answer = server.send(&request);
+    answer.expect_problem(503, "no-region", "");
+    assert_eq!(answer.json()["explanation"]["complete"], false);
+    assert!(!answer.body.contains("secret plans"), "{}", answer.body);
+    let answer = server.send(&request.token(&admin));
+    answer.expect_problem(503, "no-region", "");
+    assert!(answer.body.contains("secret plans"), "{}", answer.body);
 }
 
 #[test]

@@ -199,8 +199,8 @@ fn an_explanation_tells_how_old_the_last_evidence_is() {
     let answer = scene.server.send(&request.json(r#"{ "latitude": 0, "longitude": 30 }"#));
     assert_eq!(answer.status, 200, "{answer:?}");
     let observed = |scene: &Scene, region: &str| {
-        let question = json!({ "location": { "latitude": 1, "longitude": 0 }, "explain": true });
-        let answer = scene.server.route(&question.to_string()).json();
+        let path = "/api/v1/route?latitude=1&longitude=0&explain=true";
+        let answer = scene.server.send(&Request::new("GET", path).token(&scene.token)).json();
         let regions = answer["explanation"]["regions"].as_array().unwrap();
         let found = regions.iter().find(|explained| explained["region"] == region);
         found.unwrap()["observed"].clone()

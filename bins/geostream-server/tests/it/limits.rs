@@ -10,7 +10,7 @@ use hyper::client::conn::http2;
 use hyper::header::HeaderName;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::server::{Answer, Home, PATIENCE, Request, Server};
+use crate::server::{Answer, Home, PATIENCE, Request, Server, wait_for};
 
 /// A server that has a second's patience.
 fn impatient(home: &Home) -> Server {
@@ -207,6 +207,51 @@ fn a_client_that_asks_too_often_is_told_when_to_come_back() {
     let mut elsewhere = (0..10_000).map(|_| server.get("/nowhere"));
     let refused = elsewhere.find(|answer| answer.status != 404).expect("what is not there counts");
     refused.expect_problem(429, "too-many-requests", "");
+}
+
+#[test]
+fn what_watches_the_node_is_neither_refused_nor_counted() {
+    let home = Home::new();
+    fs::write(home.path("server.toml"), "[http]\nrequests_per_second = 1\n").unwrap();
+    let config = home.path("server.toml");
+    let server = Server::start(home.command().arg("--config").arg(config));
+    let watch = || {
+        for path in ["/health", "/ready", "/metrics"] {
+            assert_eq!(server.get(path).status, 200, "{path}");
+        }
+    };
+    (0..20).for_each(|_| watch());
+    assert_eq!(server.route("{}").status, 200, "nothing was counted");
+    let refused = (0..10_000).map(|_| server.route("{}")).find(|answer| answer.status != 200);
+    refused.expect("so many are too many").expect_problem(429, "too-many-requests", "");
+    (0..20).for_each(|_| watch());
+}
+
+#[test]
+fn a_token_has_eight_streams_of_events_and_leaves_the_others_to_others() {
+    let home = Home::new();
+    let server = home.start();
+    let admin = home.token();
+    let wanted = r#"{"name": "ci", "scope": "viewer"}"#;
+    let made = server.send(&Request::new("POST", "/api/v1/tokens").token(&admin).json(wanted));
+    let other = made.json()["token"].as_str().unwrap().to_owned();
+    let listen = |token: &str| {
+        let mut stream = server.connect();
+        let head = "GET /api/v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer";
+        stream.write_all(format!("{head} {token}\r\n\r\n").as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (String::from_utf8(status.to_vec()).unwrap(), stream)
+    };
+    let mine: Vec<_> = (0..8).map(|_| listen(&admin)).collect();
+    assert!(mine.iter().all(|(status, _)| status == "HTTP/1.1 200"));
+    let refused = server.send(&Request::new("GET", "/api/v1/events").token(&admin));
+    refused.expect_problem(429, "too-many-requests", "");
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.json()["detail"].as_str().unwrap().contains("8 streams of events"));
+    assert_eq!(listen(&other).0, "HTTP/1.1 200", "the other places are for others");
+    drop(mine);
+    wait_for(|| listen(&admin).0 == "HTTP/1.1 200");
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn a_region_that_one_node_cannot_reach_stays_and_one_that_dies_is_removed_by_all
         wait_for(|| decision(node, 1)["reason"] == "failover");
     }
     println!("removed by all after {:?}", now() - died);
-    let explained = decision(&peers.nodes[0], 1);
+    let path = "/api/v1/route?latitude=1&longitude=10&explain=true";
+    let explained = get(&peers.nodes[0], &peers.token, path).json();
     let regions = explained["explanation"]["regions"].as_array().unwrap();
     let votes = &regions.iter().find(|seen| seen["region"] == "r1").unwrap()["observed"]["votes"];
     assert!(votes["down"].as_u64() >= Some(2) && votes["nodes"] == 3, "{explained}");

@@ -1,0 +1,319 @@
+//! Explanations: every region's fate in one decision, and what ranked it.
+//!
+//! An explanation looks at every region, and its answer has megabytes where there are thousands. So
+//! explanations are made one at a time on a thread that may block, and a bounded number of regions is
+//! explained in answers that were not taken yet.
+//!
+//! The fate and the ranking terms of a region are public as the flag `public_explain` says. Who forced
+//! a region and why, and what was observed of it, is for tokens that may read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_api::{Explained, Explanation, Observed, Terms, Time};
+use geostream_app::Trace;
+use geostream_domain::{
+    ClientKey, Evidence, Fate, Flag, Rank, Reach, RegionEntry, RegionId, RoutingTable, ServiceTable,
+};
+use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId, TraceContext};
+use http::header::HeaderValue;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tracing::Span;
+
+use crate::api::Api;
+use crate::body;
+use crate::choice::Choices;
+use crate::health::votes;
+use crate::places::{NoPlace, Place, Places};
+use crate::problem::{Answer, Failure, Kind};
+use crate::route::{Asked, health, milliseconds, rounded, rounded_ms, write_answer};
+use crate::trace::log;
+
+/// How many regions are explained at a time to all who ask without a token, and as many to all who ask
+/// with one: four explanations of the largest configuration, or thousands of a small one.
+const REGIONS: usize = 80_000;
+
+/// How many of them one client network or one token may have.
+const REGIONS_OF_ONE: usize = REGIONS / 2;
+
+/// The explanations that are being made, or are still to be sent.
+#[derive(Debug)]
+pub(crate) struct Explanations {
+    public: Arc<Places>,
+    known: Arc<Places>,
+    /// Whose turn it is to make one.
+    turn: Arc<Semaphore>,
+}
+
+/// Who asks for an explanation, which decides how much it says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    /// A client network without a token that may read.
+    Public(ClientKey),
+    /// A token that may read.
+    Known(TokenId),
+}
+
+impl Explanations {
+    pub(crate) fn new() -> Self {
+        let places = || Places::new(REGIONS, REGIONS_OF_ONE);
+        Self { public: places(), known: places(), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Takes a place for an explanation of so many regions.
+    fn place(&self, asker: Asker, regions: usize) -> Result<Place, Failure> {
+        let place = match asker {
+            Asker::Public(network) => self.public.take(network.into(), regions),
+            Asker::Known(token) => self.known.take(token.into(), regions),
+        };
+        place.map_err(|why| match why {
+            NoPlace::Full => Failure::busy("too many explanations are under way; ask again in 1 s"),
+            NoPlace::HasItsPart => Failure::has_its_part(match asker {
+                Asker::Public(_) => "this client's network has too many explanations under way",
+                Asker::Known(_) => "this token has too many explanations under way",
+            }),
+        })
+    }
+}
+
+impl<S, G, C> Api<S, G, C>
+where
+    S: Store,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    /// Says who asks for an explanation, or that it may have none.
+    pub(crate) fn asker(&self, headers: &HeaderMap, client: IpAddr) -> Result<Asker, Failure> {
+        let failure = match self.authenticate(headers) {
+            Ok(caller) if caller.scope.permits(Scope::Viewer) => {
+                return Ok(Asker::Known(caller.id));
+            }
+            Ok(_) => Failure::scope(Scope::Viewer),
+            Err(failure) => failure,
+        };
+        let is_public = self.router.view().table().config().flag(Flag::PublicExplain);
+        if is_public && failure.status() != StatusCode::TOO_MANY_REQUESTS {
+            Ok(Asker::Public(ClientKey::of_address(client)))
+        } else {
+            Err(failure)
+        }
+    }
+
+    /// Answers a question with an explanation.
+    pub(crate) async fn explain(
+        &self,
+        asked: Asked<'static>,
+        asker: Asker,
+        peer: IpAddr,
+        trace: Trace,
+    ) -> Result<Answer, Failure> {
+        let regions = self.router.view().table().regions().len();
+        let place = self.shared.explanations.place(asker, regions)?;
+        let context = trace.context();
+        self.on_control("explain", trace, move |api| async move {
+            let turn = Arc::clone(&api.shared.explanations.turn).acquire_owned().await;
+            let span = Span::current();
+            let explaining = spawn_blocking(move || {
+                let _turn = turn;
+                span.in_scope(|| api.explain_now(&asked, asker, peer, context, place))
+            });
+            explaining.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "an explanation could not be finished");
+                Err(Failure::new(Kind::Internal, "the request could not be finished"))
+            })
+        })
+        .await
+    }
+
+    fn explain_now(
+        &self,
+        asked: &Asked<'_>,
+        asker: Asker,
+        peer: IpAddr,
+        context: TraceContext,
+        place: Place,
+    ) -> Result<Answer, Failure> {
+        let view = self.router.view();
+        let query = asked.query(peer);
+        let (service, explained) = view.explain(&query)?;
+        let explanation = self.explanation(view.table(), service, &explained.regions, asker);
+        let routed = view.route(&query);
+        log(&routed, query.address, context);
+        Ok(match routed {
+            Ok(routed) => {
+                let (mut out, mut choices) = (Vec::new(), Choices::new());
+                let client = query.address;
+                write_answer(&mut out, &mut choices, &routed, client, Some(&explanation));
+                body::answer(place.holding(out), HeaderValue::from_static("application/json"))
+            }
+            Err(error) => {
+                let failure = Failure::from(error).explained(explanation);
+                failure.into_answer_in(|bytes| place.holding(bytes))
+            }
+        })
+    }
+
+    fn explanation(
+        &self,
+        table: &RoutingTable,
+        service: &ServiceTable,
+        regions: &[geostream_domain::Explained],
+        asker: Asker,
+    ) -> Explanation {
+        let objective = service.service().policy.objective;
+        Explanation {
+            objective: geostream_api::Objective::from(objective).to_string(),
+            table_compiled: Time(table.compiled_at()),
+            complete: matches!(asker, Asker::Known(_)),
+            regions: match asker {
+                Asker::Public(_) => {
+                    regions.iter().map(|explained| describe(table, service, explained)).collect()
+                }
+                Asker::Known(_) => {
+                    let ids = regions.iter().map(|explained| &table.region(explained.region).id);
+                    let ages = self.ages(ids.clone());
+                    let are_forbidden = self.parts.health.are_forbidden(ids);
+                    let told = regions.iter().zip(ages.into_iter().zip(are_forbidden));
+                    told.map(|(told, (age, is_forbidden))| {
+                        let mut told = describe_whole(table, service, told, age);
+                        if is_forbidden {
+                            told.detail.get_or_insert(Evidence::ProbesForbidden.to_string());
+                        }
+                        told
+                    })
+                    .collect()
+                }
+            },
+        }
+    }
+
+    /// Returns how long ago each region was seen.
+    fn ages<'a>(&self, regions: impl Iterator<Item = &'a RegionId>) -> Vec<Option<Duration>> {
+        let now = self.parts.clock.wall();
+        let seen_at = self.parts.health.seen_at(regions);
+        seen_at.into_iter().map(|seen| seen.map(|seen| now.since(seen))).collect()
+    }
+}
+
+/// Tells what is public of a region: its fate, and what ranked it.
+fn describe(
+    table: &RoutingTable,
+    service: &ServiceTable,
+    explained: &geostream_domain::Explained,
+) -> Explained {
+    Explained {
+        region: table.region(explained.region).id.to_string(),
+        fate: explained.fate.as_str().to_owned(),
+        detail: public_detail(explained.fate, service),
+        distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
+        latency_ms: explained.rtt.map(rounded_ms),
+        terms: explained.rank.map(terms),
+        observed: None,
+    }
+}
+
+/// Tells who forced a region and why, and what was observed of it, as well.
+fn describe_whole(
+    table: &RoutingTable,
+    service: &ServiceTable,
+    explained: &geostream_domain::Explained,
+    age: Option<Duration>,
+) -> Explained {
+    let entry = &table.regions()[explained.region.get()];
+    let public = describe(table, service, explained);
+    Explained {
+        detail: public.detail.or_else(|| detail(explained.fate, entry)),
+        observed: entry.observed.zip(age).map(|(observed, age)| Observed {
+            health: health(observed.health).to_owned(),
+            load: observed.load.map(geostream_domain::Load::units),
+            age_ms: milliseconds(age),
+            votes: observed.votes.map(votes),
+        }),
+        ..public
+    }
+}
+
+/// Says more about a fate that only configuration decides.
+fn public_detail(fate: Fate, service: &ServiceTable) -> Option<String> {
+    match fate {
+        Fate::Fenced { rule } => {
+            let rules = service.service().geofence.rules().len();
+            Some(format!("rule {} of {rules} of the geofence", rule + 1))
+        }
+        Fate::Spilled => Some("its spare capacity is for other clients".to_owned()),
+        Fate::Full
+        | Fate::Recovering
+        | Fate::Held
+        | Fate::Retained
+        | Fate::Drained
+        | Fate::Unhealthy
+        | Fate::Chosen
+        | Fate::Outranked
+        | Fate::NotMember => None,
+    }
+}
+
+/// Says more about a fate that an operator or an observation decides.
+fn detail(fate: Fate, entry: &RegionEntry) -> Option<String> {
+    match fate {
+        Fate::Full => entry
+            .used_share()
+            .map(|share| format!("it uses {:.0} % of its capacity", share * 100.0)),
+        Fate::Recovering => {
+            let share = entry.observed?.share.fraction() * 100.0;
+            Some(format!("it comes back slowly, and has {share:.0} % of its clients by now"))
+        }
+        Fate::Held => Some("it answers its probes, and is held back for flapping".to_owned()),
+        Fate::Retained => Some(
+            "unhealthy without proof; the removal budget retains it as a last resort".to_owned(),
+        ),
+        Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => {
+            let wish = entry.overridden.as_ref()?;
+            let (action, owner, reason) = (wish.action.as_str(), &wish.owner, &wish.reason);
+            Some(format!("override {action} by {owner}: {reason}"))
+        }
+        Fate::Fenced { .. } | Fate::Spilled | Fate::NotMember => None,
+    }
+}
+
+fn terms(rank: Rank) -> Terms {
+    let term = rank.terms.term();
+    Terms {
+        within_allowance: rank.terms.reach() == Reach::Within,
+        term: (term != u32::MAX).then_some(term),
+        band: rank.terms.band(),
+        draw: f64::from_bits(rank.draw & (u64::MAX >> 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_leave_room_for_tokens_and_a_network_for_others() {
+        let explanations = Explanations::new();
+        let network = |number: u8| Asker::Public(ClientKey::of_bytes(&[number]));
+        let take = |asker| explanations.place(asker, 20_000).map_err(|failure| failure.status());
+        let held: Vec<_> = [1, 1, 2, 2].map(|number| take(network(number)).unwrap()).into();
+        assert_eq!(take(network(3)).unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
+        let token = take(Asker::Known(TokenId(1))).unwrap();
+        drop(held);
+        let held = [take(network(1)).unwrap(), take(network(1)).unwrap()];
+        assert_eq!(take(network(1)).unwrap_err(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(take(network(2)).is_ok());
+        drop((held, token));
+    }
+
+    #[test]
+    fn small_configurations_are_explained_to_thousands_at_once() {
+        let explanations = Explanations::new();
+        let network = |number: u32| Asker::Public(ClientKey::of_bytes(&number.to_be_bytes()));
+        let held: Vec<_> =
+            (0..2_000).map(|number| explanations.place(network(number % 2), 30).unwrap()).collect();
+        assert_eq!(held.len(), 2_000);
+    }
+}

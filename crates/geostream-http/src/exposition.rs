@@ -1,0 +1,123 @@
+//! The metrics as text, rendered once for all who ask within a second.
+//!
+//! With 20,000 regions the text has megabytes. So at most one rendering runs at a time, on a thread
+//! that may block, and its bytes are shared by all answers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::places::Places;
+
+/// How long a rendering is shared.
+const SHARED: Duration = Duration::from_secs(1);
+
+/// The most bytes of renderings in memory: a client that reads slowly keeps the one that it was given.
+/// Beyond it the latest one is shared for longer, until an older one is let go.
+const KEPT: usize = 64 << 20;
+
+/// The latest rendering.
+#[derive(Debug)]
+pub(crate) struct Exposition {
+    latest: Mutex<Option<Page>>,
+    /// Held while the metrics are rendered.
+    turn: tokio::sync::Mutex<()>,
+    kept: Arc<Places>,
+}
+
+#[derive(Debug)]
+struct Page {
+    since: Instant,
+    bytes: Bytes,
+}
+
+impl Exposition {
+    pub(crate) fn new() -> Self {
+        Self::keeping(KEPT)
+    }
+
+    fn keeping(bytes: usize) -> Self {
+        let kept = Places::new(bytes, bytes);
+        Self { latest: Mutex::default(), turn: tokio::sync::Mutex::default(), kept }
+    }
+
+    /// Returns the latest rendering, if it is still shared.
+    pub(crate) fn fresh(&self, now: Instant) -> Option<Bytes> {
+        let latest = self.latest();
+        let page = latest.as_ref()?;
+        (now.saturating_duration_since(page.since) < SHARED).then(|| page.bytes.clone())
+    }
+
+    /// Returns a rendering that is shared from now on: another's, if one has just been made.
+    ///
+    /// # Errors
+    ///
+    /// If rendering panics.
+    pub(crate) async fn render(
+        &self,
+        now: impl Fn() -> Instant,
+        render: impl FnOnce() -> String + Send + 'static,
+    ) -> Result<Bytes, JoinError> {
+        let _turn = self.turn.lock().await;
+        if let Some(bytes) = self.fresh(now()) {
+            return Ok(bytes);
+        }
+        let text = spawn_blocking(render).await?;
+        Ok(self.keep(text, now()))
+    }
+
+    fn keep(&self, text: String, now: Instant) -> Bytes {
+        let mut latest = self.latest();
+        let place = self.kept.take(0, text.len().min(self.kept.all()));
+        let bytes = match (place, latest.take()) {
+            (Ok(place), _) => place.holding(text.into_bytes()),
+            (Err(_), Some(page)) => page.bytes,
+            (Err(_), None) => text.into(),
+        };
+        *latest = Some(Page { since: now, bytes: bytes.clone() });
+        bytes
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<Page>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rendering_is_shared_for_a_second() {
+        let (exposition, start) = (Exposition::new(), epoch());
+        let at = |millis| start + Duration::from_millis(millis);
+        let first = exposition.render(|| at(0), || "first".to_owned()).await.unwrap();
+        let shared = exposition.render(|| at(999), || "second".to_owned()).await.unwrap();
+        assert_eq!((&shared[..], shared.as_ptr()), (&b"first"[..], first.as_ptr()), "no copy");
+        assert!(exposition.fresh(at(1_000)).is_none());
+        let second = exposition.render(|| at(1_000), || "second".to_owned()).await.unwrap();
+        assert_eq!(second, "second");
+    }
+
+    #[tokio::test]
+    async fn slow_readers_keep_no_more_than_the_limit() {
+        let (exposition, start) = (Exposition::keeping(10), epoch());
+        let render = async |seconds, text: &'static str| {
+            let now = start + Duration::from_secs(seconds);
+            exposition.render(|| now, || text.to_owned()).await.unwrap()
+        };
+        let slow = render(0, "12345").await;
+        assert_eq!(render(1, "67890").await, "67890");
+        assert_eq!(render(2, "abcde").await, "67890", "the first is still being read");
+        drop(slow);
+        assert_eq!(render(3, "abcde").await, "abcde");
+        assert_eq!(render(4, "longer than all there is").await, "abcde");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary epoch")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+}
