@@ -17,6 +17,7 @@ use geostream_redis as redis;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::listeners::Addresses;
 use crate::trace::{self, Trace, TraceArguments};
 
 /// For how many days a PostgreSQL keeps changes of health, unless told otherwise.
@@ -49,6 +50,14 @@ pub(crate) struct Arguments {
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, env = "GEOSTREAM_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+
+    /// An address for control requests, which are then answered nowhere else [default: none]
+    #[arg(long, env = "GEOSTREAM_CONTROL_LISTEN", value_name = "ADDRESS:PORT")]
+    control_listen: Option<SocketAddr>,
+
+    /// An address for metrics, which are then answered nowhere else [default: none]
+    #[arg(long, env = "GEOSTREAM_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
 
     /// Where to keep configuration, tokens and GeoIP files [default: ~/.local/share/geostream]
     #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
@@ -264,7 +273,7 @@ pub(crate) enum LogFormat {
 /// Everything that the server is told, complete and checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Addresses,
     pub(crate) data_dir: PathBuf,
     /// Whether an admin token is made though there is one, since that one is lost.
     pub(crate) new_admin_token: bool,
@@ -360,6 +369,8 @@ struct File {
     bootstrap: Option<PathBuf>,
     geoip: FileGeoIp,
     probe: Probe,
+    control: FileListener,
+    metrics: FileListener,
     http: FileHttp,
     tls: FileTls,
     log: FileLog,
@@ -395,6 +406,13 @@ impl Default for FileGeoIp {
     fn default() -> Self {
         Self { files: Vec::new(), refresh_seconds: Bounded(30) }
     }
+}
+
+/// A listener of its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileListener {
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -449,10 +467,10 @@ impl Config {
         let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
         let store = store(arguments, file.store, file.store_password_file, lines)?;
         Ok(Self {
-            listen: arguments
-                .listen
-                .or(file.listen)
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen: {
+                let own = (file.control.listen, file.metrics.listen);
+                addresses(arguments, file.listen, own, lines)?
+            },
             data_dir: data_dir(arguments.data_dir.clone().or(file.data_dir))?,
             new_admin_token: arguments.new_admin_token,
             node: arguments.node.clone().unwrap_or(file.node).0,
@@ -511,6 +529,28 @@ fn retention(arguments: &Arguments, days: Option<u16>, records: Option<usize>) -
     let days = arguments.audit_days.or(days).unwrap_or(AUDIT_DAYS);
     let records = arguments.audit_records.or(records).unwrap_or(AUDIT_RECORDS);
     Retention { age: DAY * u32::from(days), records }
+}
+
+/// Returns where the server listens, as the arguments say, or else the file.
+fn addresses(
+    arguments: &Arguments,
+    clients: Option<SocketAddr>,
+    (control, metrics): (Option<SocketAddr>, Option<SocketAddr>),
+    lines: &Lines,
+) -> anyhow::Result<Addresses> {
+    let clients = arguments.listen.or(clients);
+    let addresses = Addresses {
+        clients: clients.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+        control: arguments.control_listen.or(control),
+        metrics: arguments.metrics_listen.or(metrics),
+    };
+    let is_overruled = |setting: &str| match setting {
+        "control.listen" => arguments.control_listen.is_some(),
+        "metrics.listen" => arguments.metrics_listen.is_some(),
+        _ => arguments.listen.is_some(),
+    };
+    addresses.check(|setting| lines.name(setting, is_overruled(setting)))?;
+    Ok(addresses)
 }
 
 /// Returns how many threads answer clients.
@@ -672,7 +712,7 @@ mod tests {
         fs::write(&path, "listen = \"127.0.0.1:1\"\nworkers = 3\ndata_dir = \"data\"").unwrap();
         let arguments = ["geostream-server", "--config", path.to_str().unwrap(), "--workers", "5"];
         let config = Config::read(&Arguments::parse_from(arguments)).unwrap();
-        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.listen.clients.port(), 1);
         assert_eq!(config.workers, 5);
         assert_eq!(config.data_dir, directory.path().join("data"), "relative to the file");
     }
@@ -754,6 +794,10 @@ mod tests {
             ("workers = 1025", "1 to 1024"),
             ("node = \"a b\"", "' ' at position 1 is not allowed"),
             ("workers = 2\n[http]\nmax_connections = 1", "line 3: http.max_connections: at least"),
+            (
+                "listen = \"127.0.0.1:1\"\n[control]\nlisten = \"127.0.0.1:1\"",
+                "line 3: control.listen and listen are both 127.0.0.1:1",
+            ),
             ("bootstrap = \"missing.toml\"", "missing.toml"),
             ("[probe]\ncanaries = [\"example.com:443\"]", "line 2"),
             ("[probe]\ncanaries = [\"10.1.2.3:443\"]", "line 2: probe.canaries: 10.1.2.3 is not"),

@@ -1,16 +1,16 @@
 //! The composition root: which adapter stands behind which port, and what runs where.
 //!
-//! Each worker is a thread with a runtime and a listener of its own, and does nothing but answer.
+//! Each worker is a thread with a runtime and a listener of its own, and does nothing but answer
+//! (`listeners.rs`).
 //! Stores, files and everything else that waits are on the control runtime.
 
 use std::fs;
 use std::hash::Hash;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -22,7 +22,7 @@ use geostream_app::{
 use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Limits, Parts, TlsIdentity, TrustedProxies, listen, serve};
+use geostream_http::{Api, Parts, TrustedProxies};
 use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
+use crate::listeners::Listeners;
 use crate::process;
 use crate::telemetry::{self, Telemetry};
 use crate::trace::Trace;
@@ -46,7 +47,7 @@ use crate::trace::Trace;
 /// How often it is looked which tokens there are.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
 
-type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
+pub(crate) type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
 
 /// How long a server that has answered its last client may take to keep what has happened, and then
 /// again for what is still under way: together with the time to drain, less than supervisors wait.
@@ -95,7 +96,7 @@ impl Keeping {
 
 fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Result<Server> {
     // Taken first, so that a second server on the same port fails before it touches anything.
-    let listeners = open_listeners(config.listen, config.workers)?;
+    let listeners = Listeners::open(&config.listen, config.workers)?;
     make_private_directory(&config.data_dir)?;
     let last_good = config.data_dir.join("last-good.json");
     match &config.store {
@@ -128,7 +129,7 @@ fn start_on<S: Store + Clone>(
     store: S,
     cache: Option<Arc<CacheTally>>,
     last_good: &Path,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     config: &Config,
     control: &Runtime,
     telemetry: Telemetry,
@@ -139,20 +140,8 @@ fn start_on<S: Store + Clone>(
     let assembling =
         assemble(store, cache, last_good, config, telemetry, stopping.clone(), &keeping);
     let api = control.block_on(assembling)?;
-    let address = listeners[0].local_addr().context("asking for the port")?;
-    let workers = listeners
-        .into_iter()
-        .map(|listener| {
-            let (api, tls, stopping) = (api.clone(), config.tls.clone(), stopping.clone());
-            let limits = config.limits;
-            thread::Builder::new()
-                .name("worker".to_owned())
-                .spawn(move || work(listener, api, limits, tls, stopping))
-                .context("starting a worker")
-        })
-        .collect::<anyhow::Result<_>>()?;
     let signals = Signals::await_on(control)?;
-    tracing::info!(%address, workers = config.workers, "listening");
+    let workers = listeners.serve(&api, config, &stopping)?;
     Ok(Server { workers, stop, keeping, signals })
 }
 
@@ -181,34 +170,6 @@ fn permit_many_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, "the number of open files stays as it is");
     }
-}
-
-/// Opens one listener per worker, all on the same port.
-fn open_listeners(address: SocketAddr, workers: usize) -> anyhow::Result<Vec<TcpListener>> {
-    let cannot = || format!("listening on {address}");
-    // Listeners that share a port would share it with another server's as well, so somebody has to
-    // ask for the port alone.
-    drop(TcpListener::bind(address).with_context(cannot)?);
-    let first = listen(address).with_context(cannot)?;
-    let address = first.local_addr().with_context(cannot)?;
-    let mut listeners = vec![first];
-    while listeners.len() < workers {
-        listeners.push(listen(address).with_context(cannot)?);
-    }
-    Ok(listeners)
-}
-
-/// Answers the connections of one listener on this thread.
-fn work<S: Store>(
-    listener: TcpListener,
-    api: ServerApi<S>,
-    limits: Limits,
-    tls: Option<TlsIdentity>,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("starting a worker's runtime")?;
-    runtime.block_on(serve(listener, api, limits, tls, stop)).context("serving")
 }
 
 /// Puts everything together and starts what runs beside the answers.

@@ -29,7 +29,7 @@ use crate::places::Places;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::route::Asked;
-use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder};
+use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder, Serves};
 
 /// Answers requests by the route table.
 ///
@@ -152,13 +152,19 @@ where
     #[must_use]
     pub fn new(parts: Parts<S, G, C>) -> Self {
         let router = parts.router.clone();
-        let (timer, finder) = (DecisionTimer::default(), RouteFinder::new());
+        let (timer, finder) = (DecisionTimer::default(), RouteFinder::new(Serves::ALL));
         let shared = Arc::new(Shared {
             exposition: Exposition::new(),
             listeners: events::places(),
             explanations: Explanations::new(),
         });
         Self { parts: Arc::new(parts), shared, router, timer, finder }
+    }
+
+    /// Answers these operations only, as a listener of its own does.
+    #[must_use]
+    pub fn serving(self, serves: Serves) -> Self {
+        Self { finder: RouteFinder::new(serves), ..self }
     }
 
     /// Answers a request that came from this address.
@@ -195,7 +201,8 @@ where
                 }
                 Found::Methods(allowed) => Err(Failure::method(&allowed)),
                 Found::Nothing => {
-                    let detail = "there is nothing at this path; /openapi.yaml tells what there is";
+                    let detail = "there is nothing at this path of this listener; /openapi.yaml tells \
+                                  what there is";
                     Err(Failure::new(Kind::NotFound, detail))
                 }
             },

@@ -37,7 +37,7 @@ mod trace;
 
 pub use api::{Api, Parts};
 pub use client::TrustedProxies;
-pub use routes::{Control, Decide, Operation, ROUTES, Route, Watch};
+pub use routes::{Control, Decide, Operation, ROUTES, Route, Serves, Watch};
 pub use serve::{Limits, listen, serve};
 pub use tls::{TlsError, TlsIdentity};
 

@@ -273,9 +273,37 @@ const fn route(
     Route { method, pattern, operation, scope, body_limit }
 }
 
+/// Which operations a listener answers, beside `/health` and `/ready`, which every listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serves {
+    /// Decisions.
+    pub decisions: bool,
+    /// Everything that needs a token, and the API's description.
+    pub control: bool,
+    /// The metrics.
+    pub metrics: bool,
+}
+
+impl Serves {
+    /// Everything.
+    pub const ALL: Self = Self { decisions: true, control: true, metrics: true };
+    /// The metrics alone.
+    pub const METRICS: Self = Self { decisions: false, control: false, metrics: true };
+
+    fn includes(self, operation: Operation) -> bool {
+        match operation {
+            Operation::Decide(_) => self.decisions,
+            Operation::Control(_) => self.control,
+            Operation::Watch(Watch::Health | Watch::Readiness) => true,
+            Operation::Watch(Watch::Metrics) => self.metrics,
+        }
+    }
+}
+
 /// Finds the route of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteFinder {
+    decides: bool,
     by_path: Router<Vec<usize>>,
 }
 
@@ -307,9 +335,11 @@ impl Found<'_> {
 }
 
 impl RouteFinder {
-    pub(crate) fn new() -> Self {
+    /// Finds what a listener answers, and nothing else.
+    pub(crate) fn new(serves: Serves) -> Self {
         let mut patterns: Vec<(&str, Vec<usize>)> = Vec::new();
-        for (position, route) in ROUTES.iter().enumerate() {
+        let served = ROUTES.iter().enumerate();
+        for (position, route) in served.filter(|(_, route)| serves.includes(route.operation)) {
             match patterns.iter_mut().find(|(pattern, _)| *pattern == route.pattern) {
                 Some((_, positions)) => positions.push(position),
                 None => patterns.push((route.pattern, vec![position])),
@@ -319,12 +349,12 @@ impl RouteFinder {
         for (pattern, positions) in patterns {
             by_path.insert(pattern, positions).expect("the patterns of the table do not clash");
         }
-        Self { by_path }
+        Self { decides: serves.decisions, by_path }
     }
 
     pub(crate) fn find<'a>(&'a self, method: &Method, path: &'a str) -> Found<'a> {
         // Nearly all ask for the first.
-        if path == ROUTES[0].pattern && *method == ROUTES[0].method {
+        if path == ROUTES[0].pattern && *method == ROUTES[0].method && self.decides {
             return Found::Route(0, None);
         }
         let Ok(matched) = self.by_path.at(path) else { return Found::Nothing };
@@ -355,7 +385,7 @@ mod tests {
 
     #[test]
     fn requests_find_their_routes() {
-        let finder = RouteFinder::new();
+        let finder = RouteFinder::new(Serves::ALL);
         let operation = |method, path| match finder.find(&method, path) {
             Found::Route(position, parameter) => {
                 (ROUTES[position].operation.id(), parameter.map(str::to_owned))
@@ -372,5 +402,23 @@ mod tests {
             finder.find(&Method::DELETE, "/api/v1/route"),
             Found::Methods("POST, GET, HEAD".to_owned())
         );
+    }
+
+    #[test]
+    fn a_listener_knows_nothing_of_what_others_answer() {
+        let clients = RouteFinder::new(Serves { decisions: true, control: false, metrics: false });
+        let metrics = RouteFinder::new(Serves::METRICS);
+        let finds =
+            |finder: &RouteFinder, method, path| finder.find(&method, path).position().is_some();
+        assert!(finds(&clients, Method::POST, "/api/v1/route"));
+        assert!(finds(&clients, Method::GET, "/api/v1/route"));
+        for path in ["/metrics", "/openapi.yaml", "/api/v1/config", "/api/v1/outcomes"] {
+            assert_eq!(clients.find(&Method::PATCH, path), Found::Nothing, "{path}");
+        }
+        assert!(finds(&metrics, Method::GET, "/metrics"));
+        assert_eq!(metrics.find(&Method::POST, "/api/v1/route"), Found::Nothing);
+        for path in ["/health", "/ready"] {
+            assert!(finds(&clients, Method::GET, path) && finds(&metrics, Method::GET, path));
+        }
     }
 }

@@ -11,6 +11,7 @@ mod decisions;
 mod forbidden;
 mod health;
 mod limits;
+mod listeners;
 mod logs;
 mod peers;
 mod postgres;

@@ -62,6 +62,9 @@ impl Home {
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// Where control requests and metrics are answered, if that is elsewhere.
+    pub(crate) control: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
     log: std::thread::JoinHandle<String>,
 }
 
@@ -71,13 +74,18 @@ impl Server {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut log = String::new();
+        let (mut control, mut metrics) = (None, None);
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("it does not start:\n{log}") };
             log.push_str(&line);
             log.push('\n');
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["message"] == "listening" {
-                break event["address"].as_str().unwrap().parse().unwrap();
+            let address = || event["address"].as_str().unwrap().parse().unwrap();
+            match event["message"].as_str() {
+                Some("listening for control requests") => control = Some(address()),
+                Some("listening for metrics") => metrics = Some(address()),
+                Some("listening") => break address(),
+                _ => {}
             }
         };
         // Somebody has to read on, or the server would wait for room in the pipe.
@@ -88,7 +96,7 @@ impl Server {
             }
             log
         });
-        Self { process, address, log }
+        Self { process, address, control, metrics, log }
     }
 
     /// Waits until the server has ended by itself, and returns how, and its log.
@@ -120,13 +128,22 @@ impl Server {
     }
 
     pub(crate) fn send(&self, request: &Request) -> Answer {
-        let mut stream = self.connect();
-        stream.write_all(request.text(self.address).as_bytes()).unwrap();
+        self.send_to(self.address, request)
+    }
+
+    /// Sends a request to one of the server's addresses.
+    pub(crate) fn send_to(&self, address: SocketAddr, request: &Request) -> Answer {
+        let mut stream = self.connect_to(address);
+        stream.write_all(request.text(address).as_bytes()).unwrap();
         Answer::read(&mut stream)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
+        self.connect_to(self.address)
+    }
+
+    pub(crate) fn connect_to(&self, address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
