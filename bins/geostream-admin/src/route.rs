@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     key: Option<String>,
 
-    /// Show every region's fate and ranking terms; with a token of scope viewer also overrides, loads
-    /// and what was observed
+    /// Show every region's fate and ranking terms; with a token of scope viewer also overrides,
+    /// loads and what was observed
     #[arg(long)]
     explain: bool,
 }
@@ -100,9 +100,7 @@ fn show(answer: &RouteAnswer) {
                 explanation.regions.iter().map(row),
             );
             if !explanation.complete {
-                say(
-                    "overrides with owner and reason, loads, votes and ages need a token of scope viewer",
-                );
+                say("overrides, loads, votes and ages are shown with a token of scope viewer");
             }
         }
     }

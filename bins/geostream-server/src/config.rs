@@ -81,8 +81,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_AUDIT_DAYS", value_name = "DAYS")]
     audit_days: Option<u16>,
 
-    /// How many records the audit trail keeps of what was done, of what was refused to known tokens,
-    /// and of what was refused without a valid token [default: 100000 each]
+    /// How many records the audit trail keeps of what was done, of what was refused to known
+    /// tokens, and of what was refused without a valid token [default: 100000 each]
     #[arg(long, env = "GEOSTREAM_AUDIT_RECORDS", value_name = "NUMBER")]
     audit_records: Option<usize>,
 

@@ -1,5 +1,5 @@
-//! Where the server listens: for clients, and on addresses of their own, if these are set, for control
-//! requests and for metrics.
+//! Where the server listens: for clients, and on addresses of their own, if these are set, for
+//! control requests and for metrics.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::wire::ServerApi;
 
-/// The most connections on the listener for control requests. Its places are its own, so clients that
-/// use up those of the other listeners do not keep operators out.
+/// The most connections on the listener for control requests. Its places are its own, so clients
+/// that use up those of the other listeners do not keep operators out.
 const CONTROL_CONNECTIONS: usize = 1_000;
 
 /// The most connections on the listener for metrics.
@@ -54,7 +54,8 @@ impl Addresses {
     }
 }
 
-/// Tells whether one listener would be asked what is meant for the other. Port 0 is a free port each.
+/// Tells whether one listener would be asked what is meant for the other. Port 0 is a free port
+/// each.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let is_any = |address: SocketAddr| address.ip().is_unspecified();
     let same_family = one.is_ipv4() == other.is_ipv4();
@@ -96,7 +97,8 @@ impl Listeners {
         let start = |name: &str, listener, serves, connections| {
             let api = api.clone().serving(serves);
             let limits = Limits { connections, ..config.limits };
-            let (tls, stop) = (config.tls.clone(), stop.clone());
+            let tls = config.tls.clone();
+            let stop = stop.clone();
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(move || work(listener, api, limits, tls, stop))
@@ -129,8 +131,8 @@ fn address_of(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
 /// Opens a number of listeners, all on the same port.
 fn open(address: SocketAddr, number: usize) -> anyhow::Result<Vec<TcpListener>> {
     let cannot = || format!("listening on {address}");
-    // Listeners that share a port would share it with another server's as well, so the port is first
-    // asked for without sharing.
+    // Listeners that share a port would share it with another server's as well, so the port is
+    // first asked for without sharing.
     drop(TcpListener::bind(address).with_context(cannot)?);
     let first = listen(address).with_context(cannot)?;
     let address = first.local_addr().with_context(cannot)?;

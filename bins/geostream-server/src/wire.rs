@@ -113,8 +113,7 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             if cache.travels_in_clear() {
                 tracing::warn!(
                     %cache,
-                    "the password of the cache and what nodes share travel in clear text to another \
-                     machine; use rediss:// for TLS"
+                    "the password and what nodes share travel in clear text; use rediss:// for TLS"
                 );
             }
             let redis = Redis::new(cache.clone()).context("cache")?;

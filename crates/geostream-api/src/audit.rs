@@ -30,8 +30,8 @@ pub struct AuditEntry {
     pub token: Option<String>,
     /// The token's scope; null where none was used.
     pub scope: Option<String>,
-    /// The address that it was asked from; null for the node itself, and for many client networks that
-    /// are counted together.
+    /// The address that it was asked from; null for the node itself, and for many client networks
+    /// that are counted together.
     pub address: Option<String>,
     /// What was to be done, as an `operationId`.
     pub action: String,

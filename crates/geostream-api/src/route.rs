@@ -124,8 +124,8 @@ pub struct Explanation {
     pub objective: String,
     /// When the routing table was made.
     pub table_compiled: Time,
-    /// Whether it says who forced a region and why, and what was observed of it: that is for tokens of
-    /// scope viewer or above.
+    /// Whether it says who forced a region and why, and what was observed of it: that is for tokens
+    /// of scope viewer or above.
     #[serde(default = "yes")]
     pub complete: bool,
     /// The regions: the ranked ones best first, then the others by id.
@@ -153,8 +153,8 @@ pub struct Explained {
     pub latency_ms: Option<f64>,
     /// What it was ranked by, in the order of comparison; null for one that was no candidate.
     pub terms: Option<Terms>,
-    /// What was last seen of it; null for one that was never looked at, and where the explanation is not
-    /// complete.
+    /// What was last seen of it; null for one that was never looked at, and where the explanation
+    /// is not complete.
     pub observed: Option<Observed>,
 }
 

@@ -152,7 +152,8 @@ where
     #[must_use]
     pub fn new(parts: Parts<S, G, C>) -> Self {
         let router = parts.router.clone();
-        let (timer, finder) = (DecisionTimer::default(), RouteFinder::new(Serves::ALL));
+        let timer = DecisionTimer::default();
+        let finder = RouteFinder::new(Serves::ALL);
         let shared = Arc::new(Shared {
             exposition: Exposition::new(),
             listeners: events::places(),
@@ -201,8 +202,8 @@ where
                 }
                 Found::Methods(allowed) => Err(Failure::method(&allowed)),
                 Found::Nothing => {
-                    let detail = "there is nothing at this path of this listener; /openapi.yaml tells \
-                                  what there is";
+                    let detail = "there is nothing at this path of this listener; /openapi.yaml \
+                                  tells what there is";
                     Err(Failure::new(Kind::NotFound, detail))
                 }
             },

@@ -1,11 +1,11 @@
 //! Explanations: every region's fate in one decision, and what ranked it.
 //!
 //! An explanation looks at every region, and its answer has megabytes where there are thousands. So
-//! explanations are made one at a time on a thread that may block, and a bounded number of regions is
-//! explained in answers that were not taken yet.
+//! explanations are made one at a time on a thread that may block, and a bounded number of regions
+//! is explained in answers that were not taken yet.
 //!
-//! The fate and the ranking terms of a region are public as the flag `public_explain` says. Who forced
-//! a region and why, and what was observed of it, is for tokens that may read.
+//! The fate and the ranking terms of a region are public as the flag `public_explain` says. Who
+//! forced a region and why, and what was observed of it, is for tokens that may read.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ use crate::problem::{Answer, Failure, Kind};
 use crate::route::{Asked, health, milliseconds, rounded, rounded_ms, write_answer};
 use crate::trace::log;
 
-/// How many regions are explained at a time to all who ask without a token, and as many to all who ask
-/// with one: four explanations of the largest configuration, or thousands of a small one.
+/// How many regions are explained at a time to all who ask without a token, and as many to all who
+/// ask with one: four explanations of the largest configuration, or thousands of a small one.
 const REGIONS: usize = 80_000;
 
 /// How many of them one client network or one token may have.
@@ -144,7 +144,8 @@ where
         log(&routed, query.address, context);
         Ok(match routed {
             Ok(routed) => {
-                let (mut out, mut choices) = (Vec::new(), Choices::new());
+                let mut out = Vec::new();
+                let mut choices = Choices::new();
                 let client = query.address;
                 write_answer(&mut out, &mut choices, &routed, client, Some(&explanation));
                 body::answer(place.holding(out), HeaderValue::from_static("application/json"))
@@ -272,7 +273,9 @@ fn detail(fate: Fate, entry: &RegionEntry) -> Option<String> {
         ),
         Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => {
             let wish = entry.overridden.as_ref()?;
-            let (action, owner, reason) = (wish.action.as_str(), &wish.owner, &wish.reason);
+            let action = wish.action.as_str();
+            let owner = &wish.owner;
+            let reason = &wish.reason;
             Some(format!("override {action} by {owner}: {reason}"))
         }
         Fate::Fenced { .. } | Fate::Spilled | Fate::NotMember => None,

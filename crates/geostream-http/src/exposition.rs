@@ -14,8 +14,8 @@ use crate::places::Places;
 /// How long a rendering is shared.
 const SHARED: Duration = Duration::from_secs(1);
 
-/// The most bytes of renderings in memory: a client that reads slowly keeps the one that it was given.
-/// Beyond it the latest one is shared for longer, until an older one is let go.
+/// The most bytes of renderings in memory: a client that reads slowly keeps the one that it was
+/// given. Beyond it the latest one is shared for longer, until an older one is let go.
 const KEPT: usize = 64 << 20;
 
 /// The latest rendering.
@@ -91,7 +91,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_rendering_is_shared_for_a_second() {
-        let (exposition, start) = (Exposition::new(), epoch());
+        let exposition = Exposition::new();
+        let start = epoch();
         let at = |millis| start + Duration::from_millis(millis);
         let first = exposition.render(|| at(0), || "first".to_owned()).await.unwrap();
         let shared = exposition.render(|| at(999), || "second".to_owned()).await.unwrap();
@@ -103,7 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn slow_readers_keep_no_more_than_the_limit() {
-        let (exposition, start) = (Exposition::keeping(10), epoch());
+        let exposition = Exposition::keeping(10);
+        let start = epoch();
         let render = async |seconds, text: &'static str| {
             let now = start + Duration::from_secs(seconds);
             exposition.render(|| now, || text.to_owned()).await.unwrap()

@@ -88,7 +88,8 @@ where
         body::json(&Well { status: "ready", warning })
     }
 
-    /// Answers with the latest rendering of the metrics, which at most one request a second makes anew.
+    /// Answers with the latest rendering of the metrics, which at most one request a second makes
+    /// anew.
     async fn metrics(
         &self,
         route: &Route,

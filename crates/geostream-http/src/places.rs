@@ -71,8 +71,8 @@ impl Places {
 }
 
 impl Place {
-    /// Makes bytes that take the place as long as anything holds a part of them, such as a connection
-    /// whose client does not read.
+    /// Makes bytes that take the place as long as anything holds a part of them, such as a
+    /// connection whose client does not read.
     pub(crate) fn holding(self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Held { bytes: bytes.into_boxed_slice(), _place: self })
     }

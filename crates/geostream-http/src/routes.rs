@@ -24,8 +24,8 @@ pub struct Route {
 pub enum Operation {
     /// Answers clients, on the thread that has the connection.
     Decide(Decide),
-    /// Answers what watches the node. No client's rate limits it, and it does not wait behind control
-    /// requests.
+    /// Answers what watches the node. No client's rate limits it, and it does not wait behind
+    /// control requests.
     Watch(Watch),
     /// Anything else, on the control runtime.
     Control(Control),
@@ -273,7 +273,8 @@ const fn route(
     Route { method, pattern, operation, scope, body_limit }
 }
 
-/// Which operations a listener answers, beside `/health` and `/ready`, which every listener answers.
+/// Which operations a listener answers, beside `/health` and `/ready`, which every listener
+/// answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serves {
     /// Decisions.

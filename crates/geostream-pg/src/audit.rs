@@ -71,8 +71,8 @@ impl<'a> From<&'a AuditRecord> for Document<'a> {
 /// What the column `reason` begins with where something was refused several times.
 const COUNT: &str = "count=";
 
-/// Returns how many refusals a row stands for, as the column `reason` keeps it: a refusal has no other
-/// use for that column, and nodes of earlier versions do not read it there.
+/// Returns how many refusals a row stands for, as the column `reason` keeps it: a refusal has no
+/// other use for that column, and nodes of earlier versions do not read it there.
 fn kept_count(count: u64) -> Option<String> {
     (count > 1).then(|| format!("{COUNT}{count}"))
 }

@@ -128,7 +128,8 @@ impl Target {
         Ok(Self { config, prefix, shown: names.join(","), travels_in_clear })
     }
 
-    /// Tells whether what is said to Redis, the password included, goes to another machine without TLS.
+    /// Tells whether what is said to Redis, the password included, goes to another machine without
+    /// TLS.
     #[must_use]
     pub fn travels_in_clear(&self) -> bool {
         self.travels_in_clear

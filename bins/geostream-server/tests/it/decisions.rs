@@ -138,7 +138,8 @@ fn strangers_are_not_told_who_forced_a_region_and_what_was_observed() {
         let made = server.send(&Request::new("POST", "/api/v1/tokens").token(&admin).json(&wanted));
         made.json()["token"].as_str().unwrap().to_owned()
     };
-    let (viewer, reporter) = (make("viewer"), make("reporter"));
+    let viewer = make("viewer");
+    let reporter = make("reporter");
     let body = r#"{"client_ip": "165.100.97.15", "explain": true}"#;
     let by_document = Request::new("POST", "/api/v1/route").json(body);
     let by_query = Request::new("GET", "/api/v1/route?client_ip=165.100.97.15&explain=true");

@@ -74,7 +74,8 @@ impl Server {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut log = String::new();
-        let (mut control, mut metrics) = (None, None);
+        let mut control = None;
+        let mut metrics = None;
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("it does not start:\n{log}") };
             log.push_str(&line);

@@ -51,7 +51,8 @@ struct Key {
 
 #[derive(Debug)]
 struct Fold {
-    /// The first refusal that was not noted yet, with the number of all of them; `None` if each was.
+    /// The first refusal that was not noted yet, with the number of all of them; `None` if each
+    /// was.
     pending: Option<AuditRecord>,
     /// When the next note may be written.
     due: Instant,
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_network_is_a_note_with_a_count_each_ten_seconds() {
-        let (mut folds, start) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let start = epoch();
         let at = |seconds| start + Duration::from_secs(seconds);
         for _ in 0..50_000 {
             assert_eq!(folds.take_in(anonymous([192, 0, 2, 1]), start), Folded::Counted);
@@ -176,7 +178,8 @@ mod tests {
 
     #[test]
     fn operations_and_networks_have_notes_of_their_own() {
-        let (mut folds, now) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let now = epoch();
         folds.take_in(anonymous([192, 0, 2, 1]), now);
         folds.take_in(anonymous([198, 51, 100, 1]), now);
         let mut other = anonymous([192, 0, 2, 1]);
@@ -187,7 +190,8 @@ mod tests {
 
     #[test]
     fn networks_beyond_the_limit_share_one_note() {
-        let (mut folds, now) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let now = epoch();
         for network in 0..5_000_u16 {
             let [high, low] = network.to_be_bytes();
             folds.take_in(anonymous([10, high, low, 1]), now);
@@ -201,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_token_is_noted_whole_until_it_repeats_itself() {
-        let (mut folds, now) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let now = epoch();
         let whole = |folded: &Folded| matches!(folded, Folded::Whole(_));
         let noted = (0..10_000).map(|_| folds.take_in(of_token(7), now)).filter(whole).count();
         assert_eq!(noted, 20);
@@ -213,7 +218,8 @@ mod tests {
 
     #[test]
     fn anonymous_floods_leave_room_for_tokens() {
-        let (mut folds, now) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let now = epoch();
         for network in 0..5_000_u16 {
             let [high, low] = network.to_be_bytes();
             folds.take_in(anonymous([10, high, low, 1]), now);
@@ -223,7 +229,8 @@ mod tests {
 
     #[test]
     fn the_end_leaves_nothing_unnoted() {
-        let (mut folds, now) = (Folds::default(), epoch());
+        let mut folds = Folds::default();
+        let now = epoch();
         folds.take_in(anonymous([192, 0, 2, 1]), now);
         folds.handle_timeout(now);
         folds.take_in(anonymous([192, 0, 2, 1]), now);
@@ -249,7 +256,8 @@ mod tests {
             action: "getConfig".to_owned(),
             target: "/api/v1/config".to_owned(),
         };
-        let (problem, detail) = ("unauthorized".to_owned(), "send a token".to_owned());
+        let problem = "unauthorized".to_owned();
+        let detail = "send a token".to_owned();
         let outcome = AuditOutcome::Refused { status: 401, problem, detail, count: 1 };
         AuditRecord { attempt, outcome }
     }

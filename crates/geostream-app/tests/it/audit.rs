@@ -55,7 +55,8 @@ async fn kept(store: &EmbeddedStore, expected: usize) -> Vec<u64> {
 
 #[tokio::test]
 async fn what_is_noted_is_kept_until_it_is_too_old_or_too_much() {
-    let (store, clock) = (EmbeddedStore::in_memory().unwrap(), SetClock::default());
+    let store = EmbeddedStore::in_memory().unwrap();
+    let clock = SetClock::default();
     let (trail, keeper) = AuditTrail::new(store.clone(), RETENTION, clock.clone());
     let stop = CancellationToken::new();
     let running = tokio::spawn(keeper.run(stop.clone()));
@@ -93,7 +94,8 @@ async fn a_store_that_is_away_is_waited_for_and_memory_is_bounded() {
 
 #[tokio::test]
 async fn a_hundred_thousand_anonymous_refusals_are_few_notes_and_evict_no_refusal_of_a_token() {
-    let (store, clock) = (EmbeddedStore::in_memory().unwrap(), SetClock::default());
+    let store = EmbeddedStore::in_memory().unwrap();
+    let clock = SetClock::default();
     let retention = Retention { records: 5, ..RETENTION };
     let (trail, keeper) = AuditTrail::new(store.clone(), retention, clock.clone());
     let stop = CancellationToken::new();
