@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use geostream_api::{ConfigFile, TomlLines};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
-use geostream_http::{Limits, TlsIdentity};
+use geostream_http::{Limits, NetworkLimit, TlsIdentity};
 use geostream_pg::{Password, Target};
 use geostream_redis as redis;
 use ipnet::IpNet;
@@ -131,6 +131,11 @@ pub(crate) struct Arguments {
     /// The most connections at once; more wait to be accepted [default: 10000]
     #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS", value_name = "NUMBER")]
     max_connections: Option<usize>,
+
+    /// Maximum connections at once per client network (/24 of IPv4, /48 of IPv6); 0 disables the
+    /// limit; holds for loopback only if it is set [default: a tenth of the maximum, at least 100]
+    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS_PER_NETWORK", value_name = "NUMBER")]
+    max_connections_per_network: Option<usize>,
 
     /// How often a client's network may ask; 0 for as often as it likes [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND", value_name = "NUMBER")]
@@ -293,6 +298,8 @@ pub(crate) struct Config {
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
+    /// How many connections a client network may have.
+    pub(crate) per_network: NetworkLimit,
     /// How often one client may ask; `None` for as often as it likes.
     pub(crate) rate: Option<domain::Rate>,
     /// How often may be asked with one token; `None` for as often as its holder likes.
@@ -420,6 +427,7 @@ struct FileListener {
 struct FileHttp {
     trusted_proxies: Vec<IpNet>,
     max_connections: usize,
+    max_connections_per_network: Option<usize>,
     requests_per_second: PerSecond,
     requests_per_second_per_token: PerSecond,
     header_timeout_seconds: Seconds,
@@ -432,6 +440,7 @@ impl Default for FileHttp {
         Self {
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            max_connections_per_network: None,
             requests_per_second: Bounded(0),
             requests_per_second_per_token: Bounded(0),
             header_timeout_seconds: Bounded(10),
@@ -489,6 +498,7 @@ impl Config {
             },
             probe: probe(arguments, file.probe, lines)?,
             limits: limits(arguments, &file.http, workers, lines)?,
+            per_network: per_network(arguments, &file.http),
             rate: arguments.requests_per_second.unwrap_or(file.http.requests_per_second).rate(),
             token_rate: arguments
                 .requests_per_second_per_token
@@ -582,6 +592,16 @@ fn limits(
             .unwrap_or(file.drain_timeout_seconds)
             .into(),
     })
+}
+
+/// Returns how many connections a client network may have: a part of all, unless that is set.
+fn per_network(arguments: &Arguments, file: &FileHttp) -> NetworkLimit {
+    let all = arguments.max_connections.unwrap_or(file.max_connections);
+    let given = arguments.max_connections_per_network.or(file.max_connections_per_network);
+    NetworkLimit {
+        connections: given.unwrap_or_else(|| (all / 10).max(100)),
+        includes_loopback: given.is_some(),
+    }
 }
 
 /// Reads where the store is. No error shows what was given, since a password may be in it.

@@ -121,7 +121,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
     (
@@ -129,6 +129,9 @@ const COUNTERS: [(&str, &str); 10] = [
         "How often the breaker of a region's probes came to be closed, open or half open",
     ),
     ("rate_limited_requests_total", "Requests that were refused by a rate limit"),
+    ("connections_refused_total", "Connections that were refused, by the limit that was reached"),
+    ("connections_closed_total", "Connections that were closed for others, by what was short"),
+    ("requests_reset_total", "Requests of HTTP/2 that were reset, by the reason"),
     ("rate_limit_leases_total", "Requests for a part of a shared rate limit, by their outcome"),
     ("cache_requests_total", "Requests to caches, by what came of them"),
     ("store_errors_total", "What the store could not do, by what it was to do"),
@@ -140,9 +143,11 @@ const COUNTERS: [(&str, &str); 10] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 21] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
+    ("connections_open", "Connections that are open, on all listeners"),
+    ("connections_held_bytes", "Memory that requests and their unsent answers take"),
     ("config_revision", "The revision that is decided by"),
     ("config_current", "Whether that is what the store had when it was read last (1)"),
     ("routing_table_age_seconds", "How long ago the routing table was compiled"),

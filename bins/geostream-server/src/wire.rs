@@ -22,7 +22,7 @@ use geostream_app::{
 use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Parts, TrustedProxies};
+use geostream_http::{Api, Connections, Parts, TrustedProxies};
 use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
@@ -237,6 +237,7 @@ async fn assemble<S: Store + Clone>(
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh, hangup));
     tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
     let metrics = telemetry.metrics.clone();
+    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
     let apply = move |filter: &LogFilter| telemetry.apply(filter);
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
@@ -250,7 +251,8 @@ async fn assemble<S: Store + Clone>(
         token_rate_limit: limits.tokens,
         log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
         tracer,
-        proxies: TrustedProxies::new(config.trusted_proxies.clone()),
+        connections: Connections::new(config.per_network, proxies.clone()),
+        proxies,
         control: Handle::current(),
         metrics: Box::new(move || metrics.render() + &process::metrics(started)),
         node,

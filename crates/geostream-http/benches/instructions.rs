@@ -19,7 +19,9 @@ use geostream_domain::{
     Change, Config, CountryCode, GeoPoint, Location, Precision, Region, Revision, Service,
 };
 use geostream_embedded::EmbeddedStore;
-use geostream_http::{Api, Limits, Parts, TrustedProxies, listen, serve};
+use geostream_http::{
+    Api, Connections, Limits, NetworkLimit, Parts, TrustedProxies, listen, serve,
+};
 use geostream_ports::{Clock as _, GeoDatabase, GeoLocator, Network, Place, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::runtime::{self, Runtime};
@@ -111,6 +113,10 @@ async fn api(control: &Runtime) -> EveryPart {
         log_level: Arc::new(LogLevel::new(silence, |_filter| {}, clock)),
         tracer: Tracer::OFF,
         proxies: TrustedProxies::default(),
+        connections: Connections::new(
+            NetworkLimit { connections: 0, includes_loopback: false },
+            TrustedProxies::default(),
+        ),
         control: control.handle().clone(),
         metrics: Box::new(String::new),
         node: "bench".parse().expect("a name"),

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 
 use crate::body;
 use crate::client::TrustedProxies;
+use crate::connections::Connections;
 use crate::events;
 use crate::explain::Explanations;
 use crate::exposition::Exposition;
@@ -30,6 +31,7 @@ use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::route::Asked;
 use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder, Serves};
+use crate::stream;
 
 /// Answers requests by the route table.
 ///
@@ -85,6 +87,8 @@ pub struct Parts<S, G, C> {
     pub tracer: Tracer,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
+    /// The connections of all listeners.
+    pub connections: Arc<Connections>,
     /// Where everything runs that may wait or takes long.
     pub control: Handle,
     /// Shows the metrics as Prometheus reads them.
@@ -269,6 +273,7 @@ where
             }
             Decide::Batch => {
                 Query::of(request.uri()).end()?;
+                Box::pin(stream::large_answer()).await;
                 self.route_batch(request, &body, peer)
             }
         }
@@ -285,6 +290,7 @@ where
     where
         F: Future<Output = Result<Answer, Failure>> + Send + 'static,
     {
+        stream::large_answer().await;
         let trace_id = trace.context().trace;
         // It is there whatever is logged.
         let logged = tracing::error_span!("request", operation, %trace_id);

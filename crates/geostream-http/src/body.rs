@@ -19,11 +19,15 @@ use tokio::time::timeout;
 use crate::connection::hushed;
 use crate::content::Content;
 use crate::problem::{Answer, Failure, Kind};
+use crate::stream::STREAM;
 use crate::strict::Strict;
 
 /// How much of a body that is too large is read and thrown away: a client that is still sending
 /// when the connection is closed may never see the answer.
 const OVERRUN: usize = 1 << 20;
+
+/// The shortest body whose memory is counted, if it comes whole with its head.
+const COUNTED: usize = 1 << 10;
 
 /// Takes in a body, as far as its limits allow.
 pub(crate) async fn collect(
@@ -47,6 +51,9 @@ pub(crate) async fn collect(
         if let Poll::Ready(Some(frame)) = first.await {
             begun = frame.map_err(broken)?.into_data().unwrap_or_default();
         }
+        if begun.len() >= COUNTED {
+            charge(begun.len());
+        }
         if body.is_end_stream() {
             return Ok(begun);
         }
@@ -62,13 +69,12 @@ async fn collect_rest(
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes, Failure> {
-    let rest = timeout(patience, Limited::new(&mut *body, limit - begun.len()).collect());
-    match rest.await.map_err(|_| late(patience))? {
-        Ok(rest) if begun.is_empty() => Ok(rest.to_bytes()),
-        Ok(rest) => Ok([begun, rest.to_bytes()].concat().into()),
+    let read = timeout(patience, read_rest(begun, body, limit));
+    match read.await.map_err(|_| late(patience))? {
+        Ok(whole) => Ok(whole.into()),
         Err(error) if error.is::<LengthLimitError>() => {
             // Whatever comes of it, the body is too large.
-            let _rest = timeout(patience, Limited::new(body, OVERRUN).collect()).await;
+            let _rest = timeout(patience, discard(body)).await;
             let detail = match limit {
                 0 => "this request takes no body".to_owned(),
                 limit => format!("the body of this request may have {limit} bytes at the most"),
@@ -77,6 +83,37 @@ async fn collect_rest(
         }
         Err(error) => Err(broken(error)),
     }
+}
+
+/// Reads a body to its end, behind its beginning.
+///
+/// The pieces are copied together at once: a body that comes byte by byte would take a hundred times
+/// its length if they were kept.
+async fn read_rest(
+    begun: Bytes,
+    body: &mut Incoming,
+    limit: usize,
+) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut rest = Limited::new(body, limit.saturating_sub(begun.len()));
+    let mut whole = Vec::from(begun);
+    while let Some(frame) = rest.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        charge(piece.len());
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
+}
+
+/// Reads the rest of a body, as far as that is of use, and keeps nothing of it.
+async fn discard(body: &mut Incoming) {
+    let mut rest = Limited::new(body, OVERRUN);
+    while let Some(Ok(_piece)) = rest.frame().await {}
+}
+
+/// Counts bytes of the body as memory of the request that is being answered.
+fn charge(bytes: usize) {
+    // Outside of a connection, as in tests, there is none.
+    let _counted = STREAM.try_with(|stream| stream.charge_body(bytes));
 }
 
 fn broken(error: impl std::fmt::Display) -> Failure {

@@ -7,17 +7,20 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use geostream_domain::ClientKey;
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::connections::{Connections, Listener};
+use crate::stream::{MAKERS, Stream};
 
 /// How often a connection is looked at within the time that it may be idle, which is therefore held
 /// to within a quarter.
@@ -34,32 +37,158 @@ pub(crate) struct Patience {
 }
 
 /// What a connection does, as seen from outside of it.
-#[derive(Debug, Default)]
-pub(crate) struct Activity {
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) all: Arc<Connections>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) network: ClientKey,
+    /// Whether it is not counted as its network's: a trusted proxy's, or this machine's.
+    pub(crate) is_exempt: bool,
+    /// Whether it has been told to close to make room.
+    closing: AtomicBool,
     begun: AtomicUsize,
     ended: AtomicUsize,
     sent: AtomicUsize,
+    /// How often the other side has taken something, be it an answer or not.
+    written: AtomicUsize,
     /// Something is to be sent that the other side has no room for.
     blocked: AtomicBool,
+    /// When a request last began or ended, in milliseconds since the start.
+    moved_at: AtomicU64,
+    /// How many bytes of answers are not sent yet.
+    answers: AtomicUsize,
+    /// Wakes requests that wait for less of them.
+    pub(crate) freed: Notify,
+    /// Those that make large answers.
+    pub(crate) makers: Arc<Semaphore>,
+    streams: Mutex<Vec<Weak<Stream>>>,
+    pub(crate) verdict: Verdict,
 }
 
-impl Activity {
+impl Connection {
+    pub(crate) fn new(
+        all: &Arc<Connections>,
+        listener: &Arc<Listener>,
+        network: ClientKey,
+        is_exempt: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::clone(all),
+            listener: Arc::clone(listener),
+            network,
+            is_exempt,
+            closing: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            moved_at: AtomicU64::new(millis(all.now())),
+            answers: AtomicUsize::new(0),
+            freed: Notify::new(),
+            makers: Arc::new(Semaphore::new(MAKERS)),
+            streams: Mutex::default(),
+            verdict: Verdict::default(),
+        })
+    }
+
+    /// Returns when a request last began or ended; without any, when the connection was accepted.
+    pub(crate) fn moved_at(&self) -> Duration {
+        Duration::from_millis(self.moved_at.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is to close to make room, and tells whether it was not before.
+    pub(crate) fn begin_closing(&self) -> bool {
+        !self.closing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes of its answers are not sent yet.
+    pub(crate) fn held_in_answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn hold_answer(&self, bytes: usize) {
+        self.answers.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release_answer(&self, bytes: usize) {
+        self.answers.fetch_sub(bytes, Ordering::Relaxed);
+        self.freed.notify_waiters();
+    }
+
+    pub(crate) fn note_stream(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams();
+        if streams.len() == streams.capacity() {
+            streams.retain(|stream| stream.strong_count() > 0);
+        }
+        streams.push(Arc::downgrade(stream));
+    }
+
+    /// Adds the streams that hold memory.
+    pub(crate) fn streams_into(&self, found: &mut Vec<Arc<Stream>>) {
+        let streams = self.streams();
+        found.extend(streams.iter().filter_map(Weak::upgrade).filter(|stream| stream.held() > 0));
+    }
+
+    /// Gives up answers of which nothing was taken since then, the oldest first, until no more than
+    /// this is left.
+    pub(crate) fn give_up_answers(&self, since: Duration, room: usize) {
+        let mut streams = Vec::new();
+        self.streams_into(&mut streams);
+        streams.retain(|stream| stream.answers() > 0 && stream.moved_at() < since);
+        streams.sort_unstable_by_key(|stream| stream.moved_at());
+        let mut left = self.held_in_answers();
+        for stream in streams {
+            if left <= room {
+                break;
+            }
+            if stream.abort() {
+                left = left.saturating_sub(stream.answers());
+                self.all.note_stalled(1);
+            }
+        }
+    }
+
+    /// Gives up requests that have stood still for so long.
+    fn give_up_stalled(&self, stalled: Duration) {
+        let now = self.all.look_at_clock();
+        let mut streams = Vec::new();
+        self.streams_into(&mut streams);
+        streams.retain(|stream| now.saturating_sub(stream.moved_at()) >= stalled);
+        let given_up = streams.iter().filter(|stream| stream.abort()).count();
+        self.all.note_stalled(given_up);
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Vec<Weak<Stream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_moved(&self) {
+        self.moved_at.store(millis(self.all.now()), Ordering::Relaxed);
+    }
+
     /// Waits until nothing has happened for too long.
     ///
     /// What is received does not count: a client can send a head for ever, byte by byte.
     async fn quiet(&self, patience: Patience) -> Over {
         let look = patience.idle / LOOKS;
-        let (mut before, mut quiet) = ((0, 0, 0), Duration::ZERO);
+        let mut before = self.progress();
+        let mut quiet = Duration::ZERO;
+        let mut stuck = Duration::ZERO;
         loop {
             sleep(look).await;
-            let now = (
-                self.begun.load(Ordering::Relaxed),
-                self.ended.load(Ordering::Relaxed),
-                self.sent.load(Ordering::Relaxed),
-            );
-            quiet = if now == before { quiet + look } else { Duration::ZERO };
+            self.give_up_stalled(patience.stalled);
+            let now = self.progress();
+            let is_stuck = now.written == before.written && self.is_blocked();
+            stuck = if is_stuck { stuck + look } else { Duration::ZERO };
+            quiet = if now.requests == before.requests { quiet + look } else { Duration::ZERO };
             before = now;
             match self.is_open() {
+                _ if stuck >= patience.stalled => return Over::Stalled,
                 true if quiet >= patience.stalled => return Over::Stalled,
                 false if quiet >= patience.idle => return Over::Idle,
                 true | false => {}
@@ -67,19 +196,44 @@ impl Activity {
         }
     }
 
-    fn count_write(&self, written: &Poll<io::Result<usize>>) {
+    fn progress(&self) -> Progress {
+        let [begun, ended] = [&self.begun, &self.ended].map(|count| count.load(Ordering::Relaxed));
+        let sent = self.sent.load(Ordering::Relaxed);
+        Progress { requests: [begun, ended, sent], written: self.written.load(Ordering::Relaxed) }
+    }
+
+    /// Notes what came of writing; in HTTP/1, what is written are answers.
+    pub(crate) fn count_write(&self, written: &Poll<io::Result<usize>>, is_answer: bool) {
         if written.is_ready() {
-            count(&self.sent);
+            count(&self.written);
+            if is_answer {
+                count(&self.sent);
+            }
         }
         self.blocked.store(written.is_pending(), Ordering::Relaxed);
     }
 
-    /// Tells whether an answer is not yet given out to its end.
-    fn is_open(&self) -> bool {
-        let (begun, ended) = (&self.begun, &self.ended);
-        begun.load(Ordering::Relaxed) != ended.load(Ordering::Relaxed)
-            || self.blocked.load(Ordering::Relaxed)
+    fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
+
+    /// Tells whether an answer is not yet given out to its end.
+    pub(crate) fn is_open(&self) -> bool {
+        let begun = self.begun.load(Ordering::Relaxed);
+        begun != self.ended.load(Ordering::Relaxed) || self.is_blocked()
+    }
+}
+
+/// What is counted of a connection.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// How many requests have begun and ended, and pieces of answers have been taken.
+    requests: [usize; 3],
+    written: usize,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Counts one more, on the only thread that counts: the one that serves the connection.
@@ -89,23 +243,31 @@ fn count(counter: &AtomicUsize) {
 
 /// A request that is open until this is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenRequest(Arc<Activity>);
+pub(crate) struct OpenRequest(Arc<Stream>);
 
 impl OpenRequest {
-    pub(crate) fn begin(activity: &Arc<Activity>) -> Self {
-        count(&activity.begun);
-        Self(Arc::clone(activity))
+    pub(crate) fn begin(stream: Arc<Stream>) -> Self {
+        count(&stream.connection.begun);
+        stream.connection.note_moved();
+        stream.note_moved();
+        Self(stream)
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.0
     }
 
     /// Notes that a piece of the answer has been taken.
     pub(crate) fn note_sent(&self) {
-        count(&self.0.sent);
+        count(&self.0.connection.sent);
+        self.0.note_moved();
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        count(&self.0.ended);
+        count(&self.0.connection.ended);
+        self.0.connection.note_moved();
     }
 }
 
@@ -113,24 +275,24 @@ impl Drop for OpenRequest {
 /// wakes it is made of its task's waker.
 pub(crate) async fn until_over<C: GracefulConnection>(
     connection: C,
-    activity: Arc<Activity>,
+    seen: Arc<Connection>,
     patience: Patience,
     mut stop: watch::Receiver<bool>,
     waker_of: fn(&Waker) -> Waker,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
-    let verdict = Arc::new(Verdict::default());
     let _watch = AbortOnDropHandle::new(tokio::spawn({
-        let (verdict, activity) = (Arc::clone(&verdict), Arc::clone(&activity));
+        let seen = Arc::clone(&seen);
         async move {
-            tokio::select! {
-                over = activity.quiet(patience) => verdict.tell(over),
-                _ = stop.wait_for(|stop| *stop) => verdict.tell(Over::Stopping),
-            }
+            let over = tokio::select! {
+                over = seen.quiet(patience) => over,
+                _ = stop.wait_for(|stop| *stop) => Over::Stopping,
+            };
+            seen.verdict.tell(over);
         }
     }));
     let mut waker = None;
-    let ended = poll_fn(|context| match verdict.told(context) {
+    let ended = poll_fn(|context| match seen.verdict.told(context) {
         Some(over) => Poll::Ready(Err(over)),
         None => {
             // It is one task that serves a connection to its end.
@@ -145,11 +307,11 @@ pub(crate) async fn until_over<C: GracefulConnection>(
     connection.as_mut().graceful_shutdown();
     match over {
         Over::Stopping => connection.await,
-        Over::Stalled => Ok(()),
+        Over::Stalled | Over::Shed => Ok(()),
         Over::Idle => match timeout(FAREWELL, connection.as_mut()).await {
             Ok(ended) => ended,
             // A request has come at the last moment.
-            Err(_) if activity.is_open() => {
+            Err(_) if seen.is_open() => {
                 timeout(patience.stalled, connection).await.unwrap_or(Ok(()))
             }
             // A head that never ends is not waited for.
@@ -197,78 +359,42 @@ impl Wake for Bell {
 
 /// Why a connection is over.
 #[derive(Clone, Copy, Debug)]
-enum Over {
+pub(crate) enum Over {
     /// Nothing is under way.
     Idle,
     /// What is under way stands still: its client takes nothing more.
     Stalled,
+    /// What it holds is needed for others.
+    Shed,
     Stopping,
 }
 
 /// What the task beside a connection tells it: looked at whenever the connection moves, it takes
 /// less than asking after the task would.
 #[derive(Debug, Default)]
-struct Verdict {
+pub(crate) struct Verdict {
     over: OnceLock<Over>,
     connection: OnceLock<Waker>,
 }
 
 impl Verdict {
-    fn tell(&self, over: Over) {
-        // It is told once.
-        let _told = self.over.set(over);
+    /// Tells the connection that it is over, and whether that was not told before.
+    pub(crate) fn tell(&self, over: Over) -> bool {
+        let is_first = self.over.set(over).is_ok();
         if let Some(connection) = self.connection.get() {
             connection.wake_by_ref();
         }
+        is_first
+    }
+
+    /// Waits until it is told, on the connection's task.
+    pub(crate) async fn heard(&self) -> Over {
+        poll_fn(|context| self.told(context).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     /// Returns what was told; what is told later wakes the connection's task, which stays the same.
     fn told(&self, context: &Context<'_>) -> Option<Over> {
         self.connection.get_or_init(|| context.waker().clone());
         self.over.get().copied()
-    }
-}
-
-/// A connection's stream, which takes one piece at a time.
-///
-/// Answers are small: copied behind their heads, and in HTTP/2 behind each other, they cost the kernel
-/// less than pieces that are kept apart. h2 would write as often as it has answers.
-#[derive(Debug)]
-pub(crate) struct Wire<T> {
-    pub(crate) stream: T,
-    /// Who counts writes, in HTTP/1: whoever reads a long answer slowly is not idle. In HTTP/2 there is
-    /// more to write than answers.
-    pub(crate) counted: Option<Arc<Activity>>,
-}
-
-impl<T: Read + Unpin> Read for Wire<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<T: Write + Unpin> Write for Wire<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Some(activity) = &self.counted {
-            activity.count_write(&written);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -37,9 +37,17 @@ impl Content {
         Self { source: Source::Events(events), open: None }
     }
 
-    /// Keeps a request open until the last of this is taken.
+    /// Keeps a request open until the last of this is taken, and counts what it holds.
     pub(crate) fn keeping(self, open: OpenRequest) -> Self {
-        Self { open: (!self.is_end_stream()).then_some(open), ..self }
+        let source = match self.source {
+            Source::Whole(bytes) => Source::Whole(open.stream().charge_answer(bytes, PIECE)),
+            Source::Events(events) => {
+                open.stream().release_request();
+                Source::Events(events)
+            }
+        };
+        let content = Self { source, open: None };
+        Self { open: (!content.is_end_stream()).then_some(open), ..content }
     }
 }
 

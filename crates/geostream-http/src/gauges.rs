@@ -10,6 +10,8 @@ use geostream_domain::{BreakerState, Health, RegionEntry, RoutingTable, ServiceT
 use geostream_ports::GeoDatabase;
 use metrics::{SharedString, gauge};
 
+use crate::connections::Connections;
+
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
 pub(crate) fn show_table(table: &RoutingTable, now: Timestamp) {
     gauge!("config_revision").set(table.revision().get() as f64);
@@ -44,6 +46,12 @@ pub(crate) fn show_node(version: &'static str, is_ready: bool, store: &StoreStat
     gauge!("geostream_build_info", "version" => version).set(1);
     gauge!("server_ready").set(one_if(is_ready));
     gauge!("config_current").set(one_if(*store == StoreState::Current));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and these are small")]
+pub(crate) fn show_connections(connections: &Connections) {
+    gauge!("connections_open").set(connections.count() as f64);
+    gauge!("connections_held_bytes").set(connections.held_bytes() as f64);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and files are few")]

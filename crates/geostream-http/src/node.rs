@@ -123,6 +123,7 @@ where
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
         gauges::show_peers(self.parts.health.peers().as_ref());
+        gauges::show_connections(&self.parts.connections);
         gauges::show_geo(&self.router.geo().databases(), now);
         (self.parts.metrics)()
     }

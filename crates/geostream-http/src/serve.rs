@@ -8,11 +8,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use geostream_ports::{Clock, GeoLocator, Store};
-use http::{Request, StatusCode};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,9 +21,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
-use crate::connection::{Activity, OpenRequest, Patience, Wire, bell, until_over};
-use crate::problem::Answer;
+use crate::connection::{Connection, OpenRequest, Patience, bell, until_over};
+use crate::connections::{Listener, Place};
+use crate::head;
+use crate::preface::Beginning;
+use crate::problem::{Answer, Failure, Kind};
+use crate::stream::{STREAM, Stream, Streams};
 use crate::tls::TlsIdentity;
+use crate::wire::Wire;
 
 /// What a client may make grow, and how long it may make the server wait.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +47,15 @@ pub struct Limits {
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// What hyper takes of HTTP/1, where its own limit costs least; of HTTP/2 it limits the bytes only.
 const MAX_HEADERS: usize = 100;
-const MAX_STREAMS: u32 = 256;
+/// The fewest that are to be permitted are 100 (RFC 9113, section 6.5.2).
+const MAX_STREAMS: u32 = 128;
+
+/// What a client may send before it is read, on a connection and of a request.
+const CONNECTION_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// How much of an answer h2 takes before it is sent.
+const SEND_BUFFER: usize = 16 << 10;
 
 /// How long a client may take nothing of an answer; events say something four times as often.
 const STALLED: Duration = Duration::from_secs(60);
@@ -49,6 +63,9 @@ const STALLED: Duration = Duration::from_secs(60);
 /// How long to wait before accepting again after accepting has failed, as it does at once when the
 /// process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an accepted connection waits for its permit before more room is made.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens a listener that shares its address with others, so that each thread has its own.
 ///
@@ -101,35 +118,47 @@ where
     let listener = TcpListener::from_std(listener)?;
     // Requests of this thread count references to the thread's own copy, which no other thread's
     // cache wants.
-    let protocols = Protocols::new();
-    let worker = Arc::new(Worker { api, protocols, limits, tls, stop: stop.clone() });
+    let all = Arc::clone(&api.parts.connections);
+    let here = Listener::new(limits.connections);
+    let worker =
+        Arc::new(Worker { api, protocols: Protocols::new(), limits, tls, stop: stop.clone() });
     let connections = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = tokio::select! {
-            accepted = async {
-                let permit = Arc::clone(&connections).acquire_owned().await;
-                (permit, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        match accepted {
-            (Ok(permit), Ok((stream, peer))) => {
-                let worker = Arc::clone(&worker);
-                tokio::spawn(async move {
-                    worker.accept(stream, peer).await;
-                    drop(permit);
-                });
-            }
-            (_, Err(error)) => {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
                 sleep(ACCEPT_PAUSE).await;
+                continue;
             }
-            (Err(_closed), _) => break,
-        }
+        };
+        // Taken before its permit is awaited, so that a full listener still refuses the surplus of a
+        // network and has a reason to close idle connections.
+        let Some(place) = all.admit(&here, peer.ip()) else { continue };
+        let permit = loop {
+            all.make_room(&here, connections.available_permits());
+            let permit = tokio::select! {
+                permit = timeout(ROOM_PAUSE, Arc::clone(&connections).acquire_owned()) => permit,
+                _ = stop.wait_for(|stop| *stop) => break None,
+            };
+            if let Ok(permit) = permit {
+                break permit.ok();
+            }
+        };
+        let Some(permit) = permit else { break };
+        let worker = Arc::clone(&worker);
+        tokio::spawn(async move {
+            worker.accept(stream, peer, place).await;
+            drop(permit);
+        });
     }
     drop(listener);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if timeout(limits.drain_patience, connections.acquire_many(all)).await.is_err() {
+    let every = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    if timeout(limits.drain_patience, connections.acquire_many(every)).await.is_err() {
         tracing::warn!("requests that were still under way are cut off");
     }
     Ok(())
@@ -138,7 +167,6 @@ where
 /// How connections are spoken with, in either version of HTTP.
 struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
 }
 
 impl Protocols {
@@ -146,9 +174,19 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         // Without `pipeline_flush`: it keeps back the answer to a request whose head is too large.
         http1.header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES as usize).half_close(true);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADER_BYTES);
-        Self { http1, http2 }
+        Self { http1 }
+    }
+
+    /// Returns how a connection is spoken with whose streams these are.
+    fn http2(streams: Streams) -> http2::Builder<Streams> {
+        let mut http2 = http2::Builder::new(streams);
+        http2
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .max_send_buf_size(SEND_BUFFER);
+        http2
     }
 }
 
@@ -167,28 +205,36 @@ where
     G: GeoLocator,
     C: Clock + 'static,
 {
-    async fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn accept(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection went away");
             return;
         }
+        let connection = &place.connection;
         let Some(tls) = &self.tls else {
-            if let Some(is_http2) = self.begun(speaks_http2(&stream)).await {
-                self.converse(stream, is_http2, peer).await;
+            let beginning = Beginning::read(&mut stream);
+            if let Some((beginning, is_http2)) = self.begun(connection, beginning).await {
+                self.converse(stream, beginning, is_http2, peer, connection).await;
             }
             return;
         };
-        if let Some(stream) = self.begun(tls.acceptor().accept(stream)).await {
+        if let Some(stream) = self.begun(connection, tls.acceptor().accept(stream)).await {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            self.converse(stream, is_http2, peer).await;
+            self.converse(stream, Beginning::default(), is_http2, peer, connection).await;
         }
     }
 
-    /// Waits for how a connection begins, as long as that may take and the server does not stop.
-    async fn begun<T>(&self, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
+    /// Waits for how a connection begins, as long as that may take, its place is not needed for
+    /// another one, and the server does not stop.
+    async fn begun<T>(
+        &self,
+        connection: &Connection,
+        beginning: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
         let mut stop = self.stop.clone();
         let begun = tokio::select! {
             begun = timeout(self.limits.header_patience, beginning) => begun,
+            _over = connection.verdict.heard() => return None,
             _ = stop.wait_for(|stop| *stop) => return None,
         };
         match begun {
@@ -199,31 +245,45 @@ where
         None
     }
 
-    async fn converse<T>(self: Arc<Self>, stream: T, is_http2: bool, peer: SocketAddr)
-    where
+    async fn converse<T>(
+        self: &Arc<Self>,
+        stream: T,
+        beginning: Beginning,
+        is_http2: bool,
+        peer: SocketAddr,
+        connection: &Arc<Connection>,
+    ) where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let activity = Arc::new(Activity::default());
-        let stream = TokioIo::new(stream);
         let stop = self.stop.clone();
         let patience = Patience {
             idle: self.limits.header_patience,
             stalled: self.limits.body_patience + STALLED,
         };
-        let answer = {
-            let (worker, activity) = (Arc::clone(&self), Arc::clone(&activity));
-            move |request| Arc::clone(&worker).answer(request, peer, OpenRequest::begin(&activity))
+        let seen = Arc::clone(connection);
+        let worker = Arc::clone(self);
+        let answer = move |request, stream| {
+            Arc::clone(&worker).answer(request, peer, OpenRequest::begin(stream))
         };
         let ended = if is_http2 {
-            let stream = Wire { stream, counted: None };
+            let wire = Wire::http2(stream, beginning, Arc::clone(connection));
+            let streams = Streams::default();
+            let http2 = Protocols::http2(streams.clone());
+            let connection = Arc::clone(connection);
             // Each stream's future is moved into a task of its own, and before that several times.
-            let service = service_fn(move |request| Box::pin(answer(request)));
-            let connection = self.protocols.http2.serve_connection(stream, service);
-            until_over(connection, activity, patience, stop, Waker::clone).await
+            let service = service_fn(move |request| {
+                let stream = Stream::multiplexed(&connection);
+                streams.begin(Arc::clone(&stream));
+                Box::pin(answer(request, stream))
+            });
+            let conversation = http2.serve_connection(TokioIo::new(wire), service);
+            until_over(conversation, seen, patience, stop, Waker::clone).await
         } else {
-            let stream = Wire { stream, counted: Some(Arc::clone(&activity)) };
-            let connection = self.protocols.http1.serve_connection(stream, service_fn(answer));
-            until_over(connection, activity, patience, stop, bell).await
+            let wire = Wire::http1(stream, beginning, Arc::clone(connection));
+            let stream = Stream::only(connection);
+            let service = service_fn(move |request| answer(request, Arc::clone(&stream)));
+            let conversation = self.protocols.http1.serve_connection(TokioIo::new(wire), service);
+            until_over(conversation, seen, patience, stop, bell).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
@@ -236,42 +296,34 @@ where
         peer: SocketAddr,
         open: OpenRequest,
     ) -> Result<Answer, Infallible> {
-        if request.headers().len() > MAX_HEADERS {
-            let mut answer = Answer::default();
-            *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Ok(answer);
-        }
-        let answer = self.api.answer(&mut request, peer, self.limits.body_patience).await;
+        let answer = match refuse(&request) {
+            Some(refusal) => refusal,
+            None => {
+                let patience = self.limits.body_patience;
+                let answering = self.api.answer(&mut request, peer, patience);
+                STREAM.scope(Arc::clone(open.stream()), answering).await
+            }
+        };
         Ok(answer.map(|content| content.keeping(open)))
     }
 }
 
-/// Tells by its first bytes whether a client that has not said so by TLS speaks HTTP/2.
-///
-/// The bytes stay where they are. hyper can tell as well, but waits for them without a limit
-/// (hyperium/hyper #3756), and costs each request more for it.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; PREFACE.len()];
-    loop {
-        let first = match stream.peek(&mut first).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => &first[..length],
-        };
-        if first == PREFACE {
-            return Ok(true);
-        }
-        if !PREFACE.starts_with(first) {
-            return Ok(false);
-        }
-        // Bytes that have been seen already wake nobody.
-        sleep(PEEK_PAUSE).await;
+/// Refuses a request by its head alone.
+fn refuse(request: &Request<Incoming>) -> Option<Answer> {
+    if request.headers().len() > MAX_HEADERS {
+        let mut answer = Answer::default();
+        *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Some(answer);
     }
+    let bad = head::check(request.version(), request.uri(), request.headers()).err()?;
+    let failure = Failure::naming(Kind::InvalidRequest, bad.header, bad.detail);
+    let mut answer = failure.into_answer();
+    if request.version() != Version::HTTP_2 {
+        // Where the next request begins is in doubt.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Some(answer)
 }
-
-/// What every client says first that knows the server to speak HTTP/2 (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-const PEEK_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

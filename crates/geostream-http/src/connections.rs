@@ -1,0 +1,405 @@
+//! All connections of a process: how many a client network may have, which are closed for others,
+//! and how much memory they hold.
+//!
+//! A limit that is merely reached would lock out the clients that come next, for as long as those
+//! who filled it like. So room is made before: of connections, by closing the ones that have been
+//! idle for longest, and of memory, by giving up the answers that have not moved for longest. In
+//! both cases the client network that has most loses first, since an attacker holds more than others
+//! do. What trusted proxies hold goes last: it belongs to many clients.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use geostream_domain::ClientKey;
+use metrics::{Counter, counter};
+use tokio::time::Instant;
+
+use crate::client::TrustedProxies;
+use crate::connection::{Connection, Over};
+use crate::stream::Stream;
+
+/// How many connections a client network may have at once.
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkLimit {
+    /// The most; 0 for as many as there is room for.
+    pub connections: usize,
+    /// Whether the limit holds for this machine's own addresses too.
+    pub includes_loopback: bool,
+}
+
+/// The most memory that requests and their unsent answers may take.
+///
+/// An explanation of 20,000 regions takes 8 MB, and a batch of 1,000 decisions 0.7 MB.
+const MEMORY: usize = 128 << 20;
+
+/// What is freed at once, as a part of the limit: looking for it takes time.
+const BATCH: usize = 16;
+
+/// How long a request must have stood still before its connection is closed for another one.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
+/// How often a limit that is reached is logged.
+const WARNING_EVERY: Duration = Duration::from_secs(300);
+
+/// The connections of all listeners of a process, and the memory that they hold.
+pub struct Connections {
+    limit: NetworkLimit,
+    proxies: TrustedProxies,
+    memory: usize,
+    held: AtomicUsize,
+    open: Mutex<Open>,
+    started: Instant,
+    /// The time since the start, in milliseconds, when it was last looked at.
+    now: AtomicU64,
+    refused: Cause,
+    full: Cause,
+    pressed: Cause,
+    flooded: Cause,
+    stalled: Cause,
+    shed: Cause,
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connections").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// Why a connection or an answer is cut off: a counter, and when it was last logged.
+struct Cause {
+    counter: Counter,
+    /// When it may be logged again, in milliseconds since the start.
+    silent_until: AtomicU64,
+}
+
+impl Cause {
+    fn new(counter: Counter) -> Self {
+        Self { counter, silent_until: AtomicU64::new(0) }
+    }
+
+    /// Counts a number of them, and tells whether to log it.
+    fn note(&self, number: usize, now: Duration) -> bool {
+        self.counter.increment(number as u64);
+        let until = self.silent_until.load(Ordering::Relaxed);
+        let next = millis(now + WARNING_EVERY);
+        let (unset, set) = (Ordering::Relaxed, Ordering::Relaxed);
+        millis(now) >= until && self.silent_until.compare_exchange(until, next, set, unset).is_ok()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+    networks: HashMap<ClientKey, Network>,
+}
+
+/// What a client network has.
+#[derive(Clone, Copy, Default)]
+struct Network {
+    open: usize,
+    /// How many of them have been told to close.
+    closing: usize,
+}
+
+/// One of the listeners that share the connections of a process.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// The most connections that it has.
+    pub(crate) limit: usize,
+    /// How many of them have been told to close.
+    closing: AtomicUsize,
+}
+
+impl Listener {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, closing: AtomicUsize::new(0) })
+    }
+}
+
+/// A connection's place among all; it is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    id: u64,
+    pub(crate) connection: Arc<Connection>,
+    all: Arc<Connections>,
+    listener: Arc<Listener>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let mut open = self.all.open();
+        open.connections.remove(&self.id);
+        let is_closing = connection.is_closing();
+        if is_closing {
+            self.listener.closing.fetch_sub(1, Ordering::Relaxed);
+        }
+        if connection.is_exempt {
+            return;
+        }
+        if let Some(network) = open.networks.get_mut(&connection.network) {
+            network.open -= 1;
+            network.closing -= usize::from(is_closing);
+            if network.open == 0 {
+                open.networks.remove(&connection.network);
+            }
+        }
+    }
+}
+
+impl Connections {
+    /// Limits the connections of each client network; those of trusted proxies are no client's.
+    #[must_use]
+    pub fn new(limit: NetworkLimit, proxies: TrustedProxies) -> Arc<Self> {
+        let closed = |reason| Cause::new(counter!("connections_closed_total", "reason" => reason));
+        let reset = |reason| Cause::new(counter!("requests_reset_total", "reason" => reason));
+        Arc::new(Self {
+            limit,
+            proxies,
+            memory: MEMORY,
+            held: AtomicUsize::new(0),
+            open: Mutex::default(),
+            started: Instant::now(),
+            now: AtomicU64::new(0),
+            refused: Cause::new(counter!("connections_refused_total", "reason" => "network")),
+            full: closed("full"),
+            pressed: closed("memory"),
+            flooded: closed("frames"),
+            stalled: reset("stalled"),
+            shed: reset("memory"),
+        })
+    }
+
+    /// Returns how many connections are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open().connections.len()
+    }
+
+    /// Returns how many bytes requests and their unsent answers hold.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Gives an accepted connection its place, unless its client's network has too many.
+    pub(crate) fn admit(self: &Arc<Self>, listener: &Arc<Listener>, peer: IpAddr) -> Option<Place> {
+        let now = self.look_at_clock();
+        let network = ClientKey::of_address(peer);
+        let is_exempt = self.is_exempt(peer.to_canonical());
+        let mut open = self.open();
+        if !is_exempt && !self.has_room(&mut open, network) {
+            drop(open);
+            if self.refused.note(1, now) {
+                tracing::warn!(
+                    limit = self.limit.connections,
+                    "a client network has too many connections; more of it are refused"
+                );
+            }
+            tracing::debug!(client = %peer, "a connection is refused");
+            return None;
+        }
+        if !is_exempt {
+            open.networks.entry(network).or_default().open += 1;
+        }
+        let connection = Connection::new(self, listener, network, is_exempt);
+        let id = open.next;
+        open.next += 1;
+        open.connections.insert(id, Arc::clone(&connection));
+        drop(open);
+        Some(Place { id, connection, all: Arc::clone(self), listener: Arc::clone(listener) })
+    }
+
+    /// Tells whether a network may have another connection; where it is about to have no room left,
+    /// those of its own that are idle make some.
+    fn has_room(&self, open: &mut Open, key: ClientKey) -> bool {
+        let most = self.limit.connections;
+        let network = open.networks.get(&key).copied().unwrap_or_default();
+        if most == 0 || network.open + most / BATCH < most {
+            return true;
+        }
+        if network.closing == 0 {
+            let wanted = (most / BATCH).max(1);
+            let idle = self.candidates(open, |connection| {
+                connection.network == key && !connection.is_exempt && !connection.is_open()
+            });
+            close(open, idle, wanted, Over::Idle);
+        }
+        network.open < most
+    }
+
+    /// Makes room at a listener that has so few places left.
+    pub(crate) fn make_room(&self, listener: &Arc<Listener>, left: usize) {
+        let wanted = (listener.limit / BATCH).max(1);
+        let coming = left + listener.closing.load(Ordering::Relaxed);
+        if coming >= wanted.div_ceil(2) {
+            return;
+        }
+        let now = self.look_at_clock();
+        let mut open = self.open();
+        let is_here = |connection: &Connection| {
+            std::ptr::eq(&raw const *connection.listener, &raw const **listener)
+        };
+        let idle =
+            self.candidates(&open, |connection| is_here(connection) && !connection.is_open());
+        let mut closed = close(&mut open, idle, wanted - coming, Over::Idle);
+        if closed == 0 && coming == 0 {
+            let standing = self.candidates(&open, |connection| {
+                is_here(connection) && now.saturating_sub(connection.moved_at()) >= STANDSTILL
+            });
+            closed = close(&mut open, standing, wanted, Over::Shed);
+        }
+        drop(open);
+        if self.full.note(closed, now) {
+            tracing::warn!(
+                limit = listener.limit,
+                "a listener has hardly any room left; the longest idle connections are closed"
+            );
+        }
+    }
+
+    /// Returns the connections that may be closed, those first that are to be closed first.
+    fn candidates(
+        &self,
+        open: &Open,
+        is_candidate: impl Fn(&Connection) -> bool,
+    ) -> Vec<Arc<Connection>> {
+        let all = open.connections.values();
+        let mut found: Vec<_> = all
+            .filter(|connection| !connection.is_closing() && is_candidate(connection))
+            .map(|connection| {
+                let of_network = match connection.is_exempt {
+                    true => 0,
+                    false => {
+                        open.networks.get(&connection.network).map_or(0, |network| network.open)
+                    }
+                };
+                let rank = (connection.is_exempt, Reverse(of_network), connection.moved_at());
+                (rank, connection)
+            })
+            .collect();
+        found.sort_unstable_by_key(|(rank, _)| *rank);
+        found.into_iter().map(|(_, connection)| Arc::clone(connection)).collect()
+    }
+
+    /// Counts more memory that is held; where it is more than there may be, answers that stand still
+    /// are given up.
+    pub(crate) fn hold(&self, bytes: usize) {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.memory {
+            self.shed(before + bytes - self.memory + self.memory / BATCH);
+        }
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives up requests that hold so many bytes together.
+    fn shed(&self, wanted: usize) {
+        let now = self.look_at_clock();
+        let open = self.open();
+        let mut streams: Vec<Arc<Stream>> = Vec::new();
+        for connection in open.connections.values() {
+            connection.streams_into(&mut streams);
+        }
+        drop(open);
+        let mut by_network: HashMap<ClientKey, usize> = HashMap::new();
+        for stream in &streams {
+            *by_network.entry(stream.connection.network).or_default() += stream.held();
+        }
+        let mut ranked: Vec<_> = streams
+            .iter()
+            .map(|stream| {
+                let connection = &stream.connection;
+                let of_network = match connection.is_exempt {
+                    true => connection.held_in_answers(),
+                    false => by_network.get(&connection.network).copied().unwrap_or(0),
+                };
+                ((connection.is_exempt, Reverse(of_network), stream.moved_at()), stream)
+            })
+            .collect();
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        let mut freed = 0;
+        let mut given_up = 0;
+        for (_, stream) in ranked {
+            if freed >= wanted {
+                break;
+            }
+            // What was given up before is still counted until its task has ended.
+            freed += stream.held();
+            given_up += usize::from(stream.give_up());
+        }
+        if self.shed.note(given_up, now) {
+            tracing::warn!(
+                limit_bytes = self.memory,
+                "clients take their answers too slowly; those that stand still are given up"
+            );
+        }
+    }
+
+    /// Notes requests whose client has taken nothing of their answers for too long.
+    pub(crate) fn note_stalled(&self, number: usize) {
+        self.stalled.counter.increment(number as u64);
+    }
+
+    /// Notes a connection that is closed for the memory it holds.
+    pub(crate) fn note_pressed(&self) {
+        self.pressed.counter.increment(1);
+    }
+
+    /// Notes a connection that is closed since its client sends nothing but control frames.
+    pub(crate) fn note_flood(&self) {
+        if self.flooded.note(1, self.now()) {
+            tracing::warn!("a client floods its connection with control frames; it is closed");
+        }
+    }
+
+    /// Returns the time since the start as of the last look at the clock, which is a fraction of a
+    /// second ago while many connections are open. Requests read it often.
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_millis(self.now.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn look_at_clock(&self) -> Duration {
+        let now = self.started.elapsed();
+        self.now.store(millis(now), Ordering::Relaxed);
+        now
+    }
+
+    fn is_exempt(&self, peer: IpAddr) -> bool {
+        (peer.is_loopback() && !self.limit.includes_loopback) || self.proxies.trusts(peer)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the first of these connections to close, and returns how many have been told.
+fn close(open: &mut Open, ranked: Vec<Arc<Connection>>, most: usize, over: Over) -> usize {
+    let mut closed = 0;
+    for connection in ranked.into_iter().take(most) {
+        if !connection.begin_closing() {
+            continue;
+        }
+        connection.listener.closing.fetch_add(1, Ordering::Relaxed);
+        if let Some(network) = open.networks.get_mut(&connection.network)
+            && !connection.is_exempt
+        {
+            network.closing += 1;
+        }
+        connection.verdict.tell(over);
+        closed += 1;
+    }
+    closed
+}
