@@ -358,7 +358,7 @@ impl Wake for Bell {
 }
 
 /// Why a connection is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     /// Nothing is under way.
     Idle,
@@ -385,6 +385,12 @@ impl Verdict {
             connection.wake_by_ref();
         }
         is_first
+    }
+
+    /// Returns what was told.
+    #[cfg(test)]
+    pub(crate) fn over(&self) -> Option<Over> {
+        self.over.get().copied()
     }
 
     /// Waits until it is told, on the connection's task.

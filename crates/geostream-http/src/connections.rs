@@ -403,3 +403,101 @@ fn close(open: &mut Open, ranked: Vec<Arc<Connection>>, most: usize, over: Over)
     }
     closed
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn all(most: usize, memory: usize) -> Arc<Connections> {
+        let limit = NetworkLimit { connections: most, includes_loopback: true };
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut all = Connections::new(limit, proxies);
+        Arc::get_mut(&mut all).unwrap().memory = memory;
+        all
+    }
+
+    fn told(place: &Place) -> Option<Over> {
+        place.connection.verdict.over()
+    }
+
+    #[test]
+    fn a_network_has_its_limit_and_no_other_pays_for_it() {
+        let all = all(3, MEMORY);
+        let here = Listener::new(100);
+        let admit = |address: &str| all.admit(&here, address.parse().unwrap());
+        let places = ["127.1.0.1", "127.1.0.2", "::ffff:127.1.0.3"].map(|a| admit(a).unwrap());
+        assert!(admit("127.1.0.4").is_none(), "the network is full");
+        assert_eq!(places.iter().filter_map(told).count(), 1, "an idle one makes room");
+        assert!(admit("127.2.0.1").is_some(), "another network has room");
+        let proxied: Vec<_> = (0..10).map(|_| admit("10.0.0.1").unwrap()).collect();
+        assert_eq!(all.count(), 13, "those of a trusted proxy are not counted");
+        drop(places);
+        assert!(admit("127.1.0.4").is_some(), "there is room again");
+        drop(proxied);
+        assert_eq!(all.count(), 0);
+        assert!(all.open().networks.is_empty(), "nothing is kept of networks that have gone");
+    }
+
+    #[test]
+    fn this_machine_is_limited_only_if_that_is_set() {
+        let limit = NetworkLimit { connections: 1, includes_loopback: false };
+        let all = Connections::new(limit, TrustedProxies::default());
+        let here = Listener::new(100);
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let _first = all.admit(&here, address).unwrap();
+            assert!(all.admit(&here, address).is_some(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_full_listener_closes_idle_connections_of_the_network_that_has_most() {
+        let all = all(0, MEMORY);
+        let here = Listener::new(4);
+        let other = Listener::new(4);
+        let admit =
+            |listener, address: &str| all.admit(listener, address.parse().unwrap()).unwrap();
+        let _elsewhere = [(); 3].map(|()| admit(&other, "127.1.0.1"));
+        let proxied = admit(&here, "10.0.0.1");
+        let legitimate = admit(&here, "127.2.0.1");
+        let busy = admit(&here, "127.1.0.1");
+        let stream = Stream::only(&busy.connection);
+        let request = crate::connection::OpenRequest::begin(stream);
+        let idle = admit(&here, "127.1.0.1");
+        all.make_room(&here, 1);
+        assert_eq!([&proxied, &legitimate, &busy, &idle].map(told), [None; 4], "there is room");
+        all.make_room(&here, 0);
+        assert_eq!(told(&idle), Some(Over::Idle));
+        all.make_room(&here, 0);
+        assert_eq!([&proxied, &legitimate, &busy].map(told), [None; 3], "one is closing already");
+        drop(idle);
+        all.make_room(&here, 0);
+        assert_eq!(told(&legitimate), Some(Over::Idle), "all others are busy or a proxy's");
+        drop(request);
+    }
+
+    #[test]
+    fn memory_is_freed_by_the_network_that_holds_most() {
+        let all = all(0, 10_000);
+        let here = Listener::new(100);
+        let answer = |place: &Place, bytes: usize| {
+            let stream = Stream::only(&place.connection);
+            let answer = stream.charge_answer(Bytes::from(vec![0; bytes]), 0);
+            (stream, answer)
+        };
+        let admit = |address: &str| all.admit(&here, address.parse().unwrap()).unwrap();
+        let slow = admit("127.2.0.1");
+        let many = [(); 4].map(|()| admit("127.1.0.1"));
+        let held = answer(&slow, 1_000);
+        let mut hoarded: Vec<_> = many.iter().map(|place| answer(place, 1_400)).collect();
+        assert_eq!(many.iter().filter_map(told).count(), 0, "there is room for all of it");
+        hoarded.push(answer(&many[3], 4_000));
+        assert!(many.iter().filter_map(told).count() > 0);
+        assert_eq!(told(&slow), None, "a slow client keeps its answer");
+        drop(hoarded);
+        drop(held);
+        assert_eq!(all.held_bytes(), 0, "everything is counted back");
+    }
+}
