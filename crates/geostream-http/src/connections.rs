@@ -42,6 +42,9 @@ const BATCH: usize = 16;
 /// How long a request must have stood still before its connection is closed for another one.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
+/// How long idle connections are not looked for again where there were none: looking takes time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// How often a limit that is reached is logged.
 const WARNING_EVERY: Duration = Duration::from_secs(300);
 
@@ -108,6 +111,8 @@ struct Network {
     open: usize,
     /// How many of them have been told to close.
     closing: usize,
+    /// When idle ones were last looked for among them in vain.
+    vain_at: Option<Duration>,
 }
 
 /// One of the listeners that share the connections of a process.
@@ -197,7 +202,7 @@ impl Connections {
         let network = ClientKey::of_address(peer);
         let is_exempt = self.is_exempt(peer.to_canonical());
         let mut open = self.open();
-        if !is_exempt && !self.has_room(&mut open, network) {
+        if !is_exempt && !self.has_room(&mut open, network, now) {
             drop(open);
             if self.refused.note(1, now) {
                 tracing::warn!(
@@ -221,24 +226,33 @@ impl Connections {
 
     /// Tells whether a network may have another connection; where it is about to have no room left,
     /// those of its own that are idle make some.
-    fn has_room(&self, open: &mut Open, key: ClientKey) -> bool {
+    fn has_room(&self, open: &mut Open, key: ClientKey, now: Duration) -> bool {
         let most = self.limit.connections;
-        let network = open.networks.get(&key).copied().unwrap_or_default();
-        if most == 0 || network.open + most / BATCH < most {
+        if most == 0 {
             return true;
         }
-        if network.closing == 0 {
+        let network = open.networks.entry(key).or_default();
+        let has_room = network.open < most;
+        if network.open + most / BATCH < most {
+            return true;
+        }
+        let is_vain = network.vain_at.is_some_and(|then| now.saturating_sub(then) < LOOK_EVERY);
+        if network.closing == 0 && !is_vain {
             let wanted = (most / BATCH).max(1);
             let idle = self.candidates(open, |connection| {
                 connection.network == key && !connection.is_exempt && !connection.is_open()
             });
-            close(open, idle, wanted, Over::Idle);
+            let closed = close(open, idle, wanted, Over::Idle);
+            if closed == 0 {
+                open.networks.entry(key).or_default().vain_at = Some(now);
+            }
         }
-        network.open < most
+        has_room
     }
 
-    /// Makes room at a listener that has so few places left.
-    pub(crate) fn make_room(&self, listener: &Arc<Listener>, left: usize) {
+    /// Makes room for an accepted connection at its listener, if that has so few places left.
+    pub(crate) fn make_room(&self, waiting: &Place, left: usize) {
+        let listener = &waiting.listener;
         let wanted = (listener.limit / BATCH).max(1);
         let coming = left + listener.closing.load(Ordering::Relaxed);
         if coming >= wanted.div_ceil(2) {
@@ -247,7 +261,8 @@ impl Connections {
         let now = self.look_at_clock();
         let mut open = self.open();
         let is_here = |connection: &Connection| {
-            std::ptr::eq(&raw const *connection.listener, &raw const **listener)
+            Arc::ptr_eq(&connection.listener, listener)
+                && !std::ptr::eq(connection, &raw const *waiting.connection)
         };
         let idle =
             self.candidates(&open, |connection| is_here(connection) && !connection.is_open());
@@ -259,7 +274,7 @@ impl Connections {
             closed = close(&mut open, standing, wanted, Over::Shed);
         }
         drop(open);
-        if self.full.note(closed, now) {
+        if closed > 0 && self.full.note(closed, now) {
             tracing::warn!(
                 limit = listener.limit,
                 "a listener has hardly any room left; the longest idle connections are closed"
@@ -461,20 +476,23 @@ mod tests {
             |listener, address: &str| all.admit(listener, address.parse().unwrap()).unwrap();
         let _elsewhere = [(); 3].map(|()| admit(&other, "127.1.0.1"));
         let proxied = admit(&here, "10.0.0.1");
+        let waiting = admit(&here, "127.1.0.1");
         let legitimate = admit(&here, "127.2.0.1");
         let busy = admit(&here, "127.1.0.1");
         let stream = Stream::only(&busy.connection);
         let request = crate::connection::OpenRequest::begin(stream);
         let idle = admit(&here, "127.1.0.1");
-        all.make_room(&here, 1);
-        assert_eq!([&proxied, &legitimate, &busy, &idle].map(told), [None; 4], "there is room");
-        all.make_room(&here, 0);
+        all.make_room(&waiting, 1);
+        let every = [&waiting, &proxied, &legitimate, &busy, &idle];
+        assert_eq!(every.map(told), [None; 5], "there is room");
+        all.make_room(&waiting, 0);
         assert_eq!(told(&idle), Some(Over::Idle));
-        all.make_room(&here, 0);
+        all.make_room(&waiting, 0);
         assert_eq!([&proxied, &legitimate, &busy].map(told), [None; 3], "one is closing already");
         drop(idle);
-        all.make_room(&here, 0);
+        all.make_room(&waiting, 0);
         assert_eq!(told(&legitimate), Some(Over::Idle), "all others are busy or a proxy's");
+        assert_eq!(told(&waiting), None, "it is what room is made for");
         drop(request);
     }
 

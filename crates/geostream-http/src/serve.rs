@@ -50,6 +50,10 @@ const MAX_HEADERS: usize = 100;
 /// The fewest that are to be permitted are 100 (RFC 9113, section 6.5.2).
 const MAX_STREAMS: u32 = 128;
 
+/// How many streams of a connection are reset or refused for errors of its client. A client that does
+/// not know the most yet may begin more.
+const MAX_RESETS: usize = 256;
+
 /// What a client may send before it is read, on a connection and of a request.
 const CONNECTION_WINDOW: u32 = 256 << 10;
 const STREAM_WINDOW: u32 = 128 << 10;
@@ -140,7 +144,7 @@ where
         // network and has a reason to close idle connections.
         let Some(place) = all.admit(&here, peer.ip()) else { continue };
         let permit = loop {
-            all.make_room(&here, connections.available_permits());
+            all.make_room(&place, connections.available_permits());
             let permit = tokio::select! {
                 permit = timeout(ROOM_PAUSE, Arc::clone(&connections).acquire_owned()) => permit,
                 _ = stop.wait_for(|stop| *stop) => break None,
@@ -182,6 +186,7 @@ impl Protocols {
         let mut http2 = http2::Builder::new(streams);
         http2
             .max_concurrent_streams(MAX_STREAMS)
+            .max_local_error_reset_streams(MAX_RESETS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_stream_window_size(STREAM_WINDOW)

@@ -16,6 +16,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -85,6 +86,8 @@ fn a_client_that_takes_nothing_has_few_answers_made() {
     let home = Home::new();
     let server = home.start();
     let mut stalled = begin_http2(&server, 0);
+    // Then the server takes in as much as is sent now.
+    while read_frame(&mut stalled).0 != WINDOW_UPDATE {}
     for request in 0..60 {
         let id = 2 * request + 1;
         let begun = frame(HEADERS, END_HEADERS, id, &post("/api/v1/route/batch"));
@@ -230,7 +233,7 @@ fn floods_of_frames_that_ask_for_nothing_are_cut_off() {
         ("PRIORITY", Vec::new(), frame(2, 0, 1, &[0, 0, 0, 0, 1])),
         ("PING", Vec::new(), frame(6, 0, 0, &[7; 8])),
         ("SETTINGS", open.clone(), toggled),
-        ("WINDOW_UPDATE", open.clone(), frame(8, 0, 0, &[0, 0, 0, 1])),
+        ("WINDOW_UPDATE", open.clone(), frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
         ("empty DATA", open.clone(), frame(DATA, 0, 1, &[])),
         ("DATA of one byte", open, frame(DATA, 0, 1, b" ")),
         ("CONTINUATION", unended, frame(9, 0, 1, &[])),
@@ -296,7 +299,7 @@ fn heads_that_can_be_read_in_two_ways_are_refused() {
         // It reads to the end: the connection is closed, and nothing behind the request is answered.
         let answer = Answer::read(&mut stream);
         answer.expect_problem(400, "invalid-request", pointer);
-        assert!(!answer.body.contains("HTTP/1.1"), "{head}: {answer:?}");
+        assert!(!answer.body.contains("HTTP/1.1 404"), "{head}: {answer:?}");
     }
     for head in [
         "GET /health HTTP/1.0\r\n",
