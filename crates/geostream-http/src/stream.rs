@@ -150,6 +150,10 @@ impl Stream {
         if self.is_multiplexed {
             lock(&self.maker).take();
         }
+        self.release_body();
+    }
+
+    fn release_body(&self) {
         if self.body.load(Ordering::Relaxed) > 0 {
             let bytes = self.body.swap(0, Ordering::Relaxed);
             self.held.fetch_sub(bytes, Ordering::Relaxed);
@@ -160,7 +164,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.release_request();
+        self.release_body();
     }
 }
 
