@@ -102,8 +102,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         if let (Some(frames), Poll::Ready(Ok(length))) = (&mut wire.frames, &written) {
             frames.handle_sent(&bytes[..*length]);
         }
-        // In HTTP/1, whoever reads a long answer slowly is not idle. In HTTP/2 there is more to write
-        // than answers.
+        // In HTTP/1, all that is written are answers: a client that reads a long one slowly is not
+        // idle. In HTTP/2, control frames are written too.
         wire.connection.count_write(&written, wire.frames.is_none());
         written
     }
