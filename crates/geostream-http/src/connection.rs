@@ -202,7 +202,7 @@ impl Connection {
         Progress { requests: [begun, ended, sent], written: self.written.load(Ordering::Relaxed) }
     }
 
-    /// Notes what came of writing; in HTTP/1, what is written are answers.
+    /// Notes what came of writing, and whether bytes of answers were written.
     pub(crate) fn count_write(&self, written: &Poll<io::Result<usize>>, is_answer: bool) {
         if written.is_ready() {
             count(&self.written);

@@ -89,8 +89,9 @@ impl Cause {
         self.counter.increment(number as u64);
         let until = self.silent_until.load(Ordering::Relaxed);
         let next = millis(now + WARNING_EVERY);
-        let (unset, set) = (Ordering::Relaxed, Ordering::Relaxed);
-        millis(now) >= until && self.silent_until.compare_exchange(until, next, set, unset).is_ok()
+        let relaxed = Ordering::Relaxed;
+        millis(now) >= until
+            && self.silent_until.compare_exchange(until, next, relaxed, relaxed).is_ok()
     }
 }
 

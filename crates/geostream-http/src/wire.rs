@@ -99,12 +99,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self;
         let written = Pin::new(&mut wire.stream).poll_write(context, bytes);
-        if let (Some(frames), Poll::Ready(Ok(length))) = (&mut wire.frames, &written) {
-            frames.handle_sent(&bytes[..*length]);
-        }
-        // In HTTP/1, all that is written are answers: a client that reads a long one slowly is not
-        // idle. In HTTP/2, control frames are written too.
-        wire.connection.count_write(&written, wire.frames.is_none());
+        let is_answer = match (&mut wire.frames, &written) {
+            (Some(frames), Poll::Ready(Ok(length))) => frames.handle_sent(&bytes[..*length]),
+            (Some(_), _) => false,
+            // In HTTP/1, all that is written are answers.
+            (None, _) => true,
+        };
+        // A client that reads a long answer slowly is not idle.
+        wire.connection.count_write(&written, is_answer);
         written
     }
 
