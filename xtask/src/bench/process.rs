@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::shell::{command, output};
 
@@ -65,6 +66,14 @@ pub(crate) fn resident_mb(id: u32) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
     Ok(kb.parse::<f64>()? / 1000.0)
+}
+
+/// Raises the limit on open files as far as the system permits, and returns it.
+pub(crate) fn permit_many_files() -> anyhow::Result<Option<u64>> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("asking for as many open files as there may be")?;
+    Ok(maximum)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark is a program of its own")]

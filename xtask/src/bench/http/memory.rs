@@ -1,7 +1,6 @@
 //! Memory: by how many regions there are, and by how many clients are connected and ask nothing.
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::Figure;
 use crate::bench::clients::requests;
@@ -9,6 +8,7 @@ use crate::bench::connection::Connection;
 use crate::bench::http::{CONNECTIONS, Scene};
 use crate::bench::load::Load;
 use crate::bench::places::{declaration, spread};
+use crate::bench::process::permit_many_files;
 use crate::bench::served::Served;
 use crate::geoip;
 
@@ -43,9 +43,7 @@ pub(crate) fn run(scene: &Scene) -> anyhow::Result<Vec<Figure>> {
 
 /// Keeps many connections that nobody asks anything on.
 fn idle(scene: &Scene, requests: &[Vec<u8>]) -> anyhow::Result<[Figure; 2]> {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .context("asking for as many open files as there may be")?;
+    permit_many_files()?;
     let server = Served::geostream_with(&declaration(&scene.regions), SETTINGS, &[])?;
     // What the first requests leave behind is not the connections'.
     Load::new(server.address, CONNECTIONS, requests)?.as_fast_as_possible(10_000)?;
