@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: figures, and the bars that they are to keep.
 
+mod attacks;
 mod clients;
 mod connection;
 mod cores;
@@ -21,6 +22,8 @@ use serde::Serialize;
 
 use crate::shell::{cargo, run as run_command, say};
 
+pub(crate) use crate::bench::attacks::Role;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// How long a decision takes in the library
@@ -33,6 +36,8 @@ pub(crate) enum Bench {
     Instructions(instructions::Arguments),
     /// How long clients are sent to a region that has died
     Failover(failover::Arguments),
+    /// Attacks on a server at its defaults, and what legitimate clients notice
+    Attacks(attacks::Arguments),
     /// What several nodes over one store cost it, and its faults them
     Stores(stores::Arguments),
 }
@@ -123,6 +128,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Soak(arguments) => (&arguments.options, soak::run(arguments)?),
         Bench::Instructions(arguments) => (&arguments.options, instructions::run(arguments)?),
         Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
+        Bench::Attacks(arguments) => (&arguments.options, attacks::run(arguments)?),
         Bench::Stores(arguments) => (&arguments.options, stores::run(arguments)?),
     };
     if options.json {

@@ -32,6 +32,9 @@ enum Task {
     /// Measure, and compare with what is promised
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Play a part in `bench attacks`, which starts this itself
+    #[command(subcommand, hide = true)]
+    Attack(bench::Role),
     /// Bring GeoIP data (DB-IP City Lite)
     Geoip(geoip::Arguments),
     /// Break Raft clusters in simulated time: `cargo xtask sim --help`
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Attack(role) => role.play(),
         Task::Geoip(arguments) => geoip::run(&arguments),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Coverage => coverage::run(),

@@ -1,10 +1,11 @@
 //! A kept connection to a server that is measured.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// A kept connection.
 #[derive(Debug)]
@@ -14,9 +15,24 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?, Duration::from_secs(10))
+    }
+
+    /// Opens a connection from one of this machine's addresses; the handshake and each read fail
+    /// after the timeout.
+    pub(crate) fn open_from(
+        source: Ipv4Addr,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let socket = socket_from(source)?;
+        socket.connect_timeout(&address.into(), timeout)?;
+        Self::over(socket.into(), timeout)
+    }
+
+    fn over(stream: TcpStream, timeout: Duration) -> anyhow::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(timeout))?;
         Ok(Self { stream })
     }
 
@@ -49,4 +65,11 @@ impl Connection {
             }
         }
     }
+}
+
+/// Makes a TCP socket that has one of this machine's addresses and is not connected yet.
+pub(crate) fn socket_from(source: Ipv4Addr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    Ok(socket)
 }

@@ -62,10 +62,30 @@ impl CpuTime {
 
 /// Returns the memory that a process has, in megabytes.
 pub(crate) fn resident_mb(id: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kb = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-    Ok(kb.parse::<f64>()? / 1000.0)
+    Ok(kernel_figure(id, "status", "VmRSS:")? / 1e3)
+}
+
+/// Returns the most memory that a process had since its start or [`reset_peak`], in megabytes.
+pub(crate) fn peak_mb(id: u32) -> anyhow::Result<f64> {
+    Ok(kernel_figure(id, "status", "VmHWM:")? / 1e3)
+}
+
+/// Makes the kernel count the peak of a process's memory from now on: proc(5), `clear_refs`.
+pub(crate) fn reset_peak(id: u32) -> anyhow::Result<()> {
+    fs::write(format!("/proc/{id}/clear_refs"), "5").context("resetting the peak of memory")
+}
+
+/// Returns how much a process has had written to storage, in megabytes.
+pub(crate) fn written_mb(id: u32) -> anyhow::Result<f64> {
+    Ok(kernel_figure(id, "io", "write_bytes:")? / 1e6)
+}
+
+/// Reads one number from a file in which the kernel describes a process, a name and a number a line.
+fn kernel_figure(id: u32, file: &str, name: &str) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{id}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {name}"))?.parse()?)
 }
 
 /// Raises the limit on open files as far as the system permits, and returns it.

@@ -19,6 +19,9 @@ use crate::shell::root;
 /// Longer than any of them takes to read its data.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The built server, from the root of the workspace.
+const GEOSTREAM: &str = "target/release/geostream-server";
+
 /// Where a server is to be.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -30,10 +33,16 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// Makes one whose directory is in another.
+    fn within(parent: &Path) -> anyhow::Result<Self> {
         // A port is given to nobody else while it is held.
         let held = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let [port, http2_port] = held.map(|held| held.local_addr().map(|address| address.port()));
-        Ok(Self { directory: tempfile::tempdir()?, port: port?, http2_port: http2_port? })
+        let directory = tempfile::tempdir_in(parent)?;
+        Ok(Self { directory, port: port?, http2_port: http2_port? })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -79,11 +88,32 @@ impl Served {
         settings: &str,
         flags: &[&str],
     ) -> anyhow::Result<Self> {
-        let site = Site::new()?;
+        let server = cores::server(&root().join(GEOSTREAM));
+        Self::launch(Site::new()?, server, 1, declaration, settings, flags)
+    }
+
+    /// Starts it as it is delivered, on all cores, with two workers and these flags.
+    ///
+    /// Its data is in the build's directory, since a temporary one may be in memory, where the
+    /// kernel counts no writes.
+    pub(crate) fn with_two_workers(declaration: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        let server = Command::new(root().join(GEOSTREAM));
+        let site = Site::within(&root().join("target"))?;
+        Self::launch(site, server, 2, declaration, "", flags)
+    }
+
+    fn launch(
+        site: Site,
+        mut server: Command,
+        workers: u32,
+        declaration: &str,
+        settings: &str,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         site.write("regions.toml", declaration)?;
         site.write("geostream.toml", settings)?;
-        let mut server = cores::server(&root().join("target/release/geostream-server"));
-        server.args(["--listen", &format!("127.0.0.1:{}", site.port), "--workers", "1"]);
+        server.args(["--listen", &format!("127.0.0.1:{}", site.port)]);
+        server.args(["--workers", &workers.to_string()]);
         server.arg("--config").arg(site.directory().join("geostream.toml"));
         server.arg("--bootstrap").arg(site.directory().join("regions.toml"));
         server.arg("--data-dir").arg(site.directory()).args(flags);
@@ -133,12 +163,17 @@ impl Served {
         SocketAddr::from(([127, 0, 0, 1], self.site.http2_port))
     }
 
+    /// Returns the id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
-        cpu_time(self.process.0.id())
+        cpu_time(self.id())
     }
 
     pub(crate) fn resident_mb(&self) -> anyhow::Result<f64> {
-        resident_mb(self.process.0.id())
+        resident_mb(self.id())
     }
 
     /// Returns the token of GeoStream's administrator.

@@ -9,7 +9,7 @@ mod commits;
 mod faults;
 mod limits;
 mod load;
-mod nodes;
+pub(crate) mod nodes;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
