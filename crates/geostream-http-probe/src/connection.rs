@@ -118,7 +118,7 @@ pub(crate) fn keep(stream: TcpStream) -> KeptConnection {
             }
         }
         drop(stream);
-        pending().await
+        pending::<()>().await;
     })
 }
 

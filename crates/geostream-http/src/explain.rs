@@ -181,7 +181,8 @@ where
                     told.map(|(told, (age, is_forbidden))| {
                         let mut told = describe_whole(table, service, told, age);
                         if is_forbidden {
-                            told.detail.get_or_insert(Evidence::ProbesForbidden.to_string());
+                            told.detail
+                                .get_or_insert_with(|| Evidence::ProbesForbidden.to_string());
                         }
                         told
                     })

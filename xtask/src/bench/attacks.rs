@@ -60,8 +60,9 @@ const MANY_REGIONS: u32 = 20_000;
 
 /// Flags that make the server count connections of loopback networks like those of any other.
 ///
-/// A limit that is set explicitly holds for loopback addresses, which are exempt otherwise.
-const COUNTING_LOOPBACK: &[&str] = &[];
+/// A limit that is set explicitly, here to its default, holds for loopback addresses, which are
+/// exempt otherwise.
+const COUNTING_LOOPBACK: &[&str] = &["--max-connections-per-network", "1000"];
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
     geoip::ensure()?;

@@ -110,11 +110,12 @@ impl Course<'_> {
         let elsewhere = figure("highest share of capacity elsewhere", elsewhere, "%");
         let late: Vec<&Sent> = sent.iter().filter(|sent| sent.at > lost + SETTLED).collect();
         let failed = late.iter().filter(|sent| !sent.is_served).count();
+        let failures = figure("requests that failed later than 3 s", float(failed), "");
         let moves = float(moves(&late)) / float(late.len().max(1)) * 100.0;
         Ok(vec![
             if has_room { elsewhere.at_most(100.0) } else { elsewhere },
             figure("others removed", float(others_removed), "").at_most(0.0),
-            figure("requests that failed later than 3 s", float(failed), ""),
+            if has_room { failures.at_most(0.0) } else { failures },
             figure("clients that change region from one cycle to the next, later", moves, "%"),
         ])
     }
