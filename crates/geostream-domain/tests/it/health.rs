@@ -564,8 +564,8 @@ fn a_region_whose_probes_are_forbidden_is_unknown_and_never_unhealthy() {
         let seen = simulation.of(region);
         assert_eq!((seen.health, seen.is_forbidden), (Health::Unknown, true), "{region}");
         let id = region.parse().unwrap();
-        let changes = simulation.changes.iter().filter(|(_, change)| change.region == id);
-        let (_, last) = changes.last().unwrap();
+        let mut changes = simulation.changes.iter().filter(|(_, change)| change.region == id);
+        let (_, last) = changes.next_back().unwrap();
         assert_eq!(last.evidence, Some(Evidence::ProbesForbidden));
         assert!(
             simulation.watch.votes(simulation.now).any(|(of, vote)| *of == id && vote.is_none())

@@ -79,7 +79,7 @@ fn prober() -> HttpProber {
     HttpProber::new(PermittedNetworks::new(loopback), None).unwrap()
 }
 
-fn failure(probed: Probed) -> Option<ProbeFailure> {
+fn failure(probed: &Probed) -> Option<ProbeFailure> {
     match probed.outcome {
         ProbeOutcome::Well(_) => None,
         ProbeOutcome::NotAsked => panic!("it is not asked too often"),
@@ -96,10 +96,10 @@ async fn each_probe_makes_a_connection_and_a_region_may_report_its_load() {
     for _ in 0..5 {
         let probed = prober.probe(&region.check("http"), None).await;
         assert_eq!(probed.load, Some(Load::new(41.5).unwrap()));
-        assert_eq!(failure(probed), None);
+        assert_eq!(failure(&probed), None);
     }
     assert_eq!(region.connections.load(Ordering::SeqCst), 5);
-    assert_eq!(failure(prober.probe(&region.check("tcp"), None).await), None);
+    assert_eq!(failure(&prober.probe(&region.check("tcp"), None).await), None);
 }
 
 /// Makes a server end its next connection in some way after it has answered, and returns whether the
@@ -240,18 +240,18 @@ async fn what_is_wrong_is_told() {
         (&moved, ProbeFailure::Status(302)),
         (&nonsense, ProbeFailure::Protocol),
     ] {
-        assert_eq!(failure(prober.probe(&region.check("http"), None).await), Some(expected));
+        assert_eq!(failure(&prober.probe(&region.check("http"), None).await), Some(expected));
     }
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}/", listener.local_addr().unwrap())
     };
-    assert_eq!(failure(prober.probe(&check(&gone), None).await), Some(ProbeFailure::Refused));
+    assert_eq!(failure(&prober.probe(&check(&gone), None).await), Some(ProbeFailure::Refused));
     // Name servers may be asked twice.
     let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
     let timing = CheckTiming::new(second, minute, 5, 3, second).unwrap();
     let nowhere = HealthCheck { timing, ..check("http://no-such-host.invalid/") };
-    assert_eq!(failure(prober.probe(&nowhere, None).await), Some(ProbeFailure::Name));
+    assert_eq!(failure(&prober.probe(&nowhere, None).await), Some(ProbeFailure::Name));
 }
 
 #[tokio::test]
@@ -262,9 +262,9 @@ async fn a_body_is_looked_into() {
         body: Some(text.parse::<Line>().unwrap()),
         ..region.check("http")
     };
-    assert_eq!(failure(prober.probe(&holding("ok"), None).await), None);
+    assert_eq!(failure(&prober.probe(&holding("ok"), None).await), None);
     assert_eq!(
-        failure(prober.probe(&holding("maintenance"), None).await),
+        failure(&prober.probe(&holding("maintenance"), None).await),
         Some(ProbeFailure::Body)
     );
 }
@@ -283,7 +283,7 @@ async fn silence_ends_with_the_timeout() {
             break probed;
         }
     };
-    assert_eq!(failure(probed), Some(ProbeFailure::Timeout));
+    assert_eq!(failure(&probed), Some(ProbeFailure::Timeout));
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn addresses_of_ones_own_network_are_left_alone() {
     let port = region.address.port();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0"] {
         let probed = careful.probe(&check(&format!("http://{host}:{port}/")), None).await;
-        assert_eq!(failure(probed), Some(ProbeFailure::Forbidden), "{host}");
+        assert_eq!(failure(&probed), Some(ProbeFailure::Forbidden), "{host}");
     }
     assert_eq!(region.connections.load(Ordering::SeqCst), 0);
 }
@@ -331,11 +331,11 @@ async fn a_certificate_that_runs_out_is_noticed_by_the_next_probe() {
     let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
     let check = check(&format!("https://{address}/"));
     for _ in 0..3 {
-        assert_eq!(failure(prober.probe(&check, None).await), None);
+        assert_eq!(failure(&prober.probe(&check, None).await), None);
     }
     *presented.0.lock().unwrap() = certified(expired);
-    assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
-    assert_eq!(failure(prober.probe(&check, None).await), Some(ProbeFailure::Tls));
+    assert_eq!(failure(&prober.probe(&check, None).await), Some(ProbeFailure::Tls));
+    assert_eq!(failure(&prober.probe(&check, None).await), Some(ProbeFailure::Tls));
     std::fs::remove_file(&file).unwrap();
 }
 
