@@ -23,8 +23,13 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts a server that declares the sample, with more arguments.
+    fn with(arguments: &[&str]) -> Self {
         let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/sample/sample.toml");
-        Self::start(&["--bootstrap", &sample.to_string_lossy()])
+        Self::start(&[&["--bootstrap", &sample.to_string_lossy()], arguments].concat())
     }
 
     /// Starts a server with arguments of its own.
@@ -240,16 +245,35 @@ fn the_catalog_brings_real_regions() {
 
 #[test]
 fn the_history_of_health_is_told() {
-    let setup = Setup::new();
+    let setup = Setup::with(&["--probe-network", "127.0.0.0/8"]);
     assert_eq!(setup.json("health --history")["changes"], Value::Array(Vec::new()));
     assert!(setup.ends(1, "health --history atlantis").contains("no region atlantis"));
     setup.ends(2, "health --watch --history");
-    // Nothing permits the server to probe its own machine, and there is no other region to doubt it.
+    // Nothing listens there, and there is no other region to doubt it.
     setup.ends(0, "region set eu-west-1 --check tcp://127.0.0.1:1");
     while setup.json("health --history eu-west-1 --limit 1")["changes"] == serde_json::json!([]) {}
     let said = setup.ends(0, "health --history");
     assert!(said.contains("eu-west-1") && said.contains("unhealthy"), "{said}");
     assert!(said.contains("5 probes in a row failed"), "{said}");
+}
+
+#[test]
+fn a_region_that_may_not_be_probed_is_told_with_what_permits_it() {
+    let setup = Setup::new();
+    let refused = setup.ends(1, "region set eu-west-1 --check tcp://127.0.0.1:1");
+    assert!(refused.contains("probe.networks") && refused.contains("/check/url"), "{refused}");
+
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    let region =
+        "[regions.r0]\nlatitude = 1\nlongitude = 2\ncheck = { url = \"tcp://127.0.0.1:1\" }\n";
+    fs::write(file.path(), region).unwrap();
+    let setup = Setup::start(&["--bootstrap", &file.path().to_string_lossy()]);
+    while !setup.ends(0, "health").contains("unknown, not permitted") {}
+    let said = setup.ends(0, "health");
+    assert!(said.contains("probe.networks does not permit it: r0"), "{said}");
+    let status = setup.ends(0, "status");
+    let line = status.lines().find(|line| line.starts_with("may not probe")).unwrap();
+    assert!(line.ends_with("r0"), "{line}");
 }
 
 #[test]

@@ -10,10 +10,12 @@ use crate::health::{BROKEN, Region, WELL};
 use crate::postgres::{get, prepared};
 use crate::server::{Home, Request, Server, now, wait_for};
 
-/// Three nodes, of which the first is not permitted to probe the first of three regions.
+/// Three nodes, of which the first does not trust the certificate of the first of three regions.
 struct Peers {
     nodes: Vec<Server>,
     token: String,
+    /// A server of its own, since it speaks TLS, and the others.
+    secure: Server,
     regions: Vec<Region>,
     redis: Redis,
     _homes: Vec<Home>,
@@ -22,29 +24,37 @@ struct Peers {
 impl Peers {
     fn new() -> Self {
         let (url, redis) = (prepared(Postgres::shared()), Redis::start(&[]));
-        let homes: Vec<_> = (0..3).map(|_| Home::new()).collect();
-        let regions: Vec<_> = ["127.0.0.2", "127.0.0.1", "127.0.0.1"].map(Region::at).into();
-        let start = |(number, home): (usize, &Home)| {
-            let permitted = if number == 0 { "127.0.0.1/32" } else { "127.0.0.0/8" };
-            let mut command = home.command();
+        let mut homes: Vec<_> = (0..3).map(|_| Home::new()).collect();
+        let home = Home::new();
+        let secure = secure(&home);
+        let certificate = home.path("cert.pem");
+        homes.push(home);
+        let regions: Vec<_> = ["127.0.0.1", "127.0.0.1"].map(Region::at).into();
+        let start = |number: usize| {
+            let mut command = homes[number].command();
             command.args(["--store", &url, "--cache", &redis.url()]);
-            command.args(["--node", &format!("n{number}"), "--probe-network", permitted]);
+            command.args(["--node", &format!("n{number}"), "--probe-network", "127.0.0.0/8"]);
+            if number != 0 {
+                command.arg("--probe-authorities").arg(&certificate);
+            }
             Server::start(&mut command)
         };
-        let nodes: Vec<_> = homes.iter().enumerate().map(start).collect();
+        let nodes: Vec<_> = (0..3).map(start).collect();
         let token = homes[0].token();
-        let peers = Self { nodes, token, regions, redis, _homes: homes };
+        let peers = Self { nodes, token, secure, regions, redis, _homes: homes };
         peers.declare();
         peers
     }
 
     fn declare(&self) {
-        let declare = |(number, region): (usize, &Region)| {
-            let check = json!({ "url": format!("http://{}/", region.address), "ramp_seconds": 0 });
+        let secure = format!("https://{}/health", self.secure.address);
+        let others = self.regions.iter().map(|region| format!("http://{}/", region.address));
+        let declare = |(number, url): (usize, String)| {
+            let check = json!({ "url": url, "ramp_seconds": 0 });
             let region = json!({ "latitude": 0, "longitude": number * 10, "check": check });
             (format!("r{number}"), region)
         };
-        let regions = self.regions.iter().enumerate().map(declare);
+        let regions = [secure].into_iter().chain(others).enumerate().map(declare);
         let config = json!({
             "regions": regions.collect::<serde_json::Map<_, _>>(),
             "services": { "api": { "members": { "r0": {}, "r1": {}, "r2": {} } } },
@@ -81,6 +91,18 @@ impl Peers {
     }
 }
 
+/// Starts a server that answers over TLS, with a certificate of its own in its home.
+fn secure(home: &Home) -> Server {
+    let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = home.path("cert.pem");
+    let key = home.path("key.pem");
+    fs::write(&certificate, identity.cert.pem()).unwrap();
+    fs::write(&key, identity.signing_key.serialize_pem()).unwrap();
+    let mut command = home.command();
+    command.arg("--tls-certificate").arg(certificate).arg("--tls-key").arg(key);
+    Server::start(&mut command)
+}
+
 /// Returns the decision for a client who is nearest to the region of this number.
 fn decision(node: &Server, number: u32) -> Value {
     let location = json!({ "latitude": 1, "longitude": number * 10 });
@@ -103,7 +125,7 @@ fn a_region_that_one_node_cannot_reach_stays_and_one_that_dies_is_removed_by_all
         assert_eq!(peers.status(node)["peers"]["nodes"].as_array().unwrap().len(), 2);
     }
     let died = now();
-    peers.regions[1].set(BROKEN);
+    peers.regions[0].set(BROKEN);
     for node in &peers.nodes {
         wait_for(|| decision(node, 1)["reason"] == "failover");
     }
@@ -116,7 +138,7 @@ fn a_region_that_one_node_cannot_reach_stays_and_one_that_dies_is_removed_by_all
     let evidence = peers.of(&peers.nodes[0], "r1")["evidence"].to_string();
     let is_told = |down: u32| evidence.contains(&format!("seen down by {down} of 3 nodes"));
     assert!(is_told(2) || is_told(3), "{evidence}");
-    peers.regions[1].set(WELL);
+    peers.regions[0].set(WELL);
     peers.wait_until("r1", ALL_WELL, &json!({ "down": 0, "nodes": 3 }));
     peers.wait_until("r0", ALL_WELL, &one_of_three);
 }
