@@ -158,8 +158,8 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     ///
     /// # Errors
     ///
-    /// If somebody was faster, the result would be invalid, a new check names an address that this
-    /// node may not probe, or the store cannot be used.
+    /// If another write came first, the result would be invalid, a new check names an address that
+    /// this node may not probe, or the store cannot be used.
     pub async fn write(&self, intent: Intent, changes: Vec<Change>) -> Result<Written, WriteError> {
         self.commit(intent, changes, Origin::New).await
     }

@@ -46,7 +46,7 @@ fn a_region_that_crashes_is_removed_by_five_probes_in_half_a_second() {
 }
 
 #[test]
-fn an_hour_of_connections_that_are_closed_removes_nobody() {
+fn an_hour_of_connections_that_are_closed_removes_no_region() {
     for every in [1, 5, 60] {
         let mut simulation = Simulation::new(10, every);
         for region in 0..10 {
@@ -136,7 +136,7 @@ fn reports_of_a_crash_are_believed_in_a_quarter_of_a_second() {
 }
 
 #[test]
-fn a_node_whose_connections_all_end_takes_nobody_for_dead() {
+fn a_node_whose_connections_all_end_removes_no_region() {
     for (seed, fault) in (0..40).flat_map(|seed| [(seed, Fault::Refuses), (seed, Fault::Silent)]) {
         let mut simulation = Simulation::new(5, seed);
         simulation.run(Duration::from_millis(10_000 + seed * 47));
