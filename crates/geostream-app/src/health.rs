@@ -152,7 +152,9 @@ const PROBES_AT_ONCE: usize = 1_000;
 const OVERLOAD_STATUSES: [u16; 3] = [429, 503, 504];
 
 /// How long after its last answer silence may be overload: a region that is silent for longer is dead.
-const OVERLOAD_ANSWERS: Duration = Duration::from_secs(5);
+///
+/// With the probes that then have to fail, a silent region is removed some 3 s after it died.
+const OVERLOAD_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How often loads and growing shares are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -494,6 +496,9 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                 }
                 if is_answer(outcome) {
                     seen.loads.handle_answer(&region, now);
+                    if self.health.publisher.is_overfull(&region) {
+                        seen.watch.excuse_silence(&region, now + OVERLOAD_ANSWERS);
+                    }
                 }
                 if let Some(load) = load {
                     seen.loads.report(&region, load, now);
@@ -533,7 +538,8 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             | ProbeFailure::Tls
             | ProbeFailure::Body
             | ProbeFailure::Protocol
-            | ProbeFailure::Forbidden => false,
+            | ProbeFailure::Forbidden
+            | ProbeFailure::Local => false,
         };
         if may_be_overload && self.health.publisher.is_overfull(region) {
             tracing::debug!(%region, %failure, "a probe failed by overload");

@@ -418,7 +418,8 @@ mod tests {
     #[test]
     fn nothing_is_known_of_a_region_before_it_was_counted_or_has_reported() {
         let mut counted = Counted::new();
-        let (region, now) = (counted.region.clone(), counted.now);
+        let region = counted.region.clone();
+        let now = counted.now;
         assert_eq!(counted.loads.of(&region, now), None);
         assert!(counted.loads.is_rising(&region, now));
         counted.loads.report(&region, Load::new(7.0).unwrap(), now);
@@ -545,7 +546,8 @@ mod tests {
 
     #[test]
     fn a_count_is_not_taken_for_the_load_of_a_region_that_was_never_seen_where_others_report() {
-        let (mut demand, now) = (Demand::default(), start());
+        let mut demand = Demand::default();
+        let now = start();
         let look =
             |is_away| Look { share: share(0.0, 0.0, 480.0, None), is_away, do_others_report: true };
         demand.take_in(look(true), now);

@@ -95,5 +95,6 @@ fn reason(failure: ProbeFailure) -> &'static str {
         ProbeFailure::Body => "body",
         ProbeFailure::Protocol => "protocol",
         ProbeFailure::Forbidden => "forbidden",
+        ProbeFailure::Local => "local",
     }
 }

@@ -94,6 +94,7 @@ impl<'a> CompiledMember<'a> {
             } else {
                 Some(0.0)
             },
+            assumed: self.demand - kept,
             is_settled,
         }
     }
@@ -153,7 +154,10 @@ pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> Fill {
         if contender.standing == stretched {
             let Some(units) = entry.capacity() else { return unstretched };
             capacity += units;
-        } else if matches!(contender.standing, Standing::Held | Standing::Retained) {
+        } else if matches!(
+            contender.standing,
+            Standing::Recovering | Standing::Held | Standing::Retained
+        ) {
             let Some(units) = entry.capacity() else { return unstretched };
             demand -= units * FILLED;
         } else {

@@ -64,6 +64,8 @@ pub struct HealthMonitor {
     has_ended: bool,
     hang_ups: HangUps,
     abstains: bool,
+    /// Until when silence says nothing of the region: it may be overloaded.
+    silence_excused: Option<Instant>,
     wants_witness: bool,
     is_known: bool,
     /// Whether this node may not probe it, as far as is known.
@@ -131,6 +133,9 @@ pub enum ProbeFailure {
     Protocol,
     /// The configuration does not permit probes to the address.
     Forbidden,
+    /// This server could not send the probe: it has no file, port or memory left for it, or its own
+    /// firewall refuses it. That says nothing of the region.
+    Local,
 }
 
 impl ProbeFailure {
@@ -146,7 +151,8 @@ impl ProbeFailure {
             | Self::Status(_)
             | Self::Body
             | Self::Protocol
-            | Self::Forbidden => false,
+            | Self::Forbidden
+            | Self::Local => false,
         }
     }
 }
@@ -164,6 +170,7 @@ impl fmt::Display for ProbeFailure {
             Self::Body => f.write_str("the body does not hold what it should"),
             Self::Protocol => f.write_str("not the expected protocol"),
             Self::Forbidden => f.write_str("probes to its address are not permitted"),
+            Self::Local => f.write_str("this server could not send the probe"),
         }
     }
 }
@@ -292,6 +299,7 @@ impl HealthMonitor {
             has_ended: false,
             hang_ups: HangUps::default(),
             abstains: false,
+            silence_excused: None,
             wants_witness: false,
             is_known: known == Health::Healthy,
             is_forbidden: false,
@@ -313,7 +321,7 @@ impl HealthMonitor {
     pub fn handle_outcome(&mut self, id: ProbeId, outcome: ProbeOutcome, now: Instant) {
         let sent = self.schedule.take(id);
         match outcome {
-            ProbeOutcome::NotAsked => {}
+            ProbeOutcome::NotAsked | ProbeOutcome::Failed(ProbeFailure::Local) => {}
             ProbeOutcome::Failed(ProbeFailure::Forbidden) => self.handle_forbidden(),
             ProbeOutcome::Well(took) => {
                 self.response_time = Some(took);
@@ -424,6 +432,11 @@ impl HealthMonitor {
     /// Tells, once, whether somebody else should be asked now: this region is in doubt.
     pub(crate) fn wants_witness(&mut self) -> bool {
         std::mem::take(&mut self.wants_witness)
+    }
+
+    /// Lets silence say nothing of the region until then.
+    pub(crate) fn excuse_silence(&mut self, until: Instant) {
+        self.silence_excused = Some(until);
     }
 
     /// Sends the next probe now.
@@ -619,7 +632,9 @@ impl HealthMonitor {
     fn silence_ends(&self, timing: CheckTiming) -> Option<Instant> {
         let needed = timing.fall().checked_sub(self.probes.failures())?;
         let needed = usize::from(needed).max(SILENT_PROBES);
-        self.may_doubt().then(|| self.schedule.silence_ends(timing, needed)).flatten()
+        let ends =
+            self.may_doubt().then(|| self.schedule.silence_ends(timing, needed)).flatten()?;
+        Some(self.silence_excused.map_or(ends, |excused| ends.max(excused)))
     }
 
     fn come_back(&mut self, now: Instant) {

@@ -28,6 +28,8 @@ pub(crate) struct Room {
     pub(crate) standing: Standing,
     /// The load whose clients have to go elsewhere; infinite if it is unknown.
     pub(crate) displaced: f64,
+    /// The same, as it is assumed where it is unknown.
+    pub(crate) assumed: f64,
     /// The load that it can take beside its own; `None` if nothing limits it.
     pub(crate) spare: Option<f64>,
     /// Whether its own load is known, and may not be just the beginning of more.

@@ -456,8 +456,9 @@ impl ServiceTable {
     #[cold]
     fn spill_over(&self, pool: &Pool, client: &Client, home: RegionIndex) -> Option<Decision> {
         let place = self.tiers.fallen_to(client.key);
-        // A geofence may leave none of these: the next ones take the client then, or those before.
-        let places = (place..Standing::TAKING.len()).chain(0..place);
+        // A geofence may leave none of these: the best of the others take the client then.
+        let others = (0..Standing::TAKING.len()).filter(|other| *other != place);
+        let places = std::iter::once(place).chain(others);
         let mut decided = places.map(|place| self.spill_into(place, pool, client));
         let decided = decided.find_map(|decided| decided)?;
         // One that serves only when no other has room may be the client's own.

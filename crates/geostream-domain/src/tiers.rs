@@ -25,6 +25,7 @@ struct Tier {
 impl Tiers {
     pub(crate) fn new(rooms: &(impl Iterator<Item = Room> + Clone), regions: usize) -> Self {
         let displaced: f64 = rooms.clone().map(|room| room.displaced).sum();
+        let assumed: f64 = rooms.clone().map(|room| room.assumed).sum();
         // The share of the displaced load that no tier has taken yet.
         let mut left = if displaced > 0.0 { 1.0 } else { 0.0 };
         let mut tiers = Standing::TAKING.map(|standing| {
@@ -35,11 +36,12 @@ impl Tiers {
             });
             let spare: f64 = of_tier.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
             let spill = Spill::new(of_tier, regions);
-            // A load that is unknown is not known to be too much for the first regions with room.
+            // A load of which nothing can be assumed is not known to be too much for the first regions
+            // with room.
             let takes = match spare {
                 0.0 => 0.0,
-                _ if displaced.is_infinite() || spare.is_infinite() => left,
-                _ => (spare / displaced).min(left),
+                _ if assumed <= 0.0 || spare.is_infinite() => left,
+                _ => (spare / assumed).min(left),
             };
             left -= takes;
             Tier { spill, until: 1.0 - left }
@@ -97,6 +99,7 @@ mod tests {
             region: RegionIndex::new(index),
             standing,
             displaced,
+            assumed: if displaced.is_finite() { displaced } else { 0.0 },
             spare,
             is_settled: true,
         });

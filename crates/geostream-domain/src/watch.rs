@@ -270,7 +270,8 @@ impl HealthWatch {
             self.last_well.note(&endpoint(check), region, now);
         }
         let has_looked = match outcome {
-            ProbeOutcome::NotAsked | ProbeOutcome::Failed(ProbeFailure::Forbidden) => false,
+            ProbeOutcome::NotAsked
+            | ProbeOutcome::Failed(ProbeFailure::Forbidden | ProbeFailure::Local) => false,
             ProbeOutcome::Well(_) | ProbeOutcome::Failed(_) => true,
         };
         if has_looked {
@@ -280,6 +281,13 @@ impl HealthWatch {
         watched.monitor.handle_outcome(id, outcome, now);
         self.follow_up(region, now);
         self.ask_others(region, now);
+    }
+
+    /// Lets silence say nothing of a region until then: it has just answered, and may be overloaded.
+    pub fn excuse_silence(&mut self, region: &RegionId, until: Instant) {
+        if let Some(watched) = self.watched.get_mut(region) {
+            watched.monitor.excuse_silence(until);
+        }
     }
 
     /// Notes that an endpoint, `host:port`, has ended the connection that was kept since a probe: each
@@ -548,7 +556,9 @@ impl HealthWatch {
         let before = std::mem::replace(&mut watched.health, verdict);
         let removal_before = std::mem::replace(&mut watched.removal, removal);
         let is_back = own == Health::Unhealthy && watched.own != Health::Unhealthy;
-        if before == Health::Unhealthy && verdict == Health::Healthy {
+        // A region that may not be probed any more is unknown, and nothing says that it can take all.
+        let is_served_again = verdict == Health::Healthy || watched.is_forbidden;
+        if before == Health::Unhealthy && verdict != Health::Unhealthy && is_served_again {
             watched.monitor.begin_ramp(now);
         } else if is_back && verdict != Health::Unhealthy {
             watched.monitor.end_ramp();

@@ -147,7 +147,7 @@ async fn dial_any(
         match timeout(delay, attempts.join_next()).await {
             Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
             Ok(Some(Ok(Err(error)))) => failure = of_io(&error),
-            Ok(Some(Err(_panic))) => failure = ProbeFailure::Unreachable,
+            Ok(Some(Err(_panic))) => failure = ProbeFailure::Local,
             Ok(None) => return Err(failure),
             Err(_) => {}
         }
@@ -162,9 +162,9 @@ async fn secure(
     let name = ServerName::try_from(target.url().host().to_owned());
     let name = name.map_err(|_| ProbeFailure::Name)?;
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-    connected.map_err(|error| {
-        let below = of_io(&error);
-        if below == ProbeFailure::Unreachable { ProbeFailure::Tls } else { below }
+    connected.map_err(|error| match of_io(&error) {
+        ProbeFailure::Local => ProbeFailure::Tls,
+        below => below,
     })
 }
 
@@ -199,7 +199,11 @@ pub(crate) fn of_io(error: &io::Error) -> ProbeFailure {
         E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::UnexpectedEof => {
             ProbeFailure::Reset
         }
-        _ => ProbeFailure::Unreachable,
+        E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown => ProbeFailure::Unreachable,
+        // What rustls says of an alert, which may come after the handshake as well.
+        E::InvalidData => ProbeFailure::Tls,
+        // No file, port or memory is left for it, or the firewall of this machine refuses it.
+        _ => ProbeFailure::Local,
     }
 }
 

@@ -34,7 +34,7 @@ pub struct NetworkLimit {
 /// The most memory that requests and their unsent answers may take.
 ///
 /// An explanation of 20,000 regions takes 4 MB, and a batch of 1,000 decisions 0.6 MB.
-const MEMORY: usize = 128 << 20;
+const MEMORY: usize = 96 << 20;
 
 /// What is freed at once, as a part of the limit: looking for it takes time.
 const BATCH: usize = 16;

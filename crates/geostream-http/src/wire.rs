@@ -11,9 +11,11 @@ use crate::connection::Connection;
 use crate::frames::Frames;
 use crate::preface::{Beginning, PREFACE};
 
-/// What may be read of HTTP/2 before other connections have their turn: in frames, and in bytes.
+/// What may be read of HTTP/2, in frames and in bytes, or written of any answer, before other
+/// connections have their turn.
 ///
-/// h2 goes on as long as there is something to read, and the worker's other connections wait.
+/// hyper and h2 go on as long as there is something to read or room to write, and the worker's other
+/// connections wait.
 const TURN_COST: u32 = 256;
 const TURN_BYTES: usize = 64 << 10;
 
@@ -31,11 +33,20 @@ pub(crate) struct Wire<T> {
     frames: Option<Box<Frames>>,
     turn_cost: u32,
     turn_bytes: usize,
+    turn_written: usize,
 }
 
 impl<T> Wire<T> {
     pub(crate) fn http1(stream: T, beginning: Beginning, connection: Arc<Connection>) -> Self {
-        Self { stream, beginning, connection, frames: None, turn_cost: 0, turn_bytes: 0 }
+        Self {
+            stream,
+            beginning,
+            connection,
+            frames: None,
+            turn_cost: 0,
+            turn_bytes: 0,
+            turn_written: 0,
+        }
     }
 
     pub(crate) fn http2(stream: T, beginning: Beginning, connection: Arc<Connection>) -> Self {
@@ -98,7 +109,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wire = &mut *self;
+        if wire.turn_written >= TURN_BYTES {
+            wire.turn_written = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let bytes = &bytes[..bytes.len().min(TURN_BYTES)];
         let written = Pin::new(&mut wire.stream).poll_write(context, bytes);
+        match written {
+            Poll::Ready(Ok(length)) => wire.turn_written += length,
+            Poll::Ready(Err(_)) | Poll::Pending => wire.turn_written = 0,
+        }
         let is_answer = match (&mut wire.frames, &written) {
             (Some(frames), Poll::Ready(Ok(length))) => frames.handle_sent(&bytes[..*length]),
             (Some(_), _) => false,

@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const MOST: usize = 1_000;
 
 /// How many refusals of one token are noted one by one in each window.
-const WHOLE: u32 = 20;
+const WHOLE: u32 = 1_000;
 
 /// Folds refusals, so that a flood of them costs the trail a few notes with a count.
 ///
@@ -209,10 +209,10 @@ mod tests {
         let now = epoch();
         let whole = |folded: &Folded| matches!(folded, Folded::Whole(_));
         let noted = (0..10_000).map(|_| folds.take_in(of_token(7), now)).filter(whole).count();
-        assert_eq!(noted, 20);
+        assert_eq!(noted, 1_000);
         assert!(whole(&folds.take_in(of_token(8), now)), "others have their own allowance");
         assert_eq!(counts(&folds.handle_timeout(now)), [0_u64; 0]);
-        assert_eq!(counts(&folds.handle_timeout(now + WINDOW)), [9_980]);
+        assert_eq!(counts(&folds.handle_timeout(now + WINDOW)), [9_000]);
         assert!(whole(&folds.take_in(of_token(7), now + WINDOW)));
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use geostream_domain::{
     BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
-    ProbeFailure, ProbeOutcome, Removal, Report, Subject,
+    ProbeFailure, ProbeOutcome, Removal, Report, Subject, WatchOutput,
 };
 
 use crate::simulation::{Fault, Simulation, begin, canary};
@@ -304,6 +304,52 @@ fn what_is_known_from_before_a_restart_is_no_proof_until_probes_fail() {
         HealthMonitor::new(Some(CheckTiming::default()), Health::Unhealthy, 1, begin());
     assert_eq!(monitor.removal(), Some(Removal::Unproven));
     assert_eq!(monitor.poll_output(), None);
+}
+
+/// Returns how long `r1` is silent until it is removed, if its silence is excused for so long.
+fn removed_after(excused: Duration) -> Duration {
+    let mut simulation = Simulation::new(3, 21);
+    simulation.run(Duration::from_secs(10));
+    let region = "r1".parse().unwrap();
+    let began = simulation.now;
+    let watch = &mut simulation.watch;
+    watch.excuse_silence(&region, began + excused);
+    loop {
+        let now = watch.poll_timeout().unwrap();
+        watch.handle_timeout(now);
+        while let Some(output) = watch.poll_output() {
+            match output {
+                WatchOutput::Probe { subject, id, .. }
+                    if subject != Subject::Region(region.clone()) =>
+                {
+                    let well = ProbeOutcome::Well(Duration::from_millis(1));
+                    watch.handle_outcome(&subject, id, well, now);
+                }
+                WatchOutput::Changed(change) if change.to == Health::Unhealthy => {
+                    assert_eq!(change.region, region);
+                    return now - began;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn silence_that_is_excused_says_nothing_until_the_excuse_ends() {
+    assert!(removed_after(Duration::ZERO) < Duration::from_secs(2));
+    let excused = Duration::from_secs(4);
+    assert!(removed_after(excused) >= excused);
+}
+
+#[test]
+fn a_probe_that_could_not_be_sent_says_nothing() {
+    let mut simulation = Simulation::new(3, 22);
+    simulation.run(Duration::from_secs(10));
+    simulation.break_region("r1", Fault::Answers(ProbeFailure::Local));
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.removals(), []);
+    assert_eq!(simulation.of("r1").health, Health::Healthy);
 }
 
 #[test]

@@ -348,6 +348,18 @@ fn what_is_too_much_for_eligible_regions_goes_to_held_and_then_to_retained_ones(
 }
 
 #[test]
+fn a_region_that_comes_back_takes_what_the_others_have_no_room_for() {
+    let back = Observation { share: Share::new(0.1), ..seen(Health::Healthy, 60.0, 0) };
+    let regions = vec![seen(Health::Unhealthy, 60.0, 1), seen(Health::Healthy, 60.0, 0), back];
+    let counts = Row { capacity: Some(100), ..Row::of(regions) }.clients_of(0);
+    // Of 114 that are displaced, the second has room for 35.
+    let next = f64::from(counts[&("r1".to_owned(), Reason::Failover)]) / 30_000.0;
+    assert!((next - 35.0 / 114.0).abs() < 0.02, "{counts:?}");
+    let last = f64::from(counts[&("r2".to_owned(), Reason::Failover)]) / 30_000.0;
+    assert!((last - 79.0 / 114.0).abs() < 0.02, "{counts:?}");
+}
+
+#[test]
 fn a_retained_region_may_get_its_own_clients_back() {
     let full = seen(Health::Healthy, 95.0, 0);
     let regions = vec![seen(Health::Unhealthy, 40.0, 2), seen(Health::Unhealthy, 40.0, 1), full];
