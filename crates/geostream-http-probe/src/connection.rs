@@ -162,9 +162,10 @@ async fn secure(
     let name = ServerName::try_from(target.url().host().to_owned());
     let name = name.map_err(|_| ProbeFailure::Name)?;
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-    connected.map_err(|error| match of_io(&error) {
-        ProbeFailure::Local => ProbeFailure::Tls,
-        below => below,
+    connected.map_err(|error| {
+        let below = of_io(&error);
+        // Whatever else goes wrong now is TLS, and not this server.
+        if below == ProbeFailure::Local { ProbeFailure::Tls } else { below }
     })
 }
 
