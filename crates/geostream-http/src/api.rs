@@ -248,7 +248,7 @@ where
         let decide = match route.operation {
             Operation::Decide(decide) => decide,
             Operation::Watch(watch) => {
-                return Box::pin(self.answer_watcher(watch, route, request, patience)).await;
+                return Box::pin(self.answer_watcher(watch, route, request, peer, patience)).await;
             }
             Operation::Control(control) => {
                 let done = self.supervise(route, control, parameter, request, peer, patience);

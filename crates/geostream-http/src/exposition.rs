@@ -3,10 +3,12 @@
 //! With 20,000 regions the text has megabytes. So at most one rendering runs at a time, on a thread
 //! that may block, and its bytes are shared by all answers.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use geostream_domain::ClientKey;
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::places::Places;
@@ -18,9 +20,23 @@ const SHARED: Duration = Duration::from_secs(1);
 /// given. Beyond it the latest one is shared for longer, until an older one is let go.
 const KEPT: usize = 64 << 20;
 
+/// How many bytes of renderings a client network is sent in a second, if it asks for that many.
+///
+/// A page of 20,000 regions has 3 MB: sent as fast as a client takes it, it keeps a worker from
+/// deciding. The usual page has some ten kilobytes.
+const BYTES_PER_SECOND: f64 = 50e6;
+
+/// How long a client network may be made to wait; one that asks for still more is refused.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How many client networks are told apart; the others share one pace.
+const NETWORKS: usize = 1_000;
+
 /// The latest rendering.
 #[derive(Debug)]
 pub(crate) struct Exposition {
+    /// When each client network may be sent its next rendering.
+    paces: Mutex<BTreeMap<u64, Instant>>,
     latest: Mutex<Option<Page>>,
     /// Held while the metrics are rendered.
     turn: tokio::sync::Mutex<()>,
@@ -40,7 +56,33 @@ impl Exposition {
 
     fn keeping(bytes: usize) -> Self {
         let kept = Places::new(bytes, bytes);
-        Self { latest: Mutex::default(), turn: tokio::sync::Mutex::default(), kept }
+        let paces = Mutex::default();
+        Self { paces, latest: Mutex::default(), turn: tokio::sync::Mutex::default(), kept }
+    }
+
+    /// Returns how long a client network has to wait until it is sent this many bytes; `None` if
+    /// that is too long.
+    pub(crate) fn wait(&self, network: ClientKey, bytes: usize, now: Instant) -> Option<Duration> {
+        #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+        let takes = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if paces.len() >= NETWORKS {
+            paces.retain(|_, next| *next > now);
+        }
+        let network = u64::from(network);
+        let is_known = paces.len() < NETWORKS || paces.contains_key(&network);
+        let next = paces.entry(if is_known { network } else { 0 }).or_insert(now);
+        let wait = next.saturating_duration_since(now);
+        if wait > LONGEST_WAIT {
+            return None;
+        }
+        *next = now + wait + takes;
+        Some(wait)
+    }
+
+    /// Returns how many bytes the latest rendering has.
+    pub(crate) fn size(&self) -> usize {
+        self.latest().as_ref().map_or(0, |page| page.bytes.len())
     }
 
     /// Returns the latest rendering, if it is still shared.
@@ -100,6 +142,33 @@ mod tests {
         assert!(exposition.fresh(at(1_000)).is_none());
         let second = exposition.render(|| at(1_000), || "second".to_owned()).await.unwrap();
         assert_eq!(second, "second");
+    }
+
+    #[test]
+    fn a_network_that_asks_for_pages_over_and_over_waits_and_others_do_not() {
+        let exposition = Exposition::new();
+        let now = epoch();
+        let network = |number: u8| ClientKey::of_bytes(&[number]);
+        let page = 5_000_000;
+        let waits: Vec<_> = (0..30).map(|_| exposition.wait(network(1), page, now)).collect();
+        assert_eq!(waits[0], Some(Duration::ZERO));
+        assert_eq!(waits[10], Some(Duration::from_secs(1)));
+        assert_eq!(waits[20], Some(Duration::from_secs(2)));
+        assert_eq!(waits[21..], [None; 9]);
+        assert_eq!(exposition.wait(network(2), page, now), Some(Duration::ZERO));
+        let later = now + Duration::from_secs(3);
+        assert_eq!(exposition.wait(network(1), page, later), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn networks_beyond_the_limit_share_one_pace() {
+        let exposition = Exposition::new();
+        let now = epoch();
+        for number in 0..2_000_u32 {
+            let network = ClientKey::of_bytes(&number.to_le_bytes());
+            exposition.wait(network, 50_000, now);
+        }
+        assert!(exposition.paces.lock().unwrap().len() <= NETWORKS + 1);
     }
 
     #[tokio::test]

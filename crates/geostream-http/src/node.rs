@@ -1,16 +1,17 @@
 //! How the node is: alive, ready, and in numbers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time};
 use geostream_app::{LocationSource, StoreState};
-use geostream_domain::Revision;
+use geostream_domain::{ClientKey, Revision};
 use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
 use http::Request;
 use http::header::HeaderValue;
 use hyper::body::Incoming;
 use serde::Serialize;
+use tokio::time::sleep;
 
 use crate::OPENAPI;
 use crate::api::{Api, Call};
@@ -45,6 +46,7 @@ where
         watch: Watch,
         route: &Route,
         request: &mut Request<Incoming>,
+        peer: SocketAddr,
         patience: Duration,
     ) -> Result<Answer, Failure> {
         body::collect(request.body_mut(), route.body_limit, patience).await?;
@@ -52,7 +54,7 @@ where
         match watch {
             Watch::Health => Self::health(),
             Watch::Readiness => self.readiness(),
-            Watch::Metrics => self.metrics(route, request).await,
+            Watch::Metrics => self.metrics(route, request, peer).await,
         }
     }
 
@@ -94,9 +96,18 @@ where
         &self,
         route: &Route,
         request: &mut Request<Incoming>,
+        peer: SocketAddr,
     ) -> Result<Answer, Failure> {
+        let exposition = &self.shared.exposition;
+        let network = ClientKey::of_address(self.client_address(request.headers(), peer));
+        let wait = exposition.wait(network, exposition.size(), self.parts.clock.now());
+        match wait {
+            Some(Duration::ZERO) => {}
+            Some(wait) => sleep(wait).await,
+            None => return Err(Failure::busy("this client's network reads the metrics too fast")),
+        }
         let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        if let Some(bytes) = self.shared.exposition.fresh(self.parts.clock.now()) {
+        if let Some(bytes) = exposition.fresh(self.parts.clock.now()) {
             return Ok(body::answer(bytes, content_type));
         }
         let work = |api: Self| async move {

@@ -329,7 +329,10 @@ fn removed_after(excused: Duration) -> Duration {
                     assert_eq!(change.region, region);
                     return now - began;
                 }
-                _ => {}
+                WatchOutput::Probe { .. }
+                | WatchOutput::Changed(_)
+                | WatchOutput::Regraded(_)
+                | WatchOutput::Breaker { .. } => {}
             }
         }
     }
