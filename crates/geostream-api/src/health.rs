@@ -46,8 +46,8 @@ pub struct RegionHealth {
     /// and is held back for flapping; null unless it is unhealthy.
     #[serde(default)]
     pub removal: Option<String>,
-    /// Until when the node that answers holds it back for flapping; null for all others, and while it
-    /// is being tried.
+    /// Until when the node that answers holds it back for flapping; null for all others, and while
+    /// it is being tried.
     #[serde(default)]
     pub held_until: Option<Time>,
     /// How the node that answers sees it by itself.

@@ -58,8 +58,8 @@ pub struct RouteAnswer {
     pub region: String,
     /// The estimated round-trip time in milliseconds; null for a client without a location.
     pub latency_ms: Option<f64>,
-    /// Why this region, as a word of a list that grows: a client takes one that it does not know for the
-    /// name of another reason.
+    /// Why this region, as a word of a list that grows: a client takes one that it does not know
+    /// for the name of another reason.
     pub reason: String,
     /// The next best regions, best first.
     pub alternatives: Vec<Alternative>,
@@ -73,8 +73,8 @@ pub struct RouteAnswer {
     pub latency_source: String,
     /// The revision of the configuration that was decided by.
     pub revision: u64,
-    /// Whether the removal budget is spent: unhealthy regions of the service are retained, and serve
-    /// where no eligible one has room.
+    /// Whether the removal budget is spent: unhealthy regions of the service are retained, and
+    /// serve where no eligible one has room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removal_budget_spent: bool,
     /// Every region's fate, if it was asked for.

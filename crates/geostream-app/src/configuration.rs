@@ -284,8 +284,8 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
 
     /// Declares the first configuration, if there is none yet, and tells whether it did.
     ///
-    /// Checks that this node may not probe are accepted: the file is the operator's, as the settings
-    /// are.
+    /// Checks that this node may not probe are accepted: the file is the operator's, as the
+    /// settings are.
     ///
     /// # Errors
     ///

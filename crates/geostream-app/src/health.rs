@@ -151,7 +151,8 @@ const PROBES_AT_ONCE: usize = 1_000;
 /// The statuses with which a region refuses what is too much: RFC 6585 and RFC 9110.
 const OVERLOAD_STATUSES: [u16; 3] = [429, 503, 504];
 
-/// How long after its last answer silence may be overload: a region that is silent for longer is dead.
+/// How long after its last answer silence may be overload: a region that is silent for longer is
+/// dead.
 ///
 /// With the probes that then have to fail, a silent region is removed some 3 s after it died.
 const OVERLOAD_ANSWERS: Duration = Duration::from_secs(2);

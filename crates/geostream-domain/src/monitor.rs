@@ -13,8 +13,8 @@ use crate::reports::{Report, Reports};
 /// Watches one region.
 ///
 /// Probes and reports are separate evidence, each with a breaker of its own; the region is well
-/// while neither is open. A first failure, a silence, or the end of a kept connection brings the next
-/// probes forward.
+/// while neither is open. A first failure, a silence, or the end of a kept connection brings the
+/// next probes forward.
 ///
 /// [`HealthWatch`](crate::HealthWatch) has one for each region of a configuration, and keeps them
 /// from taking regions for dead because its own network is. By itself, a monitor believes what it
@@ -408,9 +408,9 @@ impl HealthMonitor {
 
     /// Notes that the region has ended the connection that was kept since its last probe.
     ///
-    /// A process that crashes closes its connections at once, so the next probe is sent now. The end
-    /// itself is no failure: servers close idle connections, reload and restart. Ends bring one probe
-    /// an interval forward at most, and none where each connection ends at the same age.
+    /// A process that crashes closes its connections at once, so the next probe is sent now. The
+    /// end itself is no failure: servers close idle connections, reload and restart. Ends bring one
+    /// probe an interval forward at most, and none where each connection ends at the same age.
     pub fn handle_connection_end(&mut self, now: Instant) {
         let Some(timing) = self.timing else { return };
         let is_habit = self.hang_ups.handle_end(now);
@@ -516,8 +516,8 @@ impl HealthMonitor {
 
     /// Returns how sure it is that the region cannot serve; `None` unless it is unhealthy.
     ///
-    /// The newest evidence decides: failed connections that are corroborated are proof until a probe
-    /// is answered, in whatever way, and successful probes hold until one fails.
+    /// The newest evidence decides: failed connections that are corroborated are proof until a
+    /// probe is answered, in whatever way, and successful probes hold until one fails.
     #[must_use]
     pub fn removal(&self) -> Option<Removal> {
         self.probe_removal().max(self.reports.removal())
@@ -790,8 +790,8 @@ impl Schedule {
         Some(self.in_flight.remove(place).1)
     }
 
-    /// Returns when so many probes are believed to get no answer: half a gap before the first of them
-    /// times out, if the last of them should have been answered by then.
+    /// Returns when so many probes are believed to get no answer: half a gap before the first of
+    /// them times out, if the last of them should have been answered by then.
     ///
     /// Five connections that are silent say more than one that is silent for a little longer.
     fn silence_ends(&self, timing: CheckTiming, needed: usize) -> Option<Instant> {
@@ -818,8 +818,8 @@ impl Schedule {
 
 /// How long after an answer its connection ends.
 ///
-/// A server that closes each connection with the answer, or when it has been idle for a while, does so
-/// each time at the same age. A crash comes at any.
+/// A server that closes each connection with the answer, or when it has been idle for a while, does
+/// so each time at the same age. A crash comes at any.
 #[derive(Clone, Copy, Debug, Default)]
 struct HangUps {
     answered: Option<Instant>,

@@ -43,8 +43,8 @@ pub struct Observation {
     /// The load that its own clients make, who would all be sent there if it could have them, and
     /// nobody else's: what of it goes elsewhere now is included.
     pub demand: Option<Load>,
-    /// Whether the demand may be more than what was seen so far: it has just begun to be counted, or
-    /// has just become much more.
+    /// Whether the demand may be more than what was seen so far: it has just begun to be counted,
+    /// or has just become much more.
     pub is_rising: bool,
     /// How many nodes see it down; `None` if this node is the only one that is heard.
     pub votes: Option<Votes>,

@@ -34,8 +34,8 @@ pub(crate) struct Contender {
 
 /// Whose clients a candidate can have.
 ///
-/// The order is the order of preference: displaced clients go to the first standing that has room, and
-/// when no region [serves](Standing::serves), the service's rule for that decides.
+/// The order is the order of preference: displaced clients go to the first standing that has room,
+/// and when no region [serves](Standing::serves), the service's rule for that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
     /// All of its own, and others'.
@@ -47,8 +47,8 @@ pub(crate) enum Standing {
     /// Displaced ones that no eligible region has room for: its probes succeed, and it is held back
     /// for flapping.
     Held,
-    /// Displaced ones that no region before has room for: its removal is not proven, and the removal
-    /// budget does not permit it.
+    /// Displaced ones that no region before has room for: its removal is not proven, and the
+    /// removal budget does not permit it.
     Retained,
     /// None: it is removed for health, or forced down.
     Unhealthy,

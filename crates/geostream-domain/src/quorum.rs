@@ -13,10 +13,11 @@
 //! | three | two | two that see it well |
 //! | n | more than half | half of them that see it well |
 //!
-//! A node that sees a region down says how sure that is ([`Removal`]). Votes are ordered from well over
-//! held back and unproven to proven, and the verdict is the most severe one that more than half of the
-//! votes reach: a proven verdict needs proof at more than half of the nodes that vote, as a removal needs
-//! more than half. A node of an earlier version says nothing of proof, so its vote counts as unproven.
+//! A node that sees a region down says how sure that is ([`Removal`]). Votes are ordered from well
+//! over held back and unproven to proven, and the verdict is the most severe one that more than
+//! half of the votes reach: a proven verdict needs proof at more than half of the nodes that vote,
+//! as a removal needs more than half. A node of an earlier version says nothing of proof, so its
+//! vote counts as unproven.
 //!
 //! The verdict is a function of the votes alone and not of what was before, so whoever hears the
 //! same comes to the same verdict. Whoever hears nobody acts on its own view. What a node says holds
@@ -254,8 +255,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Returns the verdict of votes such as `dw-`: down, well, abstains; `h` and `p` are down as well, held
-    /// back and proven.
+    /// Returns the verdict of votes such as `dw-`: down, well, abstains; `h` and `p` are down as
+    /// well, held back and proven.
     fn verdict(votes: &str) -> Option<Vote> {
         let mut counted = Votes::default();
         votes.chars().for_each(|letter| counted.count(vote(letter)));

@@ -36,8 +36,8 @@ impl Tiers {
             });
             let spare: f64 = of_tier.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
             let spill = Spill::new(of_tier, regions);
-            // A load of which nothing can be assumed is not known to be too much for the first regions
-            // with room.
+            // A load of which nothing can be assumed is not known to be too much for the first
+            // regions with room.
             let takes = match spare {
                 0.0 => 0.0,
                 _ if assumed <= 0.0 || spare.is_infinite() => left,
@@ -65,8 +65,8 @@ impl Tiers {
         self.tiers[place].spill.is_limited()
     }
 
-    /// Returns which of these regions, in the client's order, takes it, where it falls to this place
-    /// of [`Standing::TAKING`].
+    /// Returns which of these regions, in the client's order, takes it, where it falls to this
+    /// place of [`Standing::TAKING`].
     pub(crate) fn region(
         &self,
         place: usize,

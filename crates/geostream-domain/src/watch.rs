@@ -141,8 +141,8 @@ pub struct WatchedHealth {
     pub health: Health,
     /// How sure that is; `None` unless it is unhealthy.
     pub removal: Option<Removal>,
-    /// Until when this node holds it back though its probes succeed; `None` for all others, and while
-    /// it is being tried.
+    /// Until when this node holds it back though its probes succeed; `None` for all others, and
+    /// while it is being tried.
     pub held_until: Option<Instant>,
     /// Whether this node sees it well.
     pub own: Health,
@@ -283,15 +283,16 @@ impl HealthWatch {
         self.ask_others(region, now);
     }
 
-    /// Lets silence say nothing of a region until then: it has just answered, and may be overloaded.
+    /// Lets silence say nothing of a region until then: it has just answered, and may be
+    /// overloaded.
     pub fn excuse_silence(&mut self, region: &RegionId, until: Instant) {
         if let Some(watched) = self.watched.get_mut(region) {
             watched.monitor.excuse_silence(until);
         }
     }
 
-    /// Notes that an endpoint, `host:port`, has ended the connection that was kept since a probe: each
-    /// region behind it is probed early.
+    /// Notes that an endpoint, `host:port`, has ended the connection that was kept since a probe:
+    /// each region behind it is probed early.
     pub fn handle_connection_end(&mut self, endpoint: &str, now: Instant) {
         let regions = self.endpoints.get(endpoint).cloned().unwrap_or_default();
         for region in regions {
@@ -556,7 +557,8 @@ impl HealthWatch {
         let before = std::mem::replace(&mut watched.health, verdict);
         let removal_before = std::mem::replace(&mut watched.removal, removal);
         let is_back = own == Health::Unhealthy && watched.own != Health::Unhealthy;
-        // A region that may not be probed any more is unknown, and nothing says that it can take all.
+        // A region that may not be probed any more is unknown, and nothing says that it can take
+        // all.
         let is_served_again = verdict == Health::Healthy || watched.is_forbidden;
         if before == Health::Unhealthy && verdict != Health::Unhealthy && is_served_again {
             watched.monitor.begin_ramp(now);

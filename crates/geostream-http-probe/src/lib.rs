@@ -1,10 +1,11 @@
 //! Asks regions how they are: over HTTP, TCP, or gRPC's health protocol.
 //!
-//! A probe follows no redirect, reads at most 64 KiB, and makes a new connection, so that whatever keeps
-//! new clients out is noticed by the next probe. The connection stays open until the next probe has
-//! made another, since its end tells of a crash at once. Names are resolved for each connection, and addresses that are not public are left alone unless
-//! the configuration permits their network: so nobody who may change a region's URL can have this
-//! node look around in its own network.
+//! A probe follows no redirect, reads at most 64 KiB, and makes a new connection, so that whatever
+//! keeps new clients out is noticed by the next probe. The connection stays open until the next
+//! probe has made another, since its end tells of a crash at once. Names are resolved for each
+//! connection, and addresses that are not public are left alone unless the configuration permits
+//! their network: so nobody who may change a region's URL can have this node look around in its own
+//! network.
 
 mod connection;
 mod grpc;

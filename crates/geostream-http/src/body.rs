@@ -87,8 +87,8 @@ async fn collect_rest(
 
 /// Reads a body to its end, behind its beginning.
 ///
-/// The pieces are copied together at once: a body that comes byte by byte would take a hundred times
-/// its length if they were kept.
+/// The pieces are copied together at once: a body that comes byte by byte would take a hundred
+/// times its length if they were kept.
 async fn read_rest(
     begun: Bytes,
     body: &mut Incoming,

@@ -4,8 +4,8 @@
 //! A limit that is merely reached would lock out the clients that come next, for as long as those
 //! who filled it like. So room is made before: of connections, by closing the ones that have been
 //! idle for longest, and of memory, by giving up the answers that have not moved for longest. In
-//! both cases the client network that has most loses first, since an attacker holds more than others
-//! do. What trusted proxies hold goes last: it belongs to many clients.
+//! both cases the client network that has most loses first, since an attacker holds more than
+//! others do. What trusted proxies hold goes last: it belongs to many clients.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -307,8 +307,8 @@ impl Connections {
         found.into_iter().map(|(_, connection)| Arc::clone(connection)).collect()
     }
 
-    /// Counts more memory that is held; where it is more than there may be, answers that stand still
-    /// are given up.
+    /// Counts more memory that is held; where it is more than there may be, answers that stand
+    /// still are given up.
     pub(crate) fn hold(&self, bytes: usize) {
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.memory {

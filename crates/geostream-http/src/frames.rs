@@ -2,8 +2,8 @@
 //!
 //! h2 handles frames that ask for nothing, such as PRIORITY or `WINDOW_UPDATE`, as fast as they
 //! arrive. Each costs the server a multiple of what it costs the client, so a connection has a
-//! budget of them. Requests, delivered answer bytes and time replenish it. The headers of frames are
-//! read beside h2, which exposes neither a count of frames nor their types.
+//! budget of them. Requests, delivered answer bytes and time replenish it. The headers of frames
+//! are read beside h2, which exposes neither a count of frames nor their types.
 
 use std::time::Duration;
 

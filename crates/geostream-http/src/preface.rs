@@ -16,12 +16,12 @@ pub(crate) struct Beginning {
 }
 
 impl Beginning {
-    /// Reads until it is clear which version of HTTP a client speaks that has not said so by TLS, and
-    /// tells whether it is HTTP/2.
+    /// Reads until it is clear which version of HTTP a client speaks that has not said so by TLS,
+    /// and tells whether it is HTTP/2.
     ///
     /// hyper can tell as well, but waits for the bytes without a limit (hyperium/hyper #3756), and
-    /// costs each request more for it. What is read here is read once, so a client that stops in the
-    /// middle costs nothing until more comes.
+    /// costs each request more for it. What is read here is read once, so a client that stops in
+    /// the middle costs nothing until more comes.
     pub(crate) async fn read<T: AsyncRead + Unpin>(stream: &mut T) -> io::Result<(Self, bool)> {
         let mut beginning = Self::default();
         loop {
@@ -40,7 +40,8 @@ impl Beginning {
         }
     }
 
-    /// Gives out what was read, as far as there is room for it, and tells whether there was any left.
+    /// Gives out what was read, as far as there is room for it, and tells whether there was any
+    /// left.
     pub(crate) fn give_out(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let rest = &self.bytes[self.given..self.read];
         let length = rest.len().min(buffer.remaining());

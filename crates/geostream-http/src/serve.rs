@@ -50,8 +50,8 @@ const MAX_HEADERS: usize = 100;
 /// The fewest that are to be permitted are 100 (RFC 9113, section 6.5.2).
 const MAX_STREAMS: u32 = 128;
 
-/// How many streams of a connection are reset or refused for errors of its client. A client that does
-/// not know the most yet may begin more.
+/// How many streams of a connection are reset or refused for errors of its client. A client that
+/// does not know the most yet may begin more.
 const MAX_RESETS: usize = 256;
 
 /// What a client may send before it is read, on a connection and of a request.
@@ -140,8 +140,8 @@ where
                 continue;
             }
         };
-        // Taken before its permit is awaited, so that a full listener still refuses the surplus of a
-        // network and has a reason to close idle connections.
+        // Taken before its permit is awaited, so that a full listener still refuses the surplus of
+        // a network and has a reason to close idle connections.
         let Some(place) = all.admit(&here, peer.ip()) else { continue };
         let permit = loop {
             all.make_room(&place, connections.available_permits());

@@ -2,8 +2,8 @@
 //!
 //! hyper asks for a piece of an answer when there is room for it in the client's window, and keeps
 //! it until then. It has no way to give an answer up, so each HTTP/2 stream is a task that can be
-//! aborted, which resets the stream. All memory is counted by [`Charge`]s, which live as long as the
-//! bytes they stand for, wherever hyper and h2 have put these.
+//! aborted, which resets the stream. All memory is counted by [`Charge`]s, which live as long as
+//! the bytes they stand for, wherever hyper and h2 have put these.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

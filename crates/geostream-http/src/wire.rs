@@ -14,15 +14,15 @@ use crate::preface::{Beginning, PREFACE};
 /// What may be read of HTTP/2, in frames and in bytes, or written of any answer, before other
 /// connections have their turn.
 ///
-/// hyper and h2 go on as long as there is something to read or room to write, and the worker's other
-/// connections wait.
+/// hyper and h2 go on as long as there is something to read or room to write, and the worker's
+/// other connections wait.
 const TURN_COST: u32 = 256;
 const TURN_BYTES: usize = 64 << 10;
 
 /// A connection's stream, which takes one piece at a time.
 ///
-/// Answers are small: copied behind their heads, and in HTTP/2 behind each other, they cost the kernel
-/// less than pieces that are kept apart. h2 would write as often as it has answers.
+/// Answers are small: copied behind their heads, and in HTTP/2 behind each other, they cost the
+/// kernel less than pieces that are kept apart. h2 would write as often as it has answers.
 #[derive(Debug)]
 pub(crate) struct Wire<T> {
     stream: T,

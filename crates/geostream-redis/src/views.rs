@@ -19,11 +19,11 @@ use crate::error::RedisError;
 
 /// What nodes tell each other, in Redis.
 ///
-/// Who has said something when, by the server's clock, what number that has, what it is, and how sure
-/// the node is of the regions that it sees down: four keys with a field for each node. Nodes of earlier
-/// versions read and write the first three, so their votes come without proof. A view is written and read once; from then on its number says that
-/// it still holds. On the channel nothing is said but that it is time to look, so a message that is
-/// late, lost or repeated does no harm.
+/// Who has said something when, by the server's clock, what number that has, what it is, and how
+/// sure the node is of the regions that it sees down: four keys with a field for each node. Nodes
+/// of earlier versions read and write the first three, so their votes come without proof. A view is
+/// written and read once; from then on its number says that it still holds. On the channel nothing
+/// is said but that it is time to look, so a message that is late, lost or repeated does no harm.
 #[derive(Debug)]
 pub struct RedisViews {
     redis: Redis,
@@ -170,7 +170,8 @@ fn write(view: &NodeView) -> String {
     serde_json::to_string(&words.collect::<BTreeMap<_, _>>()).unwrap_or_default()
 }
 
-/// Writes how sure the removals are of the regions that a view sees down; what is missing is unproven.
+/// Writes how sure the removals are of the regions that a view sees down; what is missing is
+/// unproven.
 fn write_removals(view: &NodeView) -> String {
     let removals = view.votes().filter_map(|(region, vote)| match vote {
         Vote::Well | Vote::Down(Removal::Unproven) => None,
@@ -209,8 +210,8 @@ enum Nonsense {
     Words(#[from] serde_json::Error),
 }
 
-/// Reads what is said of a node: its name, the age, the number, and the words and removals, if they are not
-/// known.
+/// Reads what is said of a node: its name, the age, the number, and the words and removals, if they
+/// are not known.
 fn read_node(
     node: Value,
     known: &BTreeMap<NodeId, (String, Arc<NodeView>)>,

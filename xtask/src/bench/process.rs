@@ -80,7 +80,8 @@ pub(crate) fn written_mb(id: u32) -> anyhow::Result<f64> {
     Ok(kernel_figure(id, "io", "write_bytes:")? / 1e6)
 }
 
-/// Reads one number from a file in which the kernel describes a process, a name and a number a line.
+/// Reads one number from a file in which the kernel describes a process, a name and a number a
+/// line.
 fn kernel_figure(id: u32, file: &str, name: &str) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{id}/{file}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -299,7 +299,8 @@ fn heads_that_can_be_read_in_two_ways_are_refused() {
         let mut stream = server.connect();
         let next = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
         stream.write_all(format!("{head}{json}\r\n0\r\n\r\n{next}").as_bytes()).unwrap();
-        // It reads to the end: the connection is closed, and nothing behind the request is answered.
+        // It reads to the end: the connection is closed, and nothing behind the request is
+        // answered.
         let answer = Answer::read(&mut stream);
         answer.expect_problem(400, "invalid-request", pointer);
         assert!(!answer.body.contains("HTTP/1.1 404"), "{head}: {answer:?}");

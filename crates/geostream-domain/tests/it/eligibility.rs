@@ -1,5 +1,5 @@
-//! Whom the removal budget and flapping keep from clients, over random failures, recoveries, budgets,
-//! overrides and capacities.
+//! Whom the removal budget and flapping keep from clients, over random failures, recoveries,
+//! budgets, overrides and capacities.
 //!
 //! Each run is drawn from a seed, which it prints.
 
@@ -289,8 +289,8 @@ enum Ailment {
 fn play(seed: u64) {
     const REGIONS: usize = 5;
     const SECONDS: u32 = 300;
-    /// The longest that anything takes to be believed: three probes of a region that is probed once a
-    /// second, the last of which times out.
+    /// The longest that anything takes to be believed: three probes of a region that is probed once
+    /// a second, the last of which times out.
     const PROOF: Duration = Duration::from_millis(4_500);
     let mut chance = Chance::new(seed);
     // Targets vouch for deaths even where all regions die.

@@ -1,4 +1,5 @@
-//! A loss is never followed by another: wherever clients of lost regions go, there is room for them.
+//! A loss is never followed by another: wherever clients of lost regions go, there is room for
+//! them.
 
 use geostream_domain::{
     Capacity, Change, Client, ClientKey, Config, GeoPoint, Health, Load, Location, Observation,

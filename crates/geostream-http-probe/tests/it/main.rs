@@ -102,8 +102,8 @@ async fn each_probe_makes_a_connection_and_a_region_may_report_its_load() {
     assert_eq!(failure(&prober.probe(&region.check("tcp"), None).await), None);
 }
 
-/// Makes a server end its next connection in some way after it has answered, and returns whether the
-/// end is told.
+/// Makes a server end its next connection in some way after it has answered, and returns whether
+/// the end is told.
 async fn is_told(scheme: &str, answer: &'static str, end: End) -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let check = check(&format!("{scheme}://{}/", listener.local_addr().unwrap()));
