@@ -224,7 +224,7 @@ mod tests {
             let [high, low] = network.to_be_bytes();
             folds.take_in(anonymous([10, high, low, 1]), now);
         }
-        (0..21).for_each(|_| assert_ne!(folds.take_in(of_token(7), now), Folded::Lost));
+        (0..=WHOLE).for_each(|_| assert_ne!(folds.take_in(of_token(7), now), Folded::Lost));
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         folds.take_in(anonymous([192, 0, 2, 1]), now);
         folds.handle_timeout(now);
         folds.take_in(anonymous([192, 0, 2, 1]), now);
-        (0..22).for_each(|_| drop(folds.take_in(of_token(7), now)));
+        (0..WHOLE + 2).for_each(|_| drop(folds.take_in(of_token(7), now)));
         assert_eq!(counts(&folds.finish()), [2, 1]);
         assert_eq!(counts(&folds.finish()), [0_u64; 0]);
     }
