@@ -4,7 +4,7 @@
 //! keeps new clients out is noticed by the next probe. The connection stays open until the next
 //! probe has made another, since its end tells of a crash at once. Names are resolved for each
 //! connection, and addresses that are not public are left alone unless the configuration permits
-//! their network: so nobody who may change a region's URL can have this node look around in its own
+//! their network: so a token that may change a region's URL cannot have this node look around in its own
 //! network.
 
 mod connection;

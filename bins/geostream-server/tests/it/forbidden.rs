@@ -139,7 +139,8 @@ fn a_declared_file_with_a_check_that_may_not_be_probed_is_loaded_with_a_warning(
 
 #[test]
 fn an_imported_check_that_may_not_be_probed_is_loaded_with_a_warning() {
-    let (from, to) = (Home::new(), Home::new());
+    let from = Home::new();
+    let to = Home::new();
     let server = permissive(&from);
     declare(&server, &from);
     let base = get(&server, &from, "/api/v1/config/log/1");

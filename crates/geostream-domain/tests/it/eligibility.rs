@@ -83,7 +83,9 @@ impl Sites {
         changes.push(Change::from(service));
         for (place, site) in self.sites.iter().enumerate() {
             let Some(action) = site.overridden else { continue };
-            let (owner, reason, since) = (line("ops"), line("test"), Timestamp::EPOCH);
+            let owner = line("ops");
+            let reason = line("test");
+            let since = Timestamp::EPOCH;
             let region = Self::id(place);
             let expires = None;
             let wish = Override { region, action, owner, reason, since, expires };
@@ -259,7 +261,8 @@ proptest! {
             world.sites.iter().map(|site| site.capacity.map(u64::from)).collect();
         let sizes = sizes.unwrap_or_else(|| vec![1; world.sites.len()]);
         let all: u64 = sizes.iter().sum();
-        let (mut proven, mut removed) = (0, 0);
+        let mut proven = 0;
+        let mut removed = 0;
         for ((site, size), index) in world.sites.iter().zip(&sizes).zip(0..) {
             let is_retained = retained.iter().any(|region| region.get() == index);
             match site.removal() {
