@@ -29,6 +29,10 @@ const LOOKS: u32 = 4;
 /// How long an idle connection may take to say goodbye.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+/// How long a request may take that has come at the last moment, on a connection whose place another
+/// one needs.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// How long a connection may be idle, and how long what is under way may stand still.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -104,6 +108,17 @@ impl Connection {
     /// Notes that it is to close to make room, and tells whether it was not before.
     pub(crate) fn begin_closing(&self) -> bool {
         !self.closing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Waits until another connection has needed the place of this one for [`LAST_REQUEST`].
+    ///
+    /// A client that begins a request when it is told that its connection ends would otherwise hold
+    /// the place for as long as a request may stand still.
+    async fn needed(&self) {
+        while !self.is_closing() {
+            sleep(FAREWELL).await;
+        }
+        sleep(LAST_REQUEST).await;
     }
 
     /// Returns how many bytes of its answers are not sent yet.
@@ -311,9 +326,10 @@ pub(crate) async fn until_over<C: GracefulConnection>(
         Over::Idle => match timeout(FAREWELL, connection.as_mut()).await {
             Ok(ended) => ended,
             // A request has come at the last moment.
-            Err(_) if seen.is_open() => {
-                timeout(patience.stalled, connection).await.unwrap_or(Ok(()))
-            }
+            Err(_) if seen.is_open() => tokio::select! {
+                ended = timeout(patience.stalled, connection) => ended.unwrap_or(Ok(())),
+                () = seen.needed() => Ok(()),
+            },
             // A head that never ends is not waited for.
             Err(_) => Ok(()),
         },

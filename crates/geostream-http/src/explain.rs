@@ -14,7 +14,8 @@ use std::time::Duration;
 use geostream_api::{Explained, Explanation, Observed, Terms, Time};
 use geostream_app::Trace;
 use geostream_domain::{
-    ClientKey, Evidence, Fate, Flag, Rank, Reach, RegionEntry, RegionId, RoutingTable, ServiceTable,
+    ClientKey, Evidence, Fate, Flag, Objective, Rank, Reach, RegionEntry, RegionId, RoutingTable,
+    ServiceTable,
 };
 use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId, TraceContext};
 use http::header::HeaderValue;
@@ -212,7 +213,7 @@ fn describe(
         detail: public_detail(explained.fate, service),
         distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
         latency_ms: explained.rtt.map(rounded_ms),
-        terms: explained.rank.map(terms),
+        terms: explained.rank.map(|rank| public_terms(rank, service.service().policy.objective)),
         observed: None,
     }
 }
@@ -228,6 +229,7 @@ fn describe_whole(
     let public = describe(table, service, explained);
     Explained {
         detail: public.detail.or_else(|| detail(explained.fate, entry)),
+        terms: explained.rank.map(terms),
         observed: entry.observed.zip(age).map(|(observed, age)| Observed {
             health: health(observed.health).to_owned(),
             load: observed.load.map(geostream_domain::Load::units),
@@ -280,6 +282,19 @@ fn detail(fate: Fate, entry: &RegionEntry) -> Option<String> {
             Some(format!("override {action} by {owner}: {reason}"))
         }
         Fate::Fenced { .. } | Fate::Spilled | Fate::NotMember => None,
+    }
+}
+
+/// Returns the terms without what was observed: the load, where regions are ranked by it.
+fn public_terms(rank: Rank, objective: Objective) -> Terms {
+    let all = terms(rank);
+    match objective {
+        Objective::Load { .. } => Terms { term: None, ..all },
+        Objective::Latency { .. }
+        | Objective::Proximity { .. }
+        | Objective::Cost { .. }
+        | Objective::Priority { .. }
+        | Objective::Weighted => all,
     }
 }
 

@@ -90,8 +90,9 @@ impl Frames {
                 *last_stream = head.stream;
                 *credit = (*credit + CREDIT_PER_REQUEST).min(MOST_CREDIT);
             }
-            price = price.saturating_add(head.price());
-            cost = cost.saturating_add(1 + head.price());
+            let its_price = if is_request { 0 } else { head.price() };
+            price = price.saturating_add(its_price);
+            cost = cost.saturating_add(1 + its_price);
         });
         match self.credit.checked_sub(price) {
             Some(rest) => {
@@ -160,19 +161,22 @@ impl Head {
         }
     }
 
-    /// Returns what the client pays for a frame, by what it costs the server.
+    /// Returns what the client pays for a frame that begins no request, by what it costs the server.
+    ///
+    /// h2 passes over the frames of a stream that it has reset, so the end of a stream and headers that
+    /// follow others are not free: a client can repeat both for as long as h2 remembers the stream.
     fn price(self) -> u32 {
         let ends_stream = self.flags & FLAG_END_STREAM != 0;
         match self.kind {
-            HEADERS => 0,
-            DATA if ends_stream || self.length >= SMALL_DATA => 0,
-            DATA if self.length == 0 => 4,
+            DATA if self.length >= SMALL_DATA => 0,
+            DATA if self.length == 0 && !ends_stream => 4,
             SETTINGS if self.flags & FLAG_ACK != 0 => 1,
             // A new initial window is applied to every stream.
             SETTINGS => 20,
             PING => 2,
-            CONTINUATION => 4,
-            // Small DATA, PRIORITY, RST_STREAM, WINDOW_UPDATE, and types that are not known.
+            // Trailers, or headers of a stream that was reset.
+            HEADERS | CONTINUATION => 4,
+            // Small DATA, the end of a stream, PRIORITY, RST_STREAM, WINDOW_UPDATE, and types that are not known.
             _ => 1,
         }
     }
@@ -247,6 +251,7 @@ mod tests {
             (DATA, 0, &[], 250),
             (DATA, 0, b"x", 1_000),
             (CONTINUATION, 0, &[], 250),
+            (DATA, FLAG_END_STREAM, &[], 1_000),
             (0xfa, 0, &[0; 3], 1_000),
         ] {
             assert_eq!(passed(&frame(kind, flags, 1, payload)), expected, "type {kind}");
@@ -254,9 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn headers_are_free_where_they_begin_a_request_and_not_again() {
+        let mut frames = Frames::new(0, NOW);
+        let headers = frame(HEADERS, 4, 1, &[0x82]);
+        let passed = (0..10_000).take_while(|_| frames.handle_received(&headers, NOW).is_ok());
+        assert_eq!(passed.count(), 1 + (FIRST_CREDIT + CREDIT_PER_REQUEST) as usize / 4);
+    }
+
+    #[test]
     fn what_carries_a_request_is_free() {
         assert_eq!(passed(&frame(DATA, 0, 1, &[0; 300])), 10_000);
-        assert_eq!(passed(&frame(DATA, FLAG_END_STREAM, 1, &[])), 10_000);
+        let mut frames = Frames::new(0, NOW);
+        for stream in 0..10_000 {
+            let begin = frame(HEADERS, 4, 2 * stream + 1, &[0x82]);
+            let end = frame(DATA, FLAG_END_STREAM, 2 * stream + 1, b"{}");
+            let request = [begin, end].concat();
+            assert!(frames.handle_received(&request, NOW).is_ok(), "stream {stream}");
+        }
     }
 
     #[test]
