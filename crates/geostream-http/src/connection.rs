@@ -61,7 +61,7 @@ pub(crate) struct Connection {
     moved_at: AtomicU64,
     /// How many bytes of answers are not sent yet.
     answers: AtomicUsize,
-    /// Wakes requests that wait for less of them.
+    /// Notified whenever `answers` falls.
     pub(crate) freed: Notify,
     /// Those that make large answers.
     pub(crate) makers: Arc<Semaphore>,

@@ -39,7 +39,8 @@ const MEMORY: usize = 96 << 20;
 /// What is freed at once, as a part of the limit: looking for it takes time.
 const BATCH: usize = 16;
 
-/// How long a request must have stood still before its connection is closed for another one.
+/// How long ago the last request of a connection must have begun or ended before it is closed for
+/// another one. Bytes that trickle in do not protect a place.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
 /// How long idle connections are not looked for again where there were none: looking takes time.
@@ -123,11 +124,13 @@ pub(crate) struct Listener {
     pub(crate) limit: usize,
     /// How many of them have been told to close.
     closing: AtomicUsize,
+    /// When no connection was found that could be closed, in milliseconds since the start.
+    vain_at: AtomicU64,
 }
 
 impl Listener {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, closing: AtomicUsize::new(0) })
+        Arc::new(Self { limit, closing: AtomicUsize::new(0), vain_at: AtomicU64::new(0) })
     }
 }
 
@@ -260,6 +263,10 @@ impl Connections {
             return;
         }
         let now = self.look_at_clock();
+        let vain_at = Duration::from_millis(listener.vain_at.load(Ordering::Relaxed));
+        if vain_at > Duration::ZERO && now.saturating_sub(vain_at) < LOOK_EVERY {
+            return;
+        }
         let mut open = self.open();
         let is_here = |connection: &Connection| {
             Arc::ptr_eq(&connection.listener, listener)
@@ -275,6 +282,9 @@ impl Connections {
             closed = close(&mut open, standing, wanted, Over::Shed);
         }
         drop(open);
+        if closed == 0 {
+            listener.vain_at.store(millis(now), Ordering::Relaxed);
+        }
         if closed > 0 && self.full.note(closed, now) {
             tracing::warn!(
                 limit = listener.limit,
@@ -387,9 +397,10 @@ impl Connections {
     }
 
     pub(crate) fn look_at_clock(&self) -> Duration {
-        let now = self.started.elapsed();
-        self.now.store(millis(now), Ordering::Relaxed);
-        now
+        // In whole milliseconds, as what moved is noted: a fraction would make it seem older.
+        let now = millis(self.started.elapsed());
+        self.now.store(now, Ordering::Relaxed);
+        Duration::from_millis(now)
     }
 
     fn is_exempt(&self, peer: IpAddr) -> bool {

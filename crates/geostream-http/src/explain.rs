@@ -45,7 +45,7 @@ const REGIONS_OF_ONE: usize = REGIONS / 2;
 pub(crate) struct Explanations {
     public: Arc<Places>,
     known: Arc<Places>,
-    /// Whose turn it is to make one.
+    /// Held while an explanation is made.
     turn: Arc<Semaphore>,
 }
 

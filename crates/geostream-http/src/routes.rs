@@ -328,7 +328,7 @@ impl Found<'_> {
         }
     }
 
-    /// Tells whether it is something that watches the node which asks.
+    /// Tells whether the request is for `/health`, `/ready` or `/metrics`.
     pub(crate) fn is_watch(&self) -> bool {
         let operation = self.position().map(|position| ROUTES[position].operation);
         matches!(operation, Some(Operation::Watch(_)))

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -9,7 +10,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
 
-use crate::server::{Answer, Home, PATIENCE, Request, Server, wait_for};
+use crate::server::{Answer, Home, PATIENCE, Request, Server, now, wait_for};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -221,6 +222,50 @@ fn a_full_server_takes_in_clients_in_place_of_idle_ones() {
         })
         .collect();
     assert_eq!(server.get("/health").status, 200);
+}
+
+#[test]
+fn a_connection_that_is_told_to_close_holds_its_place_no_longer() {
+    const GOAWAY: u8 = 7;
+    let home = Home::new();
+    let limited = ["--workers", "1", "--max-connections", "4"];
+    let server = Server::start(home.command().args(limited));
+    let server = &server;
+    let asked = hpack(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "x"),
+        (":path", "/nowhere"),
+    ]);
+    let holders: Vec<_> = (0..4)
+        .map(|_| {
+            let mut holder = begin_http2(server, 65_535);
+            holder.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &asked)).unwrap();
+            while read_frame(&mut holder).0 != HEADERS {}
+            holder
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for mut holder in holders {
+            // It answers the farewell by a request without an end, and no PING.
+            scope.spawn(move || {
+                let unended = frame(HEADERS, END_HEADERS, 3, &post("/api/v1/route"));
+                let mut bytes = [0; 4096];
+                while holder.read(&mut bytes).is_ok_and(|read| read > 0) {
+                    if bytes.windows(5).any(|part| part == [0, 0, 8, GOAWAY, 0]) {
+                        holder.write_all(&unended).ok();
+                    }
+                }
+            });
+        }
+        let began = now();
+        for client in 0..4 {
+            assert_eq!(server.get("/health").status, 200, "client {client}");
+        }
+        let took = now() - began;
+        server.signal("KILL");
+        assert!(took < Duration::from_secs(30), "a place is held for 70 s otherwise: {took:?}");
+    });
 }
 
 #[test]

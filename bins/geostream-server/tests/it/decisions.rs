@@ -167,6 +167,32 @@ fn strangers_are_not_told_who_forced_a_region_and_what_was_observed() {
 }
 
 #[test]
+fn strangers_are_not_told_the_load_by_which_regions_are_ranked() {
+    let home = Home::new();
+    let server = home.start();
+    let admin = home.token();
+    let policy = json!({ "objective": "load", "allowance_ms": 200 });
+    let service = json!({ "members": { "us-west-2": {} }, "policy": policy });
+    let put = Request::new("PUT", "/api/v1/services/busy").token(&admin).revision(1);
+    let put = server.send(&put.json(&service.to_string()));
+    assert_eq!(put.status, 200, "{put:?}");
+    let region = json!({ "latitude": 45, "longitude": -120, "capacity": 100 });
+    let put = Request::new("PUT", "/api/v1/regions/us-west-2").token(&admin).revision(2);
+    let put = server.send(&put.json(&region.to_string()));
+    assert_eq!(put.status, 200, "{put:?}");
+    let report = Request::new("POST", "/api/v1/outcomes").token(&admin);
+    let report = report.json(r#"{"outcomes": [{"region": "us-west-2", "load": 41}]}"#);
+    assert_eq!(server.send(&report).status, 200);
+    let ask = Request::new("GET", "/api/v1/route?service=busy&explain=true");
+    let term = |request: &Request| {
+        let answer = server.send(request).json();
+        answer["explanation"]["regions"][0]["terms"]["term"].clone()
+    };
+    wait_for(|| term(&ask.clone().token(&admin)) == json!(4));
+    assert_eq!(term(&ask), json!(null));
+}
+
+#[test]
 fn strangers_are_told_no_more_where_no_region_can_serve() {
     let home = Home::new();
     let server = home.start();
