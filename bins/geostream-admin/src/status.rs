@@ -1,6 +1,6 @@
 //! `status`
 
-use geostream_api::{GeoDatabase, HeldRegion, Peers, Status};
+use geostream_api::{GeoDatabase, HeldRegion, Peers, Status, Warning};
 
 use crate::End;
 use crate::client::Client;
@@ -30,6 +30,9 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("abstains from", or_dash(some_of(&status.abstaining))),
             ("may not probe", or_dash(some_of(&status.probe_forbidden))),
         ]);
+        for Warning { code, detail } in &status.warnings {
+            say(format_args!("warning {code}: {detail}"));
+        }
         status.budget_spent.iter().for_each(|spent| say(in_short(spent)));
         for HeldRegion { region, held_until } in &status.held {
             let until = held_until.map(|until| format!(" until {until}")).unwrap_or_default();

@@ -143,9 +143,10 @@ const COUNTERS: [(&str, &str); 13] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 22] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
+    ("server_warning", "Whether /ready and the status tell this warning (1)"),
     ("connections_open", "Connections that are open, on all listeners"),
     ("connections_held_bytes", "Memory that requests and their unsent answers take"),
     ("config_revision", "The revision that is decided by"),

@@ -272,6 +272,9 @@ pub struct Status {
     pub table_compiled: Time,
     /// Why it decides by the table of an earlier run: the store could not be read. Null if it was.
     pub store_error: Option<String>,
+    /// What needs an operator's attention although the node answers; the same as in `/ready`.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// How many regions there are.
     pub regions: usize,
     /// How many services there are.
@@ -292,6 +295,15 @@ pub struct Status {
     pub probe_forbidden: Vec<String>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
+}
+
+/// Something that needs an operator's attention although the node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What kind it is, such as `store-unreadable`: a stable word for programs. The list grows.
+    pub code: String,
+    /// What is wrong and what helps, for people.
+    pub detail: String,
 }
 
 /// The nodes that a node shares what it sees with.

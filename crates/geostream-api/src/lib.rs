@@ -29,7 +29,7 @@ pub use config::{
 pub use control::{
     Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, LogLevel,
     LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle,
-    Token, TokenRequest,
+    Token, TokenRequest, Warning,
 };
 pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use file::{ConfigFile, ConfigFileError, TomlLines};

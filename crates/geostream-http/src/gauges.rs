@@ -5,12 +5,14 @@
 
 use std::net::SocketAddr;
 
+use geostream_api::Warning;
 use geostream_app::{CacheTally, Peers, RegionStatus, StoreState};
 use geostream_domain::{BreakerState, Health, RegionEntry, RoutingTable, ServiceTable, Timestamp};
 use geostream_ports::GeoDatabase;
 use metrics::{SharedString, gauge};
 
 use crate::connections::Connections;
+use crate::warnings;
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
 pub(crate) fn show_table(table: &RoutingTable, now: Timestamp) {
@@ -46,6 +48,14 @@ pub(crate) fn show_node(version: &'static str, is_ready: bool, store: &StoreStat
     gauge!("geostream_build_info", "version" => version).set(1);
     gauge!("server_ready").set(one_if(is_ready));
     gauge!("config_current").set(one_if(*store == StoreState::Current));
+}
+
+/// Shows which warnings `/ready` tells.
+pub(crate) fn show_warnings(warnings: &[Warning]) {
+    for &code in warnings::CODES {
+        let is_told = warnings.iter().any(|warning| warning.code == code);
+        gauge!("server_warning", "warning" => code).set(one_if(is_told));
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and these are small")]

@@ -39,6 +39,7 @@ mod stream;
 mod strict;
 mod tls;
 mod trace;
+mod warnings;
 mod wire;
 
 pub use api::{Api, Parts};

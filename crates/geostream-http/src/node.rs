@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time};
+use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time, Warning};
 use geostream_app::{LocationSource, StoreState};
 use geostream_domain::{ClientKey, Revision};
 use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
@@ -24,14 +24,14 @@ use crate::query::Query;
 use crate::route;
 use crate::routes::{Route, Watch};
 use crate::trace::trace_of;
+use crate::warnings;
 
 /// A short answer for programs that watch.
 #[derive(Serialize)]
 struct Well {
     status: &'static str,
-    /// What somebody should look at all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
 }
 
 impl<S, G, C> Api<S, G, C>
@@ -59,7 +59,7 @@ where
     }
 
     fn health() -> Result<Answer, Failure> {
-        body::json(&Well { status: "alive", warning: None })
+        body::json(&Well { status: "alive", warnings: Vec::new() })
     }
 
     /// Tells whether the node has a configuration and the GeoIP files that it is to have.
@@ -69,25 +69,27 @@ where
             return not_ready("the server is about to stop");
         }
         let view = self.router.view();
-        let warning = match view.store() {
+        match view.store() {
             StoreState::Unread => return not_ready("the configuration has not been read yet"),
             StoreState::Nothing { error } => {
                 return not_ready(&format!("the configuration cannot be read: {error}"));
             }
-            StoreState::Current => None,
-            StoreState::LastGood { saved, .. } => {
-                let age = age_in_words(self.parts.clock.wall().since(*saved));
-                Some(format!("the store cannot be read; what decides was saved {age} ago"))
-            }
-            StoreState::Behind(behind) => Some(behind.to_string()),
-        };
+            StoreState::Current | StoreState::LastGood { .. } | StoreState::Behind(_) => {}
+        }
         if view.table().revision() == Revision::ZERO {
             return not_ready("nothing has been configured yet");
         }
         if !self.router.geo().is_complete() {
             return not_ready("a GeoIP file is missing or damaged; the log says which");
         }
-        body::json(&Well { status: "ready", warning })
+        body::json(&Well { status: "ready", warnings: self.warnings() })
+    }
+
+    /// Returns what needs an operator's attention although the node answers.
+    fn warnings(&self) -> Vec<Warning> {
+        let view = self.router.view();
+        let now = self.parts.clock.wall();
+        warnings::of_store(view.store(), now).into_iter().collect()
     }
 
     /// Answers with the latest rendering of the metrics, which at most one request a second makes
@@ -130,6 +132,7 @@ where
         let view = self.router.view();
         gauges::show_table(view.table(), now);
         gauges::show_node(self.parts.version, self.readiness().is_ok(), view.store());
+        gauges::show_warnings(&self.warnings());
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
@@ -169,15 +172,8 @@ where
             started: Time(self.parts.started),
             revision: table.revision().get(),
             table_compiled: Time(table.compiled_at()),
-            store_error: match view.store() {
-                StoreState::Unread | StoreState::Current => None,
-                StoreState::LastGood { saved, error } => {
-                    let age = age_in_words(now.since(*saved));
-                    Some(format!("{error}; the configuration in use was saved {age} ago"))
-                }
-                StoreState::Behind(behind) => Some(behind.to_string()),
-                StoreState::Nothing { error } => Some(error.clone()),
-            },
+            store_error: warnings::of_store(view.store(), now).map(|warning| warning.detail),
+            warnings: self.warnings(),
             regions: config.regions().len(),
             services: config.services().len(),
             overrides: overrides
@@ -222,14 +218,5 @@ fn describe_data(data: geostream_ports::GeoData) -> GeoData {
         }
         .to_owned(),
         attribution: data.attribution.map(str::to_owned),
-    }
-}
-
-fn age_in_words(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
     }
 }

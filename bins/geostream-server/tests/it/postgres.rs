@@ -153,7 +153,7 @@ fn a_node_starts_from_its_last_good_table_while_the_database_hangs() {
     let node = start(&home, &url);
     let answer = node.route(TOKYO).json();
     assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &2.into()));
-    let warning = node.get("/ready").json()["warning"].to_string();
+    let warning = node.get("/ready").json()["warnings"].to_string();
     assert!(warning.contains("saved"), "{warning}");
     let refused = put_region(&node, &token, "r2", 2);
     refused.expect_problem(503, "store-unavailable", "");

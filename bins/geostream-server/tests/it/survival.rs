@@ -75,7 +75,7 @@ fn a_damaged_store_leaves_the_last_good_table() {
     let answer = server.route(r#"{"client_ip": "165.100.97.15"}"#).json();
     assert_eq!((&answer["region"], &answer["revision"]), (&"ap-northeast-1".into(), &2.into()));
     let ready = server.get("/ready");
-    let warning = ready.json()["warning"].to_string();
+    let warning = ready.json()["warnings"].to_string();
     assert!(ready.status == 200 && warning.contains("saved"), "{ready:?}");
     let refused = put_region(&server, &home.token(), 2);
     refused.expect_problem(503, "store-unavailable", "");
