@@ -175,10 +175,18 @@ impl Known {
                 self.counted_for = 0.0;
             }
             self.counted_for += seconds;
-            // Until there is enough to average, each moment weighs the same; a fall is averaged
-            // over the whole time even then.
+            // Until there is enough to average, each moment weighs the same. A fall is averaged over
+            // the whole time even then; a rise counts in full until the rate has settled, because
+            // it may be the beginning of more.
             let is_fall = wanted_now < wanted_before && !is_sent_rush;
-            let least = if is_fall { 0.0 } else { seconds / self.counted_for };
+            let is_early_rise = wanted_now > wanted_before && self.steady_for < SETTLES;
+            let least = if is_fall {
+                0.0
+            } else if is_early_rise {
+                1.0
+            } else {
+                seconds / self.counted_for
+            };
             let weight = weight_of(seconds, AVERAGED).max(least);
             for (rate, counted) in self.rates.iter_mut().zip(counted) {
                 *rate += (counted - *rate) * weight;
@@ -413,6 +421,18 @@ mod tests {
         assert_eq!(counted.pass(1_000, 0).own.units(), 1_000.0);
         let fallen = counted.pass(0, 0).own.units();
         assert!((800.0..850.0).contains(&fallen), "a fifth of the way after a second: {fallen}");
+    }
+
+    #[test]
+    fn a_small_rise_counts_in_full_until_the_rate_has_settled() {
+        let mut counted = Counted::new();
+        let mut pass = |clients| counted.pass(clients, 0).own.units();
+        assert_eq!([pass(400), pass(440), pass(480)], [400.0, 440.0, 480.0]);
+        for _ in 0..20 {
+            pass(480);
+        }
+        let settled = pass(520);
+        assert!((485.0..490.0).contains(&settled), "a fifth of the way: {settled}");
     }
 
     #[test]
