@@ -1,7 +1,8 @@
 //! Prometheus, and what comes with it to check rules and metrics.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -29,10 +30,7 @@ impl Prometheus {
             "this test needs Prometheus: apt-get install prometheus"
         );
         let mut server = Self { keeper: None, directory: directory(), port: 0 };
-        for (name, content) in files {
-            let path = server.directory.path().join(name);
-            fs::write(path, content).expect("the directory is there");
-        }
+        server.write(files);
         start_on_a_free_port("Prometheus", |port| {
             server.port = port;
             server.run()
@@ -40,11 +38,30 @@ impl Prometheus {
         server
     }
 
+    /// Replaces files, and has Prometheus read them again.
+    pub fn reload(&self, files: &[(&str, &str)]) {
+        self.write(files);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("Prometheus runs");
+        let request = "POST /-/reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\
+                       connection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("Prometheus reads the request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("Prometheus answers in UTF-8");
+        assert!(answer.starts_with("HTTP/1.1 200"), "Prometheus does not reload: {answer}");
+    }
+
     /// Has Prometheus work out an expression, and returns what comes of it, as JSON.
     #[must_use]
     pub fn query(&self, expression: &str) -> String {
         let url = format!("http://127.0.0.1:{}", self.port);
         said(promtool(&["query", "instant", "--format=json"]).args([&url, expression]))
+    }
+
+    fn write(&self, files: &[(&str, &str)]) {
+        for (name, content) in files {
+            let path = self.directory.path().join(name);
+            fs::write(path, content).expect("the directory is there");
+        }
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -58,6 +75,7 @@ impl Prometheus {
             format!("--config.file={}/prometheus.yml", place.display()),
             format!("--storage.tsdb.path={}/data", place.display()),
             format!("--web.listen-address=127.0.0.1:{}", self.port),
+            "--web.enable-lifecycle".to_owned(),
         ];
         self.keeper = Some(Keeper::start(shell, place, &server, READY)?);
         Ok(())

@@ -49,14 +49,14 @@ impl Region {
     }
 
     /// Has its address refuse connections from now on.
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.set(DEAD);
         // Whichever connection comes first ends the listener.
         while TcpStream::connect(self.address).is_ok() {}
     }
 
     /// Starts it again at its address.
-    fn revive(&self) {
+    pub(crate) fn revive(&self) {
         self.set(WELL);
         self.serve(TcpListener::bind(self.address).unwrap());
     }
