@@ -28,6 +28,10 @@ const AUDIT_DAYS: u16 = 90;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const AUDIT_RECORDS: usize = 100_000;
 
+/// How many seconds the server serves on as not ready, unless told otherwise: HAProxy with its default
+/// checks (`inter 2s fall 3`) takes a server out 6 s after that has said 503 for the first time.
+const SHUTDOWN_DELAY_SECONDS: u64 = 7;
+
 /// Answers which region should serve a client now.
 ///
 /// Every setting can be given in the file, in the environment or as a flag; the later of these
@@ -153,6 +157,11 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_BODY_TIMEOUT_SECONDS", value_name = "SECONDS")]
     body_timeout_seconds: Option<Seconds>,
 
+    /// How long the server says that it is not ready, and serves on, after SIGTERM; 0 disables the
+    /// delay [default: 7]
+    #[arg(long, env = "GEOSTREAM_SHUTDOWN_DELAY_SECONDS", value_name = "SECONDS")]
+    shutdown_delay_seconds: Option<Delay>,
+
     /// How long requests under way may take when the server stops [default: 10]
     #[arg(long, env = "GEOSTREAM_DRAIN_TIMEOUT_SECONDS", value_name = "SECONDS")]
     drain_timeout_seconds: Option<Seconds>,
@@ -203,6 +212,7 @@ struct Bounded<const LEAST: u64, const MOST: u64>(u64);
 
 type Workers = Bounded<1, 1024>;
 type Seconds = Bounded<1, 3600>;
+type Delay = Bounded<0, 3600>;
 type PerSecond = Bounded<0, 1_000_000_000>;
 
 impl<const LEAST: u64, const MOST: u64> TryFrom<u64> for Bounded<LEAST, MOST> {
@@ -227,6 +237,12 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Bounded<LEAST, MOST> {
 
 impl From<Seconds> for Duration {
     fn from(Bounded(seconds): Seconds) -> Self {
+        Self::from_secs(seconds)
+    }
+}
+
+impl From<Delay> for Duration {
+    fn from(Bounded(seconds): Delay) -> Self {
         Self::from_secs(seconds)
     }
 }
@@ -298,6 +314,8 @@ pub(crate) struct Config {
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) limits: Limits,
+    /// How long the server serves on as not ready when it is told to stop.
+    pub(crate) shutdown_delay: Duration,
     /// How many connections a client network may have.
     pub(crate) per_network: NetworkLimit,
     /// How often one client may ask; `None` for as often as it likes.
@@ -432,6 +450,7 @@ struct FileHttp {
     requests_per_second_per_token: PerSecond,
     header_timeout_seconds: Seconds,
     body_timeout_seconds: Seconds,
+    shutdown_delay_seconds: Delay,
     drain_timeout_seconds: Seconds,
 }
 
@@ -445,6 +464,7 @@ impl Default for FileHttp {
             requests_per_second_per_token: Bounded(0),
             header_timeout_seconds: Bounded(10),
             body_timeout_seconds: Bounded(10),
+            shutdown_delay_seconds: Bounded(SHUTDOWN_DELAY_SECONDS),
             drain_timeout_seconds: Bounded(10),
         }
     }
@@ -498,6 +518,10 @@ impl Config {
             },
             probe: probe(arguments, file.probe, lines)?,
             limits: limits(arguments, &file.http, workers, lines)?,
+            shutdown_delay: arguments
+                .shutdown_delay_seconds
+                .unwrap_or(file.http.shutdown_delay_seconds)
+                .into(),
             per_network: per_network(arguments, &file.http),
             rate: arguments.requests_per_second.unwrap_or(file.http.requests_per_second).rate(),
             token_rate: arguments
@@ -810,6 +834,7 @@ mod tests {
             ("[geoip]\nfiles = [\"a\"\nrefresh", "line 3"),
             ("[http]\nbody_timeout_seconds = 0", "line 2"),
             ("[http]\nbody_timeout_seconds = 0", "1 to 3600 are expected, not 0"),
+            ("[http]\nshutdown_delay_seconds = 3601", "0 to 3600 are expected, not 3601"),
             ("\nworkers = 0", "line 2"),
             ("workers = 1025", "1 to 1024"),
             ("node = \"a b\"", "' ' at position 1 is not allowed"),

@@ -1,11 +1,11 @@
 //! Where the server listens: for clients, and on addresses of their own, if these are set, for
 //! control requests and for metrics.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, ensure};
-use geostream_http::{Limits, Serves, TlsIdentity, listen, serve};
+use geostream_http::{BoundSocket, Limits, Serves, Stage, bind, check_unused, serve};
 use geostream_ports::Store;
 use tokio::runtime;
 use tokio::sync::watch;
@@ -63,97 +63,127 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && same_ip
 }
 
-/// The listeners of a server that does not answer yet.
-pub(crate) struct Listeners {
+/// The sockets of a server that does not answer yet: they have their addresses, and connections to
+/// them are refused, so that a balancer tries another node.
+pub(crate) struct Sockets {
     /// One for each worker.
-    clients: Vec<TcpListener>,
-    control: Option<TcpListener>,
-    metrics: Option<TcpListener>,
+    clients: Vec<BoundSocket>,
+    control: Option<BoundSocket>,
+    metrics: Option<BoundSocket>,
 }
 
-impl Listeners {
-    /// Opens all of them.
-    pub(crate) fn open(addresses: &Addresses, workers: usize) -> anyhow::Result<Self> {
+/// One listener, and the thread that it is to have.
+struct Door {
+    thread: &'static str,
+    socket: BoundSocket,
+    serves: Serves,
+    connections: usize,
+}
+
+impl Sockets {
+    /// Binds all of them; errors name the setting.
+    pub(crate) fn bind(addresses: &Addresses, workers: usize) -> anyhow::Result<Self> {
         let one = |address: Option<SocketAddr>, setting| {
-            let opened = address.map(|address| open(address, 1).context(setting)).transpose()?;
-            anyhow::Ok(opened.and_then(|mut listeners| listeners.pop()))
+            let bound = address.map(|address| bind_all(address, 1).context(setting)).transpose()?;
+            anyhow::Ok(bound.and_then(|mut sockets| sockets.pop()))
         };
         Ok(Self {
-            clients: open(addresses.clients, workers)?,
+            clients: bind_all(addresses.clients, workers)?,
             control: one(addresses.control, "control.listen")?,
             metrics: one(addresses.metrics, "metrics.listen")?,
         })
     }
 
-    /// Starts the threads that answer.
+    /// Listens, and starts the threads that answer.
     pub(crate) fn serve<S: Store>(
         self,
         api: &ServerApi<S>,
         config: &Config,
-        stop: &watch::Receiver<bool>,
+        stage: &watch::Receiver<Stage>,
     ) -> anyhow::Result<Vec<JoinHandle<anyhow::Result<()>>>> {
-        let has_control = self.control.is_some();
-        let has_metrics = self.metrics.is_some();
-        let start = |name: &str, listener, serves, connections| {
+        let address = address_of(&self.clients[0])?;
+        let control = self.control.as_ref().map(address_of).transpose()?;
+        let metrics = self.metrics.as_ref().map(address_of).transpose()?;
+        for address in [Some(address), control, metrics].into_iter().flatten() {
+            // Another server may have begun to listen there since the sockets were bound.
+            check_unused(address).with_context(|| format!("listening on {address}"))?;
+        }
+        let mut prepared = Vec::new();
+        for door in self.into_doors(config) {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            prepared.push((door, runtime.context("starting a worker's runtime")?));
+        }
+        // From here on connections come in, so nothing that takes long is left to do: those that a
+        // socket has wait until its thread accepts them.
+        let mut listening = Vec::new();
+        for (Door { thread, socket, serves, connections }, runtime) in prepared {
+            let listener = socket.listen().context("listening")?;
             let api = api.clone().serving(serves);
             let limits = Limits { connections, ..config.limits };
             let tls = config.tls.clone();
-            let stop = stop.clone();
-            thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || work(listener, api, limits, tls, stop))
-                .context("starting a thread that answers")
-        };
-        let mut threads = Vec::new();
-        if let Some(listener) = self.control {
-            tracing::info!(address = %address_of(&listener)?, "listening for control requests");
-            let serves = Serves { metrics: !has_metrics, ..Serves::ALL };
-            threads.push(start("control-http", listener, serves, CONTROL_CONNECTIONS)?);
+            let stage = stage.clone();
+            let work = move || {
+                runtime.block_on(serve(listener, api, limits, tls, stage)).context("serving")
+            };
+            listening.push((thread, work));
         }
-        if let Some(listener) = self.metrics {
-            tracing::info!(address = %address_of(&listener)?, "listening for metrics");
-            threads.push(start("metrics-http", listener, Serves::METRICS, METRICS_CONNECTIONS)?);
+        let threads = listening.into_iter().map(|(name, work)| {
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.context("starting a thread that answers")
+        });
+        let threads = threads.collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(address) = control {
+            tracing::info!(%address, "listening for control requests");
         }
-        let address = address_of(&self.clients[0])?;
-        let serves = Serves { decisions: true, control: !has_control, metrics: !has_metrics };
-        for listener in self.clients {
-            threads.push(start("worker", listener, serves, config.limits.connections)?);
+        if let Some(address) = metrics {
+            tracing::info!(%address, "listening for metrics");
         }
         tracing::info!(%address, workers = config.workers, "listening");
         Ok(threads)
     }
-}
 
-fn address_of(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
-    listener.local_addr().context("asking for the port")
-}
-
-/// Opens a number of listeners, all on the same port.
-fn open(address: SocketAddr, number: usize) -> anyhow::Result<Vec<TcpListener>> {
-    let cannot = || format!("listening on {address}");
-    // Listeners that share a port would share it with another server's as well, so the port is
-    // first asked for without sharing.
-    drop(TcpListener::bind(address).with_context(cannot)?);
-    let first = listen(address).with_context(cannot)?;
-    let address = first.local_addr().with_context(cannot)?;
-    let mut listeners = vec![first];
-    while listeners.len() < number {
-        listeners.push(listen(address).with_context(cannot)?);
+    /// Says what is answered at each socket.
+    fn into_doors(self, config: &Config) -> Vec<Door> {
+        let control = self.control.is_none();
+        let metrics = self.metrics.is_none();
+        let mut doors = Vec::new();
+        doors.extend(self.control.map(|socket| Door {
+            thread: "control-http",
+            socket,
+            serves: Serves { metrics, ..Serves::ALL },
+            connections: CONTROL_CONNECTIONS,
+        }));
+        doors.extend(self.metrics.map(|socket| Door {
+            thread: "metrics-http",
+            socket,
+            serves: Serves::METRICS,
+            connections: METRICS_CONNECTIONS,
+        }));
+        doors.extend(self.clients.into_iter().map(|socket| Door {
+            thread: "worker",
+            socket,
+            serves: Serves { decisions: true, control, metrics },
+            connections: config.limits.connections,
+        }));
+        doors
     }
-    Ok(listeners)
 }
 
-/// Answers the connections of one listener on this thread.
-fn work<S: Store>(
-    listener: TcpListener,
-    api: ServerApi<S>,
-    limits: Limits,
-    tls: Option<TlsIdentity>,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("starting a worker's runtime")?;
-    runtime.block_on(serve(listener, api, limits, tls, stop)).context("serving")
+fn address_of(socket: &BoundSocket) -> anyhow::Result<SocketAddr> {
+    socket.local_addr().context("asking for the port")
+}
+
+/// Binds a number of sockets, all to the same port.
+fn bind_all(address: SocketAddr, number: usize) -> anyhow::Result<Vec<BoundSocket>> {
+    let cannot = || format!("listening on {address}");
+    check_unused(address).with_context(cannot)?;
+    let first = bind(address).with_context(cannot)?;
+    let address = first.local_addr().with_context(cannot)?;
+    let mut sockets = vec![first];
+    while sockets.len() < number {
+        sockets.push(bind(address).with_context(cannot)?);
+    }
+    Ok(sockets)
 }
 
 #[cfg(test)]

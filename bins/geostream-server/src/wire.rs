@@ -22,7 +22,7 @@ use geostream_app::{
 use geostream_domain::{ClientKey, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Connections, Parts, TrustedProxies};
+use geostream_http::{Api, Connections, Parts, Stage, TrustedProxies};
 use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
-use crate::listeners::Listeners;
+use crate::listeners::Sockets;
 use crate::process;
 use crate::telemetry::{self, Telemetry};
 use crate::trace::Trace;
@@ -71,7 +71,8 @@ pub(crate) fn run(config: &Config, telemetry: Telemetry) -> anyhow::Result<()> {
 /// A server that answers.
 struct Server {
     workers: Vec<JoinHandle<anyhow::Result<()>>>,
-    stop: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    shutdown_delay: Duration,
     keeping: Keeping,
     signals: Signals,
 }
@@ -95,20 +96,20 @@ impl Keeping {
 }
 
 fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Result<Server> {
-    // Taken first, so that a second server on the same port fails before it touches anything.
-    let listeners = Listeners::open(&config.listen, config.workers)?;
+    // Bound first, so that a second server on the same port fails before it touches anything.
+    let sockets = Sockets::bind(&config.listen, config.workers)?;
     make_private_directory(&config.data_dir)?;
     let last_good = config.data_dir.join("last-good.json");
     match &config.store {
         config::Store::Embedded => {
             let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
-            start_on(store, None, &last_good, listeners, config, control, telemetry)
+            start_on(store, None, &last_good, sockets, config, control, telemetry)
         }
         config::Store::Postgres(target) => {
             let _context = control.enter();
             let store = PgStore::new(target.clone(), config.health_days, seed()?);
             let Some(cache) = &config.cache else {
-                return start_on(store, None, &last_good, listeners, config, control, telemetry);
+                return start_on(store, None, &last_good, sockets, config, control, telemetry);
             };
             if cache.travels_in_clear() {
                 tracing::warn!(
@@ -119,7 +120,7 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             let redis = Redis::new(cache.clone()).context("cache")?;
             let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
             let tally = Some(store.tally());
-            start_on(store, tally, &last_good, listeners, config, control, telemetry)
+            start_on(store, tally, &last_good, sockets, config, control, telemetry)
         }
     }
 }
@@ -128,28 +129,28 @@ fn start_on<S: Store + Clone>(
     store: S,
     cache: Option<Arc<CacheTally>>,
     last_good: &Path,
-    listeners: Listeners,
+    sockets: Sockets,
     config: &Config,
     control: &Runtime,
     telemetry: Telemetry,
 ) -> anyhow::Result<Server> {
-    let (stop, stopping) = watch::channel(false);
+    let (stage, watched) = watch::channel(Stage::Serving);
     let keeping = Keeping::default();
     let store = Counted::new(store);
     let assembling =
-        assemble(store, cache, last_good, config, telemetry, stopping.clone(), &keeping);
+        assemble(store, cache, last_good, config, telemetry, watched.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let signals = Signals::await_on(control)?;
-    let workers = listeners.serve(&api, config, &stopping)?;
-    Ok(Server { workers, stop, keeping, signals })
+    let workers = sockets.serve(&api, config, &watched)?;
+    Ok(Server { workers, stage, shutdown_delay: config.shutdown_delay, keeping, signals })
 }
 
 impl Server {
     /// Waits for a signal, then lets the workers finish what they have begun.
     fn until_stopped(mut self, control: &Runtime) -> anyhow::Result<()> {
-        let signal = control.block_on(self.signals.next());
-        tracing::info!(signal, "stopping: what is under way is finished");
-        self.stop.send_replace(true);
+        control.block_on(self.leave());
+        tracing::info!("stopping: no connection is accepted, requests under way are finished");
+        self.stage.send_replace(Stage::Draining);
         for worker in self.workers {
             match worker.join() {
                 Ok(outcome) => outcome?,
@@ -159,6 +160,27 @@ impl Server {
         control.block_on(self.keeping.finish());
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Waits for a signal, and then serves on as not ready for the shutdown delay.
+    ///
+    /// SIGINT comes from a terminal, where nothing has to notice that the server leaves.
+    async fn leave(&mut self) {
+        let signal = self.signals.next().await;
+        if signal == StopSignal::Interrupt || self.shutdown_delay.is_zero() {
+            tracing::info!(signal = signal.name(), "told to stop");
+            return;
+        }
+        tracing::info!(
+            signal = signal.name(),
+            delay_seconds = self.shutdown_delay.as_secs(),
+            "told to stop: not ready from now on, serving until the shutdown delay ends"
+        );
+        self.stage.send_replace(Stage::Leaving);
+        if let Ok(signal) = timeout(self.shutdown_delay, self.signals.next()).await {
+            let signal = signal.name();
+            tracing::info!(signal, "told to stop again: the rest of the shutdown delay is skipped");
+        }
     }
 }
 
@@ -178,7 +200,7 @@ async fn assemble<S: Store + Clone>(
     last_good: &Path,
     config: &Config,
     telemetry: Telemetry,
-    stopping: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     keeping: &Keeping,
 ) -> anyhow::Result<ServerApi<S>> {
     let clock = SystemClock;
@@ -192,7 +214,9 @@ async fn assemble<S: Store + Clone>(
     let last_good = LastGoodFile::new(last_good);
     let publisher = Arc::new(Publisher::new(clock));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
-    let is_read = follower.start().await;
+    // A store that hangs is waited for while the files are read.
+    let (is_read, geo) = tokio::join!(follower.start(), open_geoip(config));
+    let geo = Arc::new(geo?);
 
     let networks = config.probe.permitted();
     let configuration = || {
@@ -218,7 +242,6 @@ async fn assemble<S: Store + Clone>(
     let health = Arc::new(health.with_probe_networks(networks.clone()));
     let prober = HttpProber::new(networks, config.probe.authorities.as_deref())
         .context("preparing health checks")?;
-    let geo = Arc::new(open_geoip(config).await?);
     let limits = RateLimits::of(config);
     if let Some(target) = &config.cache {
         // Connections of their own: views wait neither for a large configuration nor for leases.
@@ -258,7 +281,7 @@ async fn assemble<S: Store + Clone>(
         node,
         version: env!("CARGO_PKG_VERSION"),
         started,
-        stopping: Box::new(move || *stopping.borrow()),
+        stopping: Box::new(move || *stage.borrow() >= Stage::Leaving),
     }))
 }
 
@@ -513,11 +536,27 @@ impl Signals {
         Ok(Self { terminate, interrupt })
     }
 
-    /// Waits for one of them, and returns its name.
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StopSignal {
+    /// Supervisors send it.
+    Terminate,
+    /// A terminal sends it at Ctrl-C.
+    Interrupt,
+}
+
+impl StopSignal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
         }
     }
 }

@@ -20,7 +20,7 @@ use geostream_domain::{
 };
 use geostream_embedded::EmbeddedStore;
 use geostream_http::{
-    Api, Connections, Limits, NetworkLimit, Parts, TrustedProxies, listen, serve,
+    Api, Connections, Limits, NetworkLimit, Parts, Stage, TrustedProxies, bind, serve,
 };
 use geostream_ports::{Clock as _, GeoDatabase, GeoLocator, Network, Place, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -41,15 +41,16 @@ fn main() {
     let control = runtime::Builder::new_current_thread().enable_all().build();
     let control = control.expect("a runtime");
     let api = control.block_on(api(&control));
-    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let listener = listener.listen().expect("it listens");
     let address = listener.local_addr().expect("it listens");
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let worker = thread::spawn(move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         counted(&runtime.expect("a runtime"), listener, api, stopping);
     });
     ask(address, requests);
-    stop.send_replace(true);
+    stop.send_replace(Stage::Draining);
     worker.join().expect("the worker ends");
 }
 
@@ -60,7 +61,7 @@ fn counted(
     runtime: &Runtime,
     listener: TcpListener,
     api: EveryPart,
-    stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<Stage>,
 ) {
     let limits = Limits {
         connections: 100,

@@ -16,10 +16,12 @@ use std::time::Duration;
 use geostream_domain::ClientKey;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connections::{Connections, Listener};
+use crate::stage::Stage;
 use crate::stream::{MAKERS, Stream};
 
 /// How often a connection is looked at within the time that it may be idle, which is therefore held
@@ -30,8 +32,8 @@ const LOOKS: u32 = 4;
 const FAREWELL: Duration = Duration::from_millis(250);
 
 /// How long a request may take that has come at the last moment, on a connection whose place another
-/// one needs.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+/// one needs, and how long a connection that was accepted at the last moment may take to begin.
+pub(crate) const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How long a connection may be idle, and how long what is under way may stand still.
 #[derive(Clone, Copy, Debug)]
@@ -292,7 +294,7 @@ pub(crate) async fn until_over<C: GracefulConnection>(
     connection: C,
     seen: Arc<Connection>,
     patience: Patience,
-    mut stop: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
     waker_of: fn(&Waker) -> Waker,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
@@ -301,7 +303,7 @@ pub(crate) async fn until_over<C: GracefulConnection>(
         async move {
             let over = tokio::select! {
                 over = seen.quiet(patience) => over,
-                _ = stop.wait_for(|stop| *stop) => Over::Stopping,
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => Over::Stopping,
             };
             seen.verdict.tell(over);
         }
@@ -319,9 +321,25 @@ pub(crate) async fn until_over<C: GracefulConnection>(
         Ok(ended) => return ended,
         Err(over) => over,
     };
+    if over == Over::Stopping {
+        // HTTP/1 closes an idle connection without another look at its socket, which would reset a
+        // request that the kernel has received by now. So the runtime looks at its sockets first,
+        // and the connection reads.
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = yield_now() => {}
+        }
+    }
     connection.as_mut().graceful_shutdown();
     match over {
         Over::Stopping => connection.await,
+        // This may take until the server drains, so the usual limits hold.
+        Over::Leaving => tokio::select! {
+            ended = connection => ended,
+            _over = seen.quiet(patience) => Ok(()),
+            () = seen.needed() => Ok(()),
+        },
         Over::Stalled | Over::Shed => Ok(()),
         Over::Idle => match timeout(FAREWELL, connection.as_mut()).await {
             Ok(ended) => ended,
@@ -382,6 +400,9 @@ pub(crate) enum Over {
     Stalled,
     /// What it holds is needed for others.
     Shed,
+    /// The server is about to stop, and a request on this connection has been answered since.
+    Leaving,
+    /// The server drains.
     Stopping,
 }
 

@@ -35,6 +35,8 @@ mod query;
 mod route;
 mod routes;
 mod serve;
+mod socket;
+mod stage;
 mod stream;
 mod strict;
 mod tls;
@@ -46,7 +48,9 @@ pub use api::{Api, Parts};
 pub use client::TrustedProxies;
 pub use connections::{Connections, NetworkLimit};
 pub use routes::{Control, Decide, Operation, ROUTES, Route, Serves, Watch};
-pub use serve::{Limits, listen, serve};
+pub use serve::{Limits, serve};
+pub use socket::{BoundSocket, bind, check_unused};
+pub use stage::Stage;
 pub use tls::{TlsError, TlsIdentity};
 
 /// The description of the API, as it is served.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -14,18 +15,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Api;
-use crate::connection::{Connection, OpenRequest, Patience, bell, until_over};
+use crate::connection::{Connection, LAST_REQUEST, OpenRequest, Over, Patience, bell, until_over};
 use crate::connections::{Listener, Place};
 use crate::head;
 use crate::preface::Beginning;
 use crate::problem::{Answer, Failure, Kind};
+use crate::socket::{STALLED, close};
+use crate::stage::Stage;
 use crate::stream::{STREAM, Stream, Streams};
 use crate::tls::TlsIdentity;
 use crate::wire::Wire;
@@ -61,9 +64,6 @@ const STREAM_WINDOW: u32 = 128 << 10;
 /// How much of an answer h2 takes before it is sent.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// How long a client may take nothing of an answer; events say something four times as often.
-const STALLED: Duration = Duration::from_secs(60);
-
 /// How long to wait before accepting again after accepting has failed, as it does at once when the
 /// process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,38 +71,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an accepted connection waits for its permit before more room is made.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens a listener that shares its address with others, so that each thread has its own.
-///
-/// # Errors
-///
-/// If the address cannot be listened on.
-pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    give_up_on_the_silent(&socket)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
-}
-
-/// Has the kernel end connections whose other side acknowledges or takes nothing of what it is sent
-/// (RFC 5482): it does so anyway, but only after a quarter of an hour.
-///
-/// What is accepted inherits it. A client that hangs while its kernel goes on is not found by it.
-#[cfg(target_os = "linux")]
-fn give_up_on_the_silent(listener: &Socket) -> io::Result<()> {
-    listener.set_tcp_user_timeout(Some(STALLED))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_up_on_the_silent(_listener: &Socket) -> io::Result<()> {
-    Ok(())
-}
-
-/// Serves the connections of one listener on this thread, until it is told to stop and what is
-/// under way is done.
+/// Serves the connections of one listener on this thread, until the server drains and what is under
+/// way is done.
 ///
 /// # Errors
 ///
@@ -112,7 +82,7 @@ pub async fn serve<S, G, C>(
     api: Api<S, G, C>,
     limits: Limits,
     tls: Option<TlsIdentity>,
-    mut stop: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()>
 where
     S: Store,
@@ -120,52 +90,91 @@ where
     C: Clock + 'static,
 {
     let listener = TcpListener::from_std(listener)?;
-    // Requests of this thread count references to the thread's own copy, which no other thread's
-    // cache wants.
-    let all = Arc::clone(&api.parts.connections);
-    let here = Listener::new(limits.connections);
-    let worker =
-        Arc::new(Worker { api, protocols: Protocols::new(), limits, tls, stop: stop.clone() });
-    let connections = Arc::new(Semaphore::new(limits.connections));
+    let reception = Reception {
+        here: Listener::new(limits.connections),
+        permits: Arc::new(Semaphore::new(limits.connections)),
+        // Requests of this thread count references to the thread's own copy, which no other
+        // thread's cache wants.
+        worker: Arc::new(Worker {
+            api,
+            protocols: Protocols::new(),
+            limits,
+            tls,
+            stage: stage.clone(),
+            is_leaving: AtomicBool::new(false),
+        }),
+    };
+    let _leaves = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&reception.worker).leave()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stage.wait_for(|stage| *stage >= Stage::Draining) => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => reception.take(stream, peer).await,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
                 sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
+        }
+    }
+    let waiting = close(listener)?;
+    let taken = async {
+        for (stream, peer) in waiting {
+            reception.take(stream, peer).await;
+        }
+    };
+    if timeout(LAST_REQUEST, taken).await.is_err() {
+        tracing::warn!("no room was left for connections that waited to be accepted");
+    }
+    let every = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    if timeout(limits.drain_patience, reception.permits.acquire_many(every)).await.is_err() {
+        tracing::warn!("requests that were still under way are cut off");
+    }
+    Ok(())
+}
+
+/// Gives the accepted connections of one listener their places, and has them served.
+struct Reception<S, G, C> {
+    here: Arc<Listener>,
+    permits: Arc<Semaphore>,
+    worker: Arc<Worker<S, G, C>>,
+}
+
+impl<S, G, C> Reception<S, G, C>
+where
+    S: Store,
+    G: GeoLocator,
+    C: Clock + 'static,
+{
+    /// Takes a connection in, as soon as there is room for it.
+    async fn take(&self, stream: TcpStream, peer: SocketAddr) {
         // Taken before its permit is awaited, so that a full listener still refuses the surplus of
         // a network and has a reason to close idle connections.
-        let Some(place) = all.admit(&here, peer.ip()) else { continue };
-        let permit = loop {
-            all.make_room(&place, connections.available_permits());
-            let permit = tokio::select! {
-                permit = timeout(ROOM_PAUSE, Arc::clone(&connections).acquire_owned()) => permit,
-                _ = stop.wait_for(|stop| *stop) => break None,
-            };
-            if let Ok(permit) = permit {
-                break permit.ok();
-            }
+        let connections = &self.worker.api.parts.connections;
+        let Some(place) = connections.admit(&self.here, peer.ip()) else { return };
+        let permit = tokio::select! {
+            permit = self.permit(&place) => permit,
+            () = self.worker.last_call() => None,
         };
-        let Some(permit) = permit else { break };
-        let worker = Arc::clone(&worker);
+        let Some(permit) = permit else { return };
+        let worker = Arc::clone(&self.worker);
         tokio::spawn(async move {
             worker.accept(stream, peer, place).await;
             drop(permit);
         });
     }
-    drop(listener);
-    let every = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if timeout(limits.drain_patience, connections.acquire_many(every)).await.is_err() {
-        tracing::warn!("requests that were still under way are cut off");
+
+    async fn permit(&self, place: &Place) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let connections = &self.worker.api.parts.connections;
+            connections.make_room(place, self.permits.available_permits());
+            let permit = timeout(ROOM_PAUSE, Arc::clone(&self.permits).acquire_owned());
+            if let Ok(permit) = permit.await {
+                return permit.ok();
+            }
+        }
     }
-    Ok(())
 }
 
 /// How connections are spoken with, in either version of HTTP.
@@ -201,7 +210,10 @@ struct Worker<S, G, C> {
     protocols: Protocols,
     limits: Limits,
     tls: Option<TlsIdentity>,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
+    /// Whether each answer ends its connection. Requests look at this flag, because looking at
+    /// `stage` takes a lock that all threads share.
+    is_leaving: AtomicBool,
 }
 
 impl<S, G, C> Worker<S, G, C>
@@ -210,6 +222,23 @@ where
     G: GeoLocator,
     C: Clock + 'static,
 {
+    /// Waits until the server is about to stop, and has answers end their connections from then on.
+    async fn leave(self: Arc<Self>) {
+        let mut stage = self.stage.clone();
+        if stage.wait_for(|stage| *stage >= Stage::Leaving).await.is_ok() {
+            self.is_leaving.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the server has drained for as long as the first bytes of a connection may take
+    /// that was accepted at the last moment.
+    async fn last_call(&self) {
+        let mut stage = self.stage.clone();
+        // An error means that nothing is left that could change the stage: the server stops.
+        stage.wait_for(|stage| *stage >= Stage::Draining).await.ok();
+        sleep(LAST_REQUEST).await;
+    }
+
     async fn accept(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection went away");
@@ -230,17 +259,16 @@ where
     }
 
     /// Waits for how a connection begins, as long as that may take, its place is not needed for
-    /// another one, and the server does not stop.
+    /// another one, and the server has not drained for long.
     async fn begun<T>(
         &self,
         connection: &Connection,
         beginning: impl Future<Output = io::Result<T>>,
     ) -> Option<T> {
-        let mut stop = self.stop.clone();
         let begun = tokio::select! {
             begun = timeout(self.limits.header_patience, beginning) => begun,
             _over = connection.verdict.heard() => return None,
-            _ = stop.wait_for(|stop| *stop) => return None,
+            () = self.last_call() => return None,
         };
         match begun {
             Ok(Ok(begun)) => return Some(begun),
@@ -260,7 +288,7 @@ where
     ) where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let stop = self.stop.clone();
+        let stage = self.stage.clone();
         let patience = Patience {
             idle: self.limits.header_patience,
             stalled: self.limits.body_patience + STALLED,
@@ -282,13 +310,13 @@ where
                 Box::pin(answer(request, stream))
             });
             let conversation = http2.serve_connection(TokioIo::new(wire), service);
-            until_over(conversation, seen, patience, stop, Waker::clone).await
+            until_over(conversation, seen, patience, stage, Waker::clone).await
         } else {
             let wire = Wire::http1(stream, beginning, Arc::clone(connection));
             let stream = Stream::only(connection);
             let service = service_fn(move |request| answer(request, Arc::clone(&stream)));
             let conversation = self.protocols.http1.serve_connection(TokioIo::new(wire), service);
-            until_over(conversation, seen, patience, stop, bell).await
+            until_over(conversation, seen, patience, stage, bell).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
@@ -301,7 +329,7 @@ where
         peer: SocketAddr,
         open: OpenRequest,
     ) -> Result<Answer, Infallible> {
-        let answer = match refuse(&request) {
+        let mut answer = match refuse(&request) {
             Some(refusal) => refusal,
             None => {
                 let patience = self.limits.body_patience;
@@ -309,7 +337,23 @@ where
                 STREAM.scope(Arc::clone(open.stream()), answering).await
             }
         };
+        if self.is_leaving.load(Ordering::Relaxed) {
+            end_with(&mut answer, request.version(), &open.stream().connection);
+        }
         Ok(answer.map(|content| content.keeping(open)))
+    }
+}
+
+/// Has a connection end with this answer, without losing a request that is sent meanwhile.
+fn end_with(answer: &mut Answer, version: Version, connection: &Connection) {
+    if version == Version::HTTP_2 {
+        // GOAWAY first permits every stream, and names the last one only when the client has
+        // acknowledged a PING behind it (RFC 9113, section 6.8): what it has sent until then is
+        // answered.
+        connection.verdict.tell(Over::Leaving);
+    } else {
+        // The client knows before it can send the next request.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -328,22 +372,4 @@ fn refuse(request: &Request<Incoming>) -> Option<Answer> {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Some(answer)
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use std::net::{Ipv4Addr, TcpStream};
-
-    use socket2::SockRef;
-
-    use super::*;
-
-    #[test]
-    fn connections_end_when_nothing_is_acknowledged() {
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        listener.set_nonblocking(false).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(STALLED));
-    }
 }

@@ -44,7 +44,7 @@ impl Home {
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xtask/sample/sample.toml");
         ["--data-dir", directory, "--bootstrap", sample, "--listen", "127.0.0.1:0"]
             .into_iter()
-            .chain(["--log-format", "json", "--workers", "2"])
+            .chain(["--log-format", "json", "--workers", "2", "--shutdown-delay-seconds", "0"])
             .map(str::to_owned)
             .collect()
     }
