@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "everything here panics where it cannot be done")]
 
 mod account;
+mod balancer;
 mod collector;
 mod keeper;
 mod pooler;
@@ -17,6 +18,7 @@ mod prometheus;
 mod proxy;
 mod redis;
 
+pub use balancer::Balancer;
 pub use collector::{CollectedSpan, Collector};
 pub use pooler::Pooler;
 pub use postgres::Postgres;

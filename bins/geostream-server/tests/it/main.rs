@@ -17,6 +17,7 @@ mod listeners;
 mod logs;
 mod peers;
 mod postgres;
+mod restart;
 mod server;
 mod survival;
 mod tls;
