@@ -12,6 +12,7 @@ mod load;
 mod peers;
 mod places;
 mod process;
+mod restart;
 mod served;
 mod soak;
 mod stores;
@@ -40,6 +41,8 @@ pub(crate) enum Bench {
     Attacks(attacks::Arguments),
     /// What several nodes over one store cost it, and its faults them
     Stores(stores::Arguments),
+    /// What clients notice when nodes behind a load balancer are restarted, stopped and killed
+    Restart(restart::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -130,6 +133,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Failover(arguments) => (&arguments.options, failover::run(arguments)?),
         Bench::Attacks(arguments) => (&arguments.options, attacks::run(arguments)?),
         Bench::Stores(arguments) => (&arguments.options, stores::run(arguments)?),
+        Bench::Restart(arguments) => (&arguments.options, restart::run(arguments)?),
     };
     if options.json {
         print(&serde_json::to_string_pretty(&figures)?);

@@ -190,6 +190,13 @@ fn a_node_listens_when_it_can_answer() {
     });
 }
 
+#[test]
+fn the_documentation_shows_the_files_that_the_tests_run() {
+    let documented = include_str!("../../../../docs/operating.md");
+    assert!(documented.contains(&format!("\n{HAPROXY}```")), "deploy/haproxy/haproxy.cfg");
+    assert!(documented.contains(&format!("\n{NGINX}```")), "deploy/nginx/geostream.conf");
+}
+
 /// Nodes that stop as in operation, behind a balancer, on addresses that they keep.
 struct Cluster {
     homes: Vec<Home>,

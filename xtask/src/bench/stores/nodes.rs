@@ -72,6 +72,14 @@ impl Node {
         self.process.end();
     }
 
+    /// Tells it to stop, and waits until it has ended.
+    pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
+        self.process.signal("TERM")?;
+        let ended = self.process.0.wait()?;
+        ensure!(ended.success(), "a node ends by {ended}; {} says why", self.log().display());
+        Ok(())
+    }
+
     /// Starts it again with its past; it does not answer yet.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         let mut command = command(self.address, &self.home, &self.arguments)?;
@@ -79,9 +87,9 @@ impl Node {
         Ok(())
     }
 
-    fn wait(&mut self) -> anyhow::Result<()> {
+    /// Waits until it answers.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
         let deadline = now() + PATIENCE;
-        // It listens before it answers.
         let health = request("GET", "/health", "", None, "");
         while self.connect().and_then(|mut node| node.exchange(&health)).is_err() {
             let ended = self.process.0.try_wait()?;
