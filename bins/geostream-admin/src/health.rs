@@ -132,6 +132,7 @@ fn in_words(report: &HealthReport, seen: &RegionHealth) -> String {
         _ if report.budget_spent.iter().any(|spent| spent.retained.contains(region)) => {
             format!("{health}, retained")
         }
+        _ if seen.abstains => format!("{health}, probes fail, abstained from"),
         Some("closed") if *failures > 0 => format!("{health}, {failures} failed"),
         Some("half_open") => format!("{health}, on trial"),
         Some(_) | None => health,

@@ -82,6 +82,9 @@ fn show(answer: &RouteAnswer) {
         ("known from", format!("{} ({})", client.source, client.precision)),
         ("revision", answer.revision.to_string()),
     ]);
+    if answer.unconfirmed {
+        say("unconfirmed: the region's probes fail, and nothing corroborates that it is dead");
+    }
     match &answer.explanation {
         None => table(
             ["alternative", "latency", "endpoint"],

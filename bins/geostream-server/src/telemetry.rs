@@ -143,7 +143,7 @@ const COUNTERS: [(&str, &str); 13] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 22] = [
+const GAUGES: [(&str, &str); 24] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("server_warning", "Whether /ready and the status tell this warning (1)"),
@@ -155,6 +155,14 @@ const GAUGES: [(&str, &str); 22] = [
     ("geoip_build_age_seconds", "The age of the oldest GeoIP data"),
     ("geoip_files_refused", "GeoIP files that are missing, damaged or worse than the data in use"),
     ("region_healthy", "Whether a region is well, or nobody has looked (1), or not"),
+    (
+        "region_abstains",
+        "Whether this node would take a region for dead, and nothing corroborates it (1)",
+    ),
+    (
+        "probes_unanswered_seconds",
+        "For how long no probe of a region or reachability target has succeeded; 0 while one does",
+    ),
     (
         "circuit_breaker_state",
         "What the breaker of a region's probes says: closed (0), open (1), half open (2)",

@@ -77,6 +77,10 @@ pub struct RouteAnswer {
     /// serve where no eligible one has room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removal_budget_spent: bool,
+    /// Whether the probes of this region fail at the node that answers, while nothing corroborates
+    /// that it is dead: it is not removed, and may not serve.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
     /// Every region's fate, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
@@ -184,6 +188,9 @@ pub struct Observed {
     pub age_ms: u64,
     /// How many nodes see it down; null if the node that answers hears no other.
     pub votes: Option<Votes>,
+    /// Whether its probes fail at the node that answers, while nothing corroborates that it is dead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
 }
 
 /// Up to 1,000 questions at once.

@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use geostream_domain::{
-    ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView, Load,
-    LoadShare, NodeId, NodeView, Observation, Observations, PermittedNetworks, ProbeFailure,
+    Answering, ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView,
+    Load, LoadShare, NodeId, NodeView, Observation, Observations, PermittedNetworks, ProbeFailure,
     ProbeId, ProbeOutcome, RegionId, Report, Revision, Share, Sight, Subject, Timestamp,
     VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
@@ -38,6 +39,7 @@ pub struct RegionHealth<L, C> {
     /// This node votes otherwise than it has told the others.
     news: Notify,
     events: broadcast::Sender<HealthEvent>,
+    doubts: ArcSwap<Doubts>,
     publisher: Arc<Publisher<C>>,
     /// What may be probed beside public addresses.
     networks: PermittedNetworks,
@@ -129,6 +131,44 @@ pub struct Peers {
     pub is_blind: bool,
 }
 
+/// What this node cannot tell by its probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Whether anything answers the probes.
+    pub answering: Answering,
+    /// The regions that this node would take for dead if anything corroborated it, in the order of
+    /// their ids, each with the moment since when that is so.
+    pub abstaining: Vec<(RegionId, Instant)>,
+}
+
+impl Doubts {
+    /// How long a doubt lasts before operators are told of it.
+    pub const TOLD_AFTER: Duration = Duration::from_secs(10);
+
+    /// Returns since when nothing answers, if that is so for long.
+    #[must_use]
+    pub fn unanswered(&self, now: Instant) -> Option<Instant> {
+        lost_since(self.answering, now)
+    }
+
+    /// Returns the regions that this node has abstained from for long.
+    pub fn abstained(&self, now: Instant) -> impl Iterator<Item = &RegionId> {
+        let old = self.abstaining.iter().filter(move |(_, since)| is_old(*since, now));
+        old.map(|(region, _)| region)
+    }
+}
+
+fn lost_since(answering: Answering, now: Instant) -> Option<Instant> {
+    match answering {
+        Answering::Unprobed | Answering::Answered => None,
+        Answering::Unanswered(since) => Some(since).filter(|since| is_old(*since, now)),
+    }
+}
+
+fn is_old(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= Doubts::TOLD_AFTER
+}
+
 /// The events that a slow listener may be behind before it misses some.
 const EVENTS: usize = 1_024;
 
@@ -176,8 +216,9 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let (events, _) = broadcast::channel(EVENTS);
         let (seen, log) = (Mutex::new(seen), Arc::new(log));
         let (handed_in, news) = (Notify::new(), Notify::new());
+        let doubts = ArcSwap::default();
         let networks = PermittedNetworks::default();
-        Self { seen, handed_in, news, events, publisher, networks, log, clock }
+        Self { seen, handed_in, news, events, doubts, publisher, networks, log, clock }
     }
 
     /// Knows that addresses of these networks may be probed beside public ones, and warns of checks
@@ -224,6 +265,12 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
                     .map(|until| wall.after(until.saturating_duration_since(now))),
             })
             .collect()
+    }
+
+    /// Returns what this node cannot tell by its probes, as of the last second; waits for nothing.
+    #[must_use]
+    pub fn doubts(&self) -> Arc<Doubts> {
+        self.doubts.load_full()
     }
 
     /// Returns how each canary is, in the order of their addresses.
@@ -403,11 +450,13 @@ pub struct HealthDriver<P, L, C> {
     kept: KeptConnections,
     /// What has changed and is not published yet.
     changes: Vec<HealthChange>,
-    /// Whether removals have become more or less sure, and that is not published yet.
+    /// Whether removals have become more or less sure, or regions unconfirmed or confirmed, and that
+    /// is not published yet.
     is_regraded: bool,
     /// When a table may be made again because of changes.
     next_table: Instant,
     next_tick: Instant,
+    loss: LossLog,
     configured: watch::Receiver<Revision>,
 }
 
@@ -431,6 +480,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             is_regraded: false,
             next_table: now,
             next_tick: now,
+            loss: LossLog::default(),
             configured,
         };
         {
@@ -572,7 +622,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
                     });
                 }
                 WatchOutput::Changed(change) => self.changes.push(change),
-                WatchOutput::Regraded(_) => self.is_regraded = true,
+                WatchOutput::Regraded(_) | WatchOutput::Confirmation(_) => self.is_regraded = true,
                 WatchOutput::Breaker { region, state } => {
                     seen.probes.of(&region).handle_breaker(state);
                 }
@@ -586,6 +636,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
         if is_tick {
             self.next_tick = now + TICK;
             publisher.measure(&mut seen.loads);
+            self.loss.look(seen.watch.answering(), now);
             seen.take_in_loads(&publisher.withheld(), now);
         }
         let is_new = self.is_regraded || !self.changes.is_empty();
@@ -612,9 +663,37 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
 
     /// Publishes what is seen by now, which differs by these changes and by loads.
     fn publish(&self, seen: &mut Seen, changes: &[HealthChange]) {
-        let RegionHealth { publisher, clock, .. } = &*self.health;
+        let RegionHealth { publisher, clock, doubts, .. } = &*self.health;
         seen.note(changes, &publisher.withheld(), clock.now(), clock.wall());
         publisher.observe(seen.observations());
+        if !seen.has_doubts(&doubts.load()) {
+            doubts.store(Arc::new(seen.doubts()));
+        }
+    }
+}
+
+/// Whether the log says that nothing answers.
+#[derive(Debug, Default)]
+struct LossLog {
+    is_told: bool,
+}
+
+impl LossLog {
+    /// Logs once that nothing has answered for long, and once that something does again.
+    fn look(&mut self, answering: Answering, now: Instant) {
+        let is_lost = lost_since(answering, now).is_some();
+        if is_lost == self.is_told {
+            return;
+        }
+        self.is_told = is_lost;
+        if is_lost {
+            tracing::warn!(
+                "no probe of a region or reachability target succeeds; no region is removed while \
+                 nothing corroborates that it is dead"
+            );
+        } else {
+            tracing::info!("probes succeed again");
+        }
     }
 }
 
@@ -747,6 +826,18 @@ impl Seen {
         true
     }
 
+    fn doubts(&self) -> Doubts {
+        let abstaining = self.watch.abstaining().iter();
+        let abstaining = abstaining.map(|(region, since)| (region.clone(), *since)).collect();
+        Doubts { answering: self.watch.answering(), abstaining }
+    }
+
+    /// Tells whether these are its doubts.
+    fn has_doubts(&self, doubts: &Doubts) -> bool {
+        let abstaining = doubts.abstaining.iter().map(|(region, since)| (region, since));
+        doubts.answering == self.watch.answering() && abstaining.eq(self.watch.abstaining())
+    }
+
     fn evidence(&self, region: &RegionId) -> String {
         if self.watch.is_forbidden(region) {
             return Evidence::ProbesForbidden.to_string();
@@ -804,6 +895,7 @@ impl Seen {
                     demand,
                     is_rising,
                     votes: watched.votes,
+                    is_unconfirmed: watched.is_unconfirmed,
                     ..old
                 },
                 old => Observation {
@@ -815,6 +907,7 @@ impl Seen {
                     demand,
                     is_rising,
                     votes: watched.votes,
+                    is_unconfirmed: watched.is_unconfirmed,
                 },
             };
             self.regions.insert(id.clone(), observation);

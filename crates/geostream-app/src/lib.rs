@@ -39,7 +39,7 @@ pub use cached::{CacheTally, Cached};
 pub use configuration::{Configuration, ForbiddenCheck, Intent, WriteError, Written};
 pub use counted::Counted;
 pub use follow::Follower;
-pub use health::{HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
+pub use health::{Doubts, HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
 pub use log_level::{LogFilter, LogFilterError, LogLevel, Logged};
 pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};

@@ -44,6 +44,10 @@ impl Canaries {
         (!self.watched.is_empty()).then_some(any)
     }
 
+    pub(crate) fn watches(&self, canary: SocketAddr) -> bool {
+        self.watched.contains_key(&canary)
+    }
+
     /// Has all of them asked out of turn.
     pub(crate) fn hurry(&mut self, now: Instant) {
         for monitor in self.watched.values_mut() {

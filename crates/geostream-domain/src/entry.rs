@@ -18,6 +18,9 @@ pub struct RegionEntry {
     pub observed: Option<Observation>,
     /// What an operator has said of it, if that still held when the table was compiled.
     pub overridden: Option<Override>,
+    /// Whether clients are sent there although its probes fail, as nothing corroborates that it is
+    /// dead; false for a region that an operator forced up.
+    pub is_unconfirmed: bool,
 }
 
 impl RegionEntry {
@@ -29,10 +32,13 @@ impl RegionEntry {
         now: Timestamp,
     ) -> Self {
         let overridden = config.overrides().get(&region.id).filter(|wish| wish.holds_at(now));
+        let observed = observed.of(&region.id).copied();
+        let is_forced_up = overridden.is_some_and(|wish| wish.action == OverrideAction::Up);
         Self {
             region: Arc::clone(region),
-            observed: observed.of(&region.id).copied(),
+            observed,
             overridden: overridden.cloned(),
+            is_unconfirmed: observed.is_some_and(|seen| seen.is_unconfirmed) && !is_forced_up,
         }
     }
 

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answers;
 mod backoff;
 mod best;
 mod breaker;
@@ -69,6 +70,7 @@ mod time;
 mod watch;
 mod yardstick;
 
+pub use answers::{Answering, Subject};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerRules, BreakerState};
 pub use bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
@@ -113,4 +115,4 @@ pub use service::{
 };
 pub use table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
-pub use watch::{HealthChange, HealthWatch, Subject, WatchOutput, WatchedHealth};
+pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};

@@ -48,6 +48,9 @@ pub struct Observation {
     pub is_rising: bool,
     /// How many nodes see it down; `None` if this node is the only one that is heard.
     pub votes: Option<Votes>,
+    /// Whether its probes from this node fail while nothing corroborates that it is dead, and no
+    /// other node votes on it: it serves all the same.
+    pub is_unconfirmed: bool,
 }
 
 impl Observation {
@@ -64,6 +67,7 @@ impl Observation {
             demand: None,
             is_rising: false,
             votes: None,
+            is_unconfirmed: false,
         }
     }
 }

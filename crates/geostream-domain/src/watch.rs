@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::answers::{Answering, Answers, Subject};
 use crate::breaker::BreakerState;
 use crate::canary::Canaries;
 use crate::check::HealthCheck;
@@ -34,6 +35,9 @@ pub struct HealthWatch {
     endpoints: BTreeMap<String, BTreeSet<RegionId>>,
     last_well: LastWell,
     canaries: Canaries,
+    answers: Answers,
+    /// The regions that this node abstains from, and since when.
+    abstaining: BTreeMap<RegionId, Instant>,
     /// When others were last asked out of turn, since a region was in doubt.
     asked_others: Option<Instant>,
     /// Regions whose monitors may have something to say.
@@ -69,15 +73,7 @@ struct Watched {
     health: Health,
     /// How sure the verdict is; `None` unless it is unhealthy.
     removal: Option<Removal>,
-}
-
-/// Who is asked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// A region.
-    Region(RegionId),
-    /// An address that tells whether this node still has a network.
-    Canary(SocketAddr),
+    is_unconfirmed: bool,
 }
 
 /// What a watch wants to be done or known.
@@ -96,6 +92,8 @@ pub enum WatchOutput {
     Changed(HealthChange),
     /// A region is as unhealthy as before, and that is more or less sure.
     Regraded(RegionId),
+    /// A region has come to be unconfirmed, or to be so no longer.
+    Confirmation(RegionId),
     /// The breaker of a region's probes says something else.
     Breaker {
         /// The region.
@@ -156,6 +154,9 @@ pub struct WatchedHealth {
     pub failures: u8,
     /// Whether it would be taken for dead, if anybody else were well.
     pub abstains: bool,
+    /// Whether this node abstains from it and no other node votes on it, so that it serves although
+    /// its probes fail.
+    pub is_unconfirmed: bool,
     /// Whether this node may not probe it, so that it says nothing of its health.
     pub is_forbidden: bool,
 }
@@ -177,7 +178,12 @@ impl HealthWatch {
         addresses: impl IntoIterator<Item = SocketAddr>,
         now: Instant,
     ) -> Self {
-        Self { canaries: Canaries::new(addresses, self.seed, now), ..self }
+        let canaries = Canaries::new(addresses, self.seed, now);
+        let mut answers = self.answers;
+        for (address, _) in canaries.health() {
+            answers.expect(Subject::Canary(address));
+        }
+        Self { canaries, answers, ..self }
     }
 
     /// Watches the regions of this configuration from now on, and no others.
@@ -206,6 +212,7 @@ impl HealthWatch {
             self.forget(id);
             if let Some(check) = &region.check {
                 self.endpoints.entry(endpoint(check)).or_default().insert(id.clone());
+                self.answers.expect(Subject::Region(id.clone()));
             }
             let timing = region.check.as_ref().map(|check| check.timing);
             let seed = self.seed ^ stable_hash(id.as_str().as_bytes());
@@ -224,10 +231,12 @@ impl HealthWatch {
                 votes: None,
                 health,
                 removal,
+                is_unconfirmed: false,
             };
             self.watched.insert(id.clone(), watched);
             self.follow_up(id, now);
         }
+        self.answers.settle(now);
         self.look_around(now);
     }
 
@@ -246,6 +255,14 @@ impl HealthWatch {
         outcome: ProbeOutcome,
         now: Instant,
     ) {
+        let is_watched = match subject {
+            Subject::Region(region) => self.watched.contains_key(region),
+            Subject::Canary(canary) => self.canaries.watches(*canary),
+        };
+        if !is_watched {
+            return;
+        }
+        self.answers.handle_outcome(subject, outcome, now);
         match subject {
             Subject::Region(region) => self.handle_region_outcome(region, id, outcome, now),
             Subject::Canary(canary) => {
@@ -408,6 +425,19 @@ impl HealthWatch {
         self.is_blind
     }
 
+    /// Tells whether anything answers this node's probes.
+    #[must_use]
+    pub fn answering(&self) -> Answering {
+        self.answers.answering()
+    }
+
+    /// Returns the regions that this node would take for dead if anything corroborated it, in the
+    /// order of their ids, each with the moment since when that is so.
+    #[must_use]
+    pub fn abstaining(&self) -> &BTreeMap<RegionId, Instant> {
+        &self.abstaining
+    }
+
     /// Tells whether any region is probed at an endpoint, `host:port`.
     #[must_use]
     pub fn probes_at(&self, endpoint: &str) -> bool {
@@ -435,7 +465,8 @@ impl HealthWatch {
     /// Returns how each region is, in the order of their ids.
     pub fn regions(&self, now: Instant) -> impl Iterator<Item = (&RegionId, WatchedHealth)> {
         self.watched.iter().map(move |(id, watched)| {
-            let Watched { check, monitor, health, removal, own, votes, .. } = watched;
+            let Watched { check, monitor, health, removal, own, votes, is_unconfirmed, .. } =
+                watched;
             let health = WatchedHealth {
                 health: *health,
                 removal: *removal,
@@ -446,6 +477,7 @@ impl HealthWatch {
                 breaker: check.as_ref().map(|_| monitor.probes().state()),
                 failures: monitor.probes().failures(),
                 abstains: monitor.abstains(),
+                is_unconfirmed: *is_unconfirmed,
                 is_forbidden: monitor.is_forbidden(),
             };
             (id, health)
@@ -515,6 +547,11 @@ impl HealthWatch {
         let (before, is_clear) = (watched.is_clear, watched.is_clear());
         watched.is_clear = is_clear;
         self.clear = self.clear + usize::from(is_clear) - usize::from(before);
+        if !watched.monitor.abstains() {
+            self.abstaining.remove(region);
+        } else if !self.abstaining.contains_key(region) {
+            self.abstaining.insert(region.clone(), now);
+        }
         let is_forbidden = watched.monitor.is_forbidden();
         if std::mem::replace(&mut watched.is_forbidden, is_forbidden) != is_forbidden
             && let Some(endpoint) = watched.check.as_ref().map(endpoint)
@@ -565,10 +602,15 @@ impl HealthWatch {
         } else if is_back && verdict != Health::Unhealthy {
             watched.monitor.end_ramp();
         }
+        let is_unconfirmed = watched.lacks_confirmation();
+        let was_unconfirmed = std::mem::replace(&mut watched.is_unconfirmed, is_unconfirmed);
         if before != verdict {
             self.news.push_back(WatchOutput::Changed(watched.change(region, before)));
         } else if removal_before != removal {
             self.news.push_back(WatchOutput::Regraded(region.clone()));
+        }
+        if was_unconfirmed != is_unconfirmed {
+            self.news.push_back(WatchOutput::Confirmation(region.clone()));
         }
     }
 
@@ -578,6 +620,8 @@ impl HealthWatch {
             self.timers.remove(&(due, region.clone()));
         }
         self.last_well.forget(region.as_str());
+        self.abstaining.remove(region);
+        self.answers.forget(&Subject::Region(region.clone()));
         self.clear -= usize::from(watched.is_clear);
         if let Some(check) = &watched.check {
             self.leave_endpoint(region, &endpoint(check));
@@ -630,6 +674,13 @@ impl Watched {
         };
         let removal = removal.max(self.monitor.reported_removal());
         (if removal.is_some() { Health::Unhealthy } else { health }, removal)
+    }
+
+    /// Tells whether it serves although its probes fail: this node abstains, and no vote of another
+    /// node says that it is well.
+    fn lacks_confirmation(&self) -> bool {
+        let has_verdict = self.votes.and_then(Votes::verdict).is_some();
+        self.monitor.abstains() && !has_verdict && self.health != Health::Unhealthy
     }
 
     /// Says that the verdict on it is another.

@@ -235,6 +235,7 @@ fn describe_whole(
             load: observed.load.map(geostream_domain::Load::units),
             age_ms: milliseconds(age),
             votes: observed.votes.map(votes),
+            unconfirmed: observed.is_unconfirmed,
         }),
         ..public
     }
@@ -273,6 +274,9 @@ fn detail(fate: Fate, entry: &RegionEntry) -> Option<String> {
         Fate::Held => Some("it answers its probes, and is held back for flapping".to_owned()),
         Fate::Retained => Some(
             "unhealthy without proof; the removal budget retains it as a last resort".to_owned(),
+        ),
+        Fate::Chosen | Fate::Outranked if entry.is_unconfirmed => Some(
+            "its probes fail, and nothing corroborates that it is dead: not removed".to_owned(),
         ),
         Fate::Drained | Fate::Unhealthy | Fate::Chosen | Fate::Outranked => {
             let wish = entry.overridden.as_ref()?;

@@ -4,10 +4,13 @@
 //! a region or service that is configured no more takes its own along.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use geostream_api::Warning;
 use geostream_app::{CacheTally, Peers, RegionStatus, StoreState};
-use geostream_domain::{BreakerState, Health, RegionEntry, RoutingTable, ServiceTable, Timestamp};
+use geostream_domain::{
+    Answering, BreakerState, Health, RegionEntry, RoutingTable, ServiceTable, Timestamp,
+};
 use geostream_ports::GeoDatabase;
 use metrics::{SharedString, gauge};
 
@@ -88,7 +91,18 @@ pub(crate) fn show_region(status: &RegionStatus) {
         Some(BreakerState::HalfOpen) => 2.0,
         None => return,
     };
+    gauge!("region_abstains", "region" => region.clone()).set(one_if(watched.abstains));
     gauge!("circuit_breaker_state", "region" => region).set(breaker);
+}
+
+/// Shows for how long nothing has answered the node's probes, if it probes anything.
+pub(crate) fn show_answering(answering: Answering, now: Instant) {
+    let lasts = match answering {
+        Answering::Unprobed => return,
+        Answering::Answered => 0.0,
+        Answering::Unanswered(since) => now.saturating_duration_since(since).as_secs_f64(),
+    };
+    gauge!("probes_unanswered_seconds").set(lasts);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nodes are few")]

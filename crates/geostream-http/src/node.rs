@@ -88,8 +88,15 @@ where
     /// Returns what needs an operator's attention although the node answers.
     fn warnings(&self) -> Vec<Warning> {
         let view = self.router.view();
-        let now = self.parts.clock.wall();
-        warnings::of_store(view.store(), now).into_iter().collect()
+        let now = self.parts.clock.now();
+        let wall = self.parts.clock.wall();
+        let doubts = self.parts.health.doubts();
+        let found = [
+            warnings::of_store(view.store(), wall),
+            warnings::of_loss(&doubts, now, wall),
+            warnings::of_abstaining(&doubts, now),
+        ];
+        found.into_iter().flatten().collect()
     }
 
     /// Answers with the latest rendering of the metrics, which at most one request a second makes
@@ -135,6 +142,7 @@ where
         gauges::show_warnings(&self.warnings());
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
+        gauges::show_answering(self.parts.health.doubts().answering, self.parts.clock.now());
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
         gauges::show_peers(self.parts.health.peers().as_ref());
         gauges::show_connections(&self.parts.connections);

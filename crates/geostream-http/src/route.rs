@@ -269,6 +269,9 @@ pub(crate) fn write_answer(
     if !service.retained().is_empty() {
         answer.document(key!("removal_budget_spent"), &true);
     }
+    if table.regions()[decision.region.get()].is_unconfirmed {
+        answer.document(key!("unconfirmed"), &true);
+    }
     if let Some(explanation) = explanation {
         answer.document(key!("explanation"), explanation);
     }

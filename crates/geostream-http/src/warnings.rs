@@ -1,17 +1,28 @@
 //! What needs an operator's attention although the node answers, as `/ready`, the status and the
 //! metrics tell it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use geostream_api::Warning;
-use geostream_app::StoreState;
-use geostream_domain::Timestamp;
+use geostream_api::{Time, Warning};
+use geostream_app::{Doubts, StoreState};
+use geostream_domain::{RegionId, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
-pub(crate) const CODES: &[&str] = &[STORE_UNREADABLE, STORE_BEHIND];
+pub(crate) const CODES: &[&str] =
+    &[STORE_UNREADABLE, STORE_BEHIND, NOTHING_ANSWERS, REGIONS_ABSTAINED];
 
 const STORE_UNREADABLE: &str = "store-unreadable";
 const STORE_BEHIND: &str = "store-behind";
+const NOTHING_ANSWERS: &str = "nothing-answers";
+const REGIONS_ABSTAINED: &str = "regions-abstained";
+
+/// The most regions that a warning names.
+const NAMED: usize = 5;
+
+/// What helps where nothing corroborates that regions are dead.
+const LOOK_AT: &str = "look at the regions and at this node's network; reachability targets \
+                       (probe.canaries) tell a loss of regions from a fault of this node: configure \
+                       some if it has none";
 
 /// Returns the warning that the store's state calls for.
 pub(crate) fn of_store(store: &StoreState, now: Timestamp) -> Option<Warning> {
@@ -25,6 +36,36 @@ pub(crate) fn of_store(store: &StoreState, now: Timestamp) -> Option<Warning> {
         StoreState::Behind(behind) => Some(warning(STORE_BEHIND, behind.to_string())),
         StoreState::Nothing { error } => Some(warning(STORE_UNREADABLE, error.clone())),
     }
+}
+
+/// Returns the warning that nothing answers this node's probes.
+pub(crate) fn of_loss(doubts: &Doubts, now: Instant, wall: Timestamp) -> Option<Warning> {
+    let age = now.saturating_duration_since(doubts.unanswered(now)?);
+    let since = Time(wall.before(age));
+    let lasts = age_in_words(age);
+    let detail = format!(
+        "no probe of a region or reachability target has succeeded since {since} ({lasts}); this node \
+         removes no region for that; {LOOK_AT}"
+    );
+    Some(warning(NOTHING_ANSWERS, detail))
+}
+
+/// Returns the warning that this node abstains from regions.
+pub(crate) fn of_abstaining(doubts: &Doubts, now: Instant) -> Option<Warning> {
+    let named: Vec<_> = doubts.abstained(now).take(NAMED).map(RegionId::as_str).collect();
+    if named.is_empty() {
+        return None;
+    }
+    let more = match doubts.abstained(now).count() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = named.join(", ");
+    let detail = format!(
+        "probes fail at {named}{more}, and nothing corroborates that they are dead: this node does not \
+         remove them; {LOOK_AT}"
+    );
+    Some(warning(REGIONS_ABSTAINED, detail))
 }
 
 fn warning(code: &str, detail: String) -> Warning {

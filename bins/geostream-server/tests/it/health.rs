@@ -355,6 +355,87 @@ fn a_node_that_reaches_no_canary_removes_nobody() {
     scene.wait_until("r0 is avoided", |scene| scene.decision()["region"] == "r1");
 }
 
+/// Returns the codes of the warnings that `/ready` tells.
+fn warnings(scene: &Scene) -> Vec<String> {
+    let ready = scene.server.get("/ready");
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let told = ready.json()["warnings"].as_array().cloned().unwrap_or_default();
+    told.iter().map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn metric(scene: &Scene, name: &str) -> Option<f64> {
+    let metrics = scene.server.get("/metrics").body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map(|value| value.parse().unwrap())
+}
+
+#[test]
+fn a_total_loss_without_reachability_targets_is_told_until_regions_answer_again() {
+    let scene = Scene::new();
+    let abstains = |state: f64| {
+        move |scene: &Scene| {
+            ["r0", "r1", "r2"].iter().all(|region| {
+                metric(scene, &format!("region_abstains{{region=\"{region}\"}}")) == Some(state)
+            })
+        }
+    };
+    assert_eq!(scene.decision().get("unconfirmed"), None);
+    scene.wait_until("no region is abstained from", abstains(0.0));
+    assert_eq!(metric(&scene, "probes_unanswered_seconds"), Some(0.0));
+    scene.regions.iter().for_each(|region| region.set(BROKEN));
+    scene.wait_until("the answer is unconfirmed", |scene| scene.decision()["unconfirmed"] == true);
+    scene.wait_until("all are abstained from", abstains(1.0));
+    assert_eq!(metric(&scene, "region_healthy{region=\"r0\"}"), Some(1.0), "nothing is removed");
+    assert_eq!(scene.decision()["reason"], "lowest_latency");
+    let expected = ["nothing-answers", "regions-abstained"];
+    scene.wait_until("it is told", |scene| warnings(scene) == expected);
+    let named = "probes fail at r0, r1, r2, and nothing corroborates that they are dead";
+    scene.wait_until("all are named", |scene| scene.server.get("/ready").body.contains(named));
+    assert!(metric(&scene, "probes_unanswered_seconds").is_some_and(|seconds| seconds > 8.0));
+    let get = |path: &str| scene.server.send(&Request::new("GET", path).token(&scene.token));
+    let status = get("/api/v1/status").json();
+    assert_eq!(status["abstaining"], json!(["r0", "r1", "r2"]));
+    let told = status["warnings"].to_string();
+    assert!(told.contains("nothing-answers") && told.contains(named), "{told}");
+    let explained = get("/api/v1/route?latitude=1&longitude=0&explain=true").json();
+    assert_eq!(explained["unconfirmed"], true);
+    let chosen = &explained["explanation"]["regions"][0];
+    assert_eq!(
+        (&chosen["fate"], &chosen["observed"]["unconfirmed"]),
+        (&json!("chosen"), &json!(true))
+    );
+    assert!(chosen["detail"].as_str().unwrap().contains("nothing corroborates"), "{chosen}");
+    let read: geostream_api::RouteAnswer = serde_json::from_value(explained.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), explained, "in the words of the API");
+
+    scene.regions.iter().for_each(|region| region.set(WELL));
+    scene.wait_until("it is over", |scene| scene.decision().get("unconfirmed").is_none());
+    scene.wait_until("no region is abstained from", abstains(0.0));
+    scene.wait_until("no warning is left", |scene| warnings(scene).is_empty());
+    scene.wait_until("something answers", |scene| {
+        metric(scene, "probes_unanswered_seconds") == Some(0.0)
+    });
+}
+
+#[test]
+fn a_total_loss_with_a_reachability_target_removes_all_regions() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap().to_string();
+    let scene = Scene::with(&["--probe-canary", &address]);
+    scene.regions.iter().for_each(|region| region.set(BROKEN));
+    for region in ["r0", "r1", "r2"] {
+        scene.wait_until(&format!("{region} is removed"), |scene| {
+            scene.health(region)["health"] == "unhealthy"
+        });
+        scene.wait_until(&format!("{region} is not abstained from"), |scene| {
+            metric(scene, &format!("region_abstains{{region=\"{region}\"}}")) == Some(0.0)
+        });
+    }
+    assert_eq!(scene.decision().get("unconfirmed"), None);
+    assert_eq!(metric(&scene, "probes_unanswered_seconds"), Some(0.0), "the target answers");
+    assert_eq!(warnings(&scene), Vec::<String>::new());
+}
+
 #[test]
 fn a_budget_that_is_spent_is_said() {
     let scene = Scene::new();

@@ -45,6 +45,28 @@ proptest! {
     }
 
     #[test]
+    fn an_unconfirmed_region_is_marked_and_decided_on_like_any_other(
+        world in world(40), client in client(),
+    ) {
+        let mut doubtful = world.clone();
+        for place in &mut doubtful.places {
+            if let Some(seen) = &mut place.observation {
+                seen.is_unconfirmed = true;
+            }
+        }
+        let table = world.table();
+        let marked = doubtful.table();
+        prop_assert_eq!(service(&table).route(&client), service(&marked).route(&client));
+        prop_assert!(table.regions().iter().all(|entry| !entry.is_unconfirmed));
+        for entry in marked.regions() {
+            let place = doubtful.place(&entry.region.id);
+            let is_forced_up = place.overridden == Some(OverrideAction::Up);
+            let expected = place.observation.is_some() && !is_forced_up;
+            prop_assert_eq!(entry.is_unconfirmed, expected);
+        }
+    }
+
+    #[test]
     fn every_region_is_found_by_its_id_and_no_other_is(world in world(40)) {
         let table = world.table();
         for (place, entry) in table.regions().iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use geostream_domain::{
-    BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
+    Answering, BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
     ProbeFailure, ProbeOutcome, Removal, Report, Subject, WatchOutput,
 };
 
@@ -332,6 +332,7 @@ fn removed_after(excused: Duration) -> Duration {
                 WatchOutput::Probe { .. }
                 | WatchOutput::Changed(_)
                 | WatchOutput::Regraded(_)
+                | WatchOutput::Confirmation(_)
                 | WatchOutput::Breaker { .. } => {}
             }
         }
@@ -409,6 +410,72 @@ fn whoever_loses_its_own_network_takes_nobody_for_dead() {
         simulation.changes.iter().filter(|(_, c)| c.to == Health::Unhealthy).collect();
     assert_eq!(removed.len(), 1, "with its network back it sees who is dead: {removed:?}");
     assert_eq!(removed[0].1.region.as_str(), "r4");
+}
+
+#[test]
+fn a_total_loss_without_targets_is_told_and_ends_with_the_first_answer() {
+    let refuses = Fault::Answers(ProbeFailure::Status(500));
+    for fault in [Fault::Silent, Fault::Refuses, refuses] {
+        let mut simulation = Simulation::new(3, 8);
+        assert_eq!(simulation.watch.answering(), Answering::Answered, "nothing failed yet");
+        simulation.run(Duration::from_secs(10));
+        assert_eq!(simulation.watch.answering(), Answering::Answered);
+        for region in ["r0", "r1", "r2"] {
+            simulation.break_region(region, fault);
+        }
+        let lost = simulation.now;
+        simulation.run(Duration::from_secs(30));
+        let Answering::Unanswered(since) = simulation.watch.answering() else {
+            panic!("{fault:?}: {:?}", simulation.watch.answering());
+        };
+        assert!(since - lost < Duration::from_secs(3), "{fault:?}: {:?}", since - lost);
+        let abstaining = simulation.watch.abstaining();
+        assert_eq!(abstaining.len(), 3, "{fault:?}");
+        assert!(abstaining.values().all(|at| *at - lost < Duration::from_secs(3)), "{fault:?}");
+        for region in ["r0", "r1", "r2"] {
+            assert!(simulation.of(region).is_unconfirmed, "{fault:?}: {region}");
+        }
+        assert_eq!(simulation.confirmations.len(), 3, "{fault:?}");
+
+        for region in ["r0", "r1", "r2"] {
+            simulation.break_region(region, Fault::None);
+        }
+        simulation.run(Duration::from_secs(3));
+        assert_eq!(simulation.watch.answering(), Answering::Answered);
+        assert!(simulation.watch.abstaining().is_empty());
+        assert_eq!(simulation.confirmations.len(), 6, "{fault:?}");
+        assert_eq!(simulation.removals(), []);
+    }
+}
+
+#[test]
+fn with_a_target_a_total_loss_leaves_no_region_unconfirmed_and_something_answers() {
+    let mut simulation = Simulation::new(3, 9).with_canaries(1);
+    simulation.run(Duration::from_secs(10));
+    for region in ["r0", "r1", "r2"] {
+        simulation.break_region(region, Fault::Silent);
+    }
+    simulation.run(Duration::from_secs(30));
+    assert_eq!(simulation.removals().len(), 3);
+    assert!(simulation.watch.abstaining().is_empty());
+    assert_eq!(simulation.watch.answering(), Answering::Answered, "the target does");
+    simulation.break_canary(0, Fault::Silent);
+    simulation.run(Duration::from_secs(5));
+    assert!(matches!(simulation.watch.answering(), Answering::Unanswered(_)));
+}
+
+#[test]
+fn a_region_that_is_configured_no_more_is_not_abstained_from() {
+    let mut simulation = Simulation::new(2, 10);
+    simulation.run(Duration::from_secs(10));
+    for region in ["r0", "r1"] {
+        simulation.break_region(region, Fault::Silent);
+    }
+    simulation.run(Duration::from_secs(10));
+    assert_eq!(simulation.watch.abstaining().len(), 2);
+    simulation.watch.handle_config(&Config::default(), |_| Health::Unknown, simulation.now);
+    assert!(simulation.watch.abstaining().is_empty());
+    assert_eq!(simulation.watch.answering(), Answering::Unprobed);
 }
 
 /// Cuts this node off from everything for a while, which is another for each seed.

@@ -273,6 +273,34 @@ fn whoever_hears_nobody_acts_on_its_own_view() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_has_its_regions_confirmed_by_those_it_hears() {
+    let mut cluster = Cluster::new(3, 7);
+    let unconfirmed = |cluster: &Cluster| -> Vec<_> {
+        cluster.of("r1").iter().map(|seen| (seen.abstains, seen.is_unconfirmed)).collect()
+    };
+    for region in ["r0", "r1", "r2"] {
+        cluster.break_region(&[0], region, Fault::Silent);
+    }
+    cluster.run(Duration::from_secs(5));
+    let here = (true, false);
+    let elsewhere = (false, false);
+    assert_eq!(unconfirmed(&cluster), [here, elsewhere, elsewhere], "the others see them well");
+
+    cluster.is_linked = false;
+    cluster.run(VIEW_HOLDS + STEP);
+    assert_eq!(unconfirmed(&cluster), [(true, true), elsewhere, elsewhere]);
+    cluster.is_linked = true;
+    cluster.run(STEP * 2);
+    assert_eq!(unconfirmed(&cluster), [here, elsewhere, elsewhere]);
+
+    for region in ["r0", "r1", "r2"] {
+        cluster.break_region(&[1, 2], region, Fault::Silent);
+    }
+    cluster.run(Duration::from_secs(5));
+    assert_eq!(unconfirmed(&cluster), [(true, true); 3], "no node votes any more");
+}
+
+#[test]
 fn clients_reports_count_where_they_are_and_for_others_as_a_vote() {
     let mut cluster = Cluster::new(3, 5);
     let report = |cluster: &mut Cluster, nodes: &[usize]| {

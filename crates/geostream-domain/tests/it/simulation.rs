@@ -54,6 +54,8 @@ pub(crate) struct Simulation {
     pub(crate) breakers: Vec<(RegionId, BreakerState)>,
     /// Regions whose removal became more or less sure.
     pub(crate) regraded: Vec<(Duration, RegionId)>,
+    /// Regions that have come to be unconfirmed, or to be so no longer.
+    pub(crate) confirmations: Vec<RegionId>,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,6 +91,7 @@ impl Simulation {
             changes: Vec::new(),
             breakers: Vec::new(),
             regraded: Vec::new(),
+            confirmations: Vec::new(),
         }
     }
 
@@ -166,6 +169,7 @@ impl Simulation {
                 WatchOutput::Changed(change) => self.changes.push((since, change)),
                 WatchOutput::Breaker { region, state } => self.breakers.push((region, state)),
                 WatchOutput::Regraded(region) => self.regraded.push((since, region)),
+                WatchOutput::Confirmation(region) => self.confirmations.push(region),
                 WatchOutput::Probe { subject, id, .. } => {
                     let (after, outcome) = self.answer(&subject, since);
                     self.sent.push((since, subject.clone()));
