@@ -121,8 +121,9 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
+    ("route_locations_total", "Decisions by where the client's location came from"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
     (
         "circuit_breaker_transitions_total",

@@ -64,6 +64,9 @@ pub enum LocationSource {
 }
 
 impl LocationSource {
+    /// Every source, in the order of the variants.
+    const ALL: [Self; 3] = [Self::GeoIp, Self::Caller, Self::None];
+
     /// Returns the source's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -221,7 +224,7 @@ impl<G: GeoLocator> View<'_, G> {
     ) -> Result<Routed<'a>, RouteError> {
         match decided {
             Ok(decision) => {
-                count(&self.published, service, &decision);
+                count(&self.published, service, &decision, source);
                 let table = self.table();
                 Ok(Routed { table, service, client, network, source, decision })
             }
@@ -312,7 +315,12 @@ impl Claim {
 /// A counter is looked up by its names once per thread and combination, and kept as long as the
 /// regions and services have these names: a look-up allocates, and takes ten times as long as a
 /// decision.
-fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
+fn count(
+    published: &Published,
+    service: &ServiceTable,
+    decision: &Decision,
+    source: LocationSource,
+) {
     let tally = |region: RegionIndex| &published.tallies[region.get()];
     match decision.displaced_from {
         None => tally(decision.region).count_own(),
@@ -339,12 +347,22 @@ fn count(published: &Published, service: &ServiceTable, decision: &Decision) {
             )
         });
         counter.increment(1);
+        counters.by_source[source as usize].increment(1);
     });
 }
 
 /// The counters of one naming on one thread.
-#[derive(Default)]
 struct Counters {
     naming: u64,
     by_decision: HashMap<(usize, usize, u8), Counter>,
+    /// In the order of [`LocationSource::ALL`].
+    by_source: [Counter; LocationSource::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let by_source = LocationSource::ALL
+            .map(|source| metrics::counter!("route_locations_total", "source" => source.as_str()));
+        Self { naming: 0, by_decision: HashMap::default(), by_source }
+    }
 }

@@ -244,6 +244,28 @@ fn a_trusted_proxy_speaks_for_its_clients() {
 }
 
 #[test]
+fn decisions_are_counted_by_where_the_clients_place_came_from() {
+    let home = Home::new();
+    let server = home.start();
+    let paris = r#"{"location": {"latitude": 48.9, "longitude": 2.4}}"#;
+    let tokyo = r#"{"client_ip": "165.100.97.15"}"#;
+    for (question, times) in [(tokyo, 3), (paris, 2), (r#"{"client_ip": "10.0.0.1"}"#, 1)] {
+        for _ in 0..times {
+            assert_eq!(server.route(question).status, 200);
+        }
+    }
+    let batch = json!({ "requests": [{ "client_ip": "165.100.97.15" }, { "service": "web" }] });
+    let batch = Request::new("POST", "/api/v1/route/batch").json(&batch.to_string());
+    assert_eq!(server.send(&batch).status, 200);
+    let expected = [("geoip", 4), ("caller", 2), ("none", 1)]
+        .map(|(source, count)| format!("route_locations_total{{source=\"{source}\"}} {count}\n"));
+    wait_for(|| {
+        let metrics = server.get("/metrics").body;
+        expected.iter().all(|line| metrics.contains(line))
+    });
+}
+
+#[test]
 fn http_2_is_spoken_on_the_same_port() {
     let home = Home::new();
     let server = home.start();
