@@ -26,6 +26,7 @@ use crate::connections::Connections;
 use crate::events;
 use crate::explain::Explanations;
 use crate::exposition::Exposition;
+use crate::forwarding::Forwarding;
 use crate::places::Places;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
@@ -53,12 +54,13 @@ impl<S, G, C> Clone for Api<S, G, C> {
     }
 }
 
-/// The pools that the requests of all threads share.
+/// The pools that the requests of all threads share, and what they note for operators.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) exposition: Exposition,
     pub(crate) listeners: Arc<Places>,
     pub(crate) explanations: Explanations,
+    pub(crate) forwarding: Forwarding,
 }
 
 /// What an [`Api`] is made of.
@@ -162,6 +164,7 @@ where
             exposition: Exposition::new(),
             listeners: events::places(),
             explanations: Explanations::new(),
+            forwarding: Forwarding::new(parts.clock.now()),
         });
         Self { parts: Arc::new(parts), shared, router, timer, finder }
     }
@@ -329,6 +332,14 @@ where
 
     pub(crate) fn client_address(&self, headers: &HeaderMap, peer: SocketAddr) -> IpAddr {
         self.parts.proxies.client(peer.ip(), headers)
+    }
+
+    /// Notes a request that a proxy has forwarded which is not trusted.
+    pub(crate) fn note_forwarding(&self, headers: &HeaderMap, peer: SocketAddr) {
+        let peer = peer.ip().to_canonical();
+        if self.parts.proxies.lacks(peer, headers) {
+            self.shared.forwarding.note(peer, self.parts.clock.now());
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
+use http::header::HeaderName;
 use ipnet::IpNet;
+
+/// The header in which proxies name whom they were asked by.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose `X-Forwarded-For` is believed.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +40,30 @@ impl TrustedProxies {
         client
     }
 
+    /// Tells whether a request seems to come from a proxy that was left out: from an address that
+    /// is not public, and with the header.
+    pub(crate) fn lacks(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        is_internal(peer) && headers.contains_key(FORWARDED_FOR) && !self.trusts(peer)
+    }
+
     /// Tells whether this is a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Tells whether an address is of this machine, of a private network, or shared by a carrier's.
+fn is_internal(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+        }
+        IpAddr::V6(address) => {
+            let is_local = address.is_unique_local() || address.is_unicast_link_local();
+            address.is_loopback() || is_local
+        }
     }
 }
 
@@ -62,6 +87,31 @@ pub(crate) fn read_address(text: &str) -> Result<IpAddr, String> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn a_proxy_that_was_left_out_has_an_internal_address_and_sends_the_header() {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut forwarded = HeaderMap::new();
+        forwarded.append("X-Forwarded-For", HeaderValue::from_static("203.0.113.9"));
+        for (peer, is_lacking) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("172.16.0.1", true),
+            ("192.168.1.1", true),
+            ("169.254.1.1", true),
+            ("100.64.0.1", true),
+            ("fd00::1", true),
+            ("fe80::1", true),
+            ("10.0.0.1", false),
+            ("203.0.113.1", false),
+            ("100.128.0.1", false),
+            ("2001:db8::1", false),
+        ] {
+            let peer = peer.parse().unwrap();
+            assert_eq!(trusted.lacks(peer, &forwarded), is_lacking, "{peer}");
+            assert!(!trusted.lacks(peer, &HeaderMap::new()), "{peer} without the header");
+        }
+    }
 
     #[test]
     fn only_trusted_proxies_speak_for_others() {

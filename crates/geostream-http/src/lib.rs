@@ -20,6 +20,7 @@ mod control;
 mod events;
 mod explain;
 mod exposition;
+mod forwarding;
 mod frames;
 mod gauges;
 mod head;

@@ -91,10 +91,12 @@ where
         let now = self.parts.clock.now();
         let wall = self.parts.clock.wall();
         let doubts = self.parts.health.doubts();
+        let proxy = self.shared.forwarding.untrusted(now);
         let found = [
             warnings::of_store(view.store(), wall),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
+            proxy.map(warnings::of_proxy),
         ];
         found.into_iter().flatten().collect()
     }

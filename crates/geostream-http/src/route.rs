@@ -104,6 +104,11 @@ impl<'a> Asked<'a> {
         Asked { service: owned(service), address, claim, key: owned(key), explain }
     }
 
+    /// Tells whether the client is at the other end of the connection, or of a proxy's.
+    fn is_of_connection(&self) -> bool {
+        self.address.is_none() && self.claim.is_none()
+    }
+
     /// Returns the question for a client that may be at the other end of the connection.
     pub(crate) fn query(&self, peer: IpAddr) -> RouteQuery<'_> {
         // Who states a place speaks of somebody else.
@@ -148,6 +153,9 @@ where
         request: &mut Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
+        if asked.is_of_connection() {
+            self.note_forwarding(request.headers(), peer);
+        }
         let peer = self.client_address(request.headers(), peer);
         if !asked.explain {
             let view = self.router.view();

@@ -1,6 +1,7 @@
 //! What needs an operator's attention although the node answers, as `/ready`, the status and the
 //! metrics tell it.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
@@ -9,12 +10,13 @@ use geostream_domain::{RegionId, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
 pub(crate) const CODES: &[&str] =
-    &[STORE_UNREADABLE, STORE_BEHIND, NOTHING_ANSWERS, REGIONS_ABSTAINED];
+    &[STORE_UNREADABLE, STORE_BEHIND, NOTHING_ANSWERS, REGIONS_ABSTAINED, PROXY_NOT_TRUSTED];
 
 const STORE_UNREADABLE: &str = "store-unreadable";
 const STORE_BEHIND: &str = "store-behind";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
+const PROXY_NOT_TRUSTED: &str = "proxy-not-trusted";
 
 /// The most regions that a warning names.
 const NAMED: usize = 5;
@@ -66,6 +68,15 @@ pub(crate) fn of_abstaining(doubts: &Doubts, now: Instant) -> Option<Warning> {
          remove them; {LOOK_AT}"
     );
     Some(warning(REGIONS_ABSTAINED, detail))
+}
+
+/// Returns the warning that a proxy forwards requests and is not trusted.
+pub(crate) fn of_proxy(proxy: IpAddr) -> Warning {
+    let detail = format!(
+        "requests with X-Forwarded-For come from {proxy}, which http.trusted_proxies does not name: \
+         their clients are all taken to be there; if it is a proxy of yours, name it"
+    );
+    warning(PROXY_NOT_TRUSTED, detail)
 }
 
 fn warning(code: &str, detail: String) -> Warning {

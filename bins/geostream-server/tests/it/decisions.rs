@@ -244,6 +244,36 @@ fn a_trusted_proxy_speaks_for_its_clients() {
 }
 
 #[test]
+fn a_proxy_that_is_not_trusted_is_told_once() {
+    let home = Home::new();
+    let server = home.start();
+    let forwarded = |body: &str| {
+        let request = Request::new("POST", "/api/v1/route").header("x-forwarded-for: 203.0.113.9");
+        assert_eq!(server.send(&request.json(body)).status, 200);
+        server.get("/ready").json()["warnings"].clone()
+    };
+    assert_eq!(server.route("{}").status, 200);
+    assert_eq!(server.get("/ready").json(), json!({ "status": "ready" }));
+    for named in
+        [r#"{"client_ip": "165.100.97.15"}"#, r#"{"location": {"latitude": 1, "longitude": 2}}"#]
+    {
+        assert_eq!(forwarded(named), Value::Null, "{named}: the connection's address is not used");
+    }
+    for _ in 0..3 {
+        let warnings = forwarded("{}");
+        assert_eq!(warnings[0]["code"], "proxy-not-trusted", "{warnings}");
+        let detail = warnings[0]["detail"].as_str().unwrap();
+        assert!(detail.contains("127.0.0.1"), "{detail}");
+        assert!(detail.contains("http.trusted_proxies"), "{detail}");
+    }
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    let lines = log.lines().filter(|line| line.contains("http.trusted_proxies"));
+    assert_eq!(lines.count(), 1, "{log}");
+    assert!(!log.contains("203.0.113.9"), "no client's address: {log}");
+}
+
+#[test]
 fn decisions_are_counted_by_where_the_clients_place_came_from() {
     let home = Home::new();
     let server = home.start();
