@@ -74,7 +74,7 @@ pub(crate) fn of_abstaining(doubts: &Doubts, now: Instant) -> Option<Warning> {
 pub(crate) fn of_proxy(proxy: IpAddr) -> Warning {
     let detail = format!(
         "requests with X-Forwarded-For come from {proxy}, which http.trusted_proxies does not name: \
-         their clients are all taken to be there; if it is a proxy of yours, name it"
+         their clients are all taken to be there; name it if it is a proxy of yours that sets the header"
     );
     warning(PROXY_NOT_TRUSTED, detail)
 }
