@@ -231,7 +231,7 @@ pub enum AllDownRule {
     Static,
 }
 
-/// The settings of the node.
+/// The settings of all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -241,6 +241,17 @@ pub struct Settings {
     /// How many alternatives an answer carries, 0 to 8; 3 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alternatives: Option<u8>,
+    /// How often a client's network may ask, from 0 for no limit to 1,000,000,000; without, each
+    /// node goes by its own setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u64>,
+    /// How often may be asked with one token; the same otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second_per_token: Option<u64>,
+    /// Up to 16 addresses with a port that tell whether a node has a network, of which the empty
+    /// list is none; without, each node goes by its own setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachability_targets: Option<Vec<String>>,
 }
 
 /// An operator's word on a region.
@@ -340,6 +351,24 @@ pub enum Change {
     SetAlternatives {
         /// How many.
         count: u8,
+    },
+    /// Sets how often a client's network may ask.
+    SetRequestsPerSecond {
+        /// The limit; left out where each node goes by its own setting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
+    /// Sets how often may be asked with one token.
+    SetRequestsPerSecondPerToken {
+        /// The limit; left out where each node goes by its own setting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
+    /// Sets the addresses that tell whether a node has a network.
+    SetReachabilityTargets {
+        /// The addresses; left out where each node goes by its own setting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        targets: Option<Vec<String>>,
     },
 }
 

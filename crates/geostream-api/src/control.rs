@@ -74,17 +74,24 @@ impl Difference {
             domain::Change::SetFlag(flag, _) => {
                 both(part("flags", flag), &|config| Some(config.flag(*flag).into()))
             }
-            domain::Change::SetSetting(domain::Setting::DefaultService(_)) => {
-                both(part("settings", &"default_service"), &|config| {
-                    Settings::from(config.settings()).default_service.map(Value::from)
-                })
-            }
-            domain::Change::SetSetting(domain::Setting::Alternatives(_)) => {
-                both(part("settings", &"alternatives"), &|config| {
-                    Settings::from(config.settings()).alternatives.map(Value::from)
+            domain::Change::SetSetting(setting) => {
+                let name = name_of(setting);
+                both(part("settings", &name), &|config| {
+                    value(Settings::from(config.settings())).get(name).cloned()
                 })
             }
         }
+    }
+}
+
+/// Returns what a setting is called in documents.
+fn name_of(setting: &domain::Setting) -> &'static str {
+    match setting {
+        domain::Setting::DefaultService(_) => "default_service",
+        domain::Setting::Alternatives(_) => "alternatives",
+        domain::Setting::RequestsPerSecond(_) => "requests_per_second",
+        domain::Setting::RequestsPerSecondPerToken(_) => "requests_per_second_per_token",
+        domain::Setting::ReachabilityTargets(_) => "reachability_targets",
     }
 }
 
@@ -138,7 +145,28 @@ impl HistoryEntry {
             domain::Change::SetSetting(domain::Setting::Alternatives(count)) => {
                 format!("set alternatives {}", count.get())
             }
+            domain::Change::SetSetting(
+                setting @ (domain::Setting::RequestsPerSecond(limit)
+                | domain::Setting::RequestsPerSecondPerToken(limit)),
+            ) => in_words(setting, limit.map(domain::RequestLimit::per_second)),
+            domain::Change::SetSetting(setting @ domain::Setting::ReachabilityTargets(targets)) => {
+                let listed = |targets: &domain::ReachabilityTargets| {
+                    let addresses: Vec<_> =
+                        targets.iter().map(|target| target.to_string()).collect();
+                    if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }
+                };
+                in_words(setting, targets.as_ref().map(listed))
+            }
         }
+    }
+}
+
+/// Says in words that a setting has a value, or is left to the nodes.
+fn in_words(setting: &domain::Setting, value: Option<impl std::fmt::Display>) -> String {
+    let name = name_of(setting);
+    match value {
+        Some(value) => format!("set {name} {value}"),
+        None => format!("leave {name} to each node"),
     }
 }
 

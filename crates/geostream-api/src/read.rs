@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -389,11 +390,47 @@ impl Settings {
             fields.check_some("/default_service", self.default_service.as_ref().map(|s| s.parse()));
         let count = fields
             .check_some("/alternatives", self.alternatives.map(domain::AlternativeCount::new));
+        let requests =
+            fields.check_some("/requests_per_second", self.requests_per_second.map(read_limit));
+        let per_token = self.requests_per_second_per_token.map(read_limit);
+        let per_token = fields.check_some("/requests_per_second_per_token", per_token);
+        let targets = self.reachability_targets.as_deref().map(read_targets);
+        let targets = targets.and_then(|targets| fields.part("/reachability_targets", targets));
         fields.finish(Some(vec![
             domain::Setting::DefaultService(service),
             domain::Setting::Alternatives(count.unwrap_or_default()),
+            domain::Setting::RequestsPerSecond(requests),
+            domain::Setting::RequestsPerSecondPerToken(per_token),
+            domain::Setting::ReachabilityTargets(targets),
         ]))
     }
+}
+
+fn read_limit(per_second: u64) -> Result<domain::RequestLimit, domain::RequestLimitError> {
+    domain::RequestLimit::new(per_second)
+}
+
+/// Reads addresses with a port; errors point at the one that they concern.
+fn read_targets(texts: &[String]) -> Result<domain::ReachabilityTargets, FieldErrors> {
+    let mut fields = Fields::default();
+    let addresses = texts.iter().enumerate().filter_map(|(number, text)| {
+        let expected = || format!("{text:?} is not an address with a port, such as 192.0.2.1:443");
+        fields.check(format_args!("/{number}"), text.parse::<SocketAddr>().map_err(|_| expected()))
+    });
+    let addresses: Vec<_> = addresses.collect();
+    if addresses.len() < texts.len() {
+        return fields.finish(None);
+    }
+    domain::ReachabilityTargets::new(addresses.iter().copied()).map_err(|error| {
+        use domain::ReachabilityTargetsError as E;
+        let place = match error {
+            E::TooMany => None,
+            E::Twice(address) | E::NoPort(address) => {
+                addresses.iter().rposition(|other| *other == address)
+            }
+        };
+        FieldErrors::one(place.map_or_else(String::new, |number| format!("/{number}")), error)
+    })
 }
 
 impl Override {
@@ -446,6 +483,23 @@ impl Change {
                 let count = count.map_err(|e| FieldErrors::one("/count", e))?;
                 domain::Change::SetSetting(domain::Setting::Alternatives(count))
             }
+            Self::SetRequestsPerSecond { limit } => {
+                let limit = read_kept_limit(*limit)?;
+                domain::Change::SetSetting(domain::Setting::RequestsPerSecond(limit))
+            }
+            Self::SetRequestsPerSecondPerToken { limit } => {
+                let limit = read_kept_limit(*limit)?;
+                domain::Change::SetSetting(domain::Setting::RequestsPerSecondPerToken(limit))
+            }
+            Self::SetReachabilityTargets { targets } => {
+                let targets = targets.as_deref().map(read_targets).transpose()?;
+                domain::Change::SetSetting(domain::Setting::ReachabilityTargets(targets))
+            }
         })
     }
+}
+
+fn read_kept_limit(limit: Option<u64>) -> Result<Option<domain::RequestLimit>, FieldErrors> {
+    let limit = limit.map(read_limit).transpose();
+    limit.map_err(|error| FieldErrors::one("/limit", error))
 }

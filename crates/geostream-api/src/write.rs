@@ -164,8 +164,19 @@ impl From<&domain::Settings> for Settings {
         Self {
             default_service: settings.default_service.as_ref().map(ToString::to_string),
             alternatives: Some(settings.alternatives.get()),
+            requests_per_second: settings.requests_per_second.map(write_limit),
+            requests_per_second_per_token: settings.requests_per_second_per_token.map(write_limit),
+            reachability_targets: settings.reachability_targets.as_ref().map(write_targets),
         }
     }
+}
+
+fn write_limit(limit: domain::RequestLimit) -> u64 {
+    limit.per_second().into()
+}
+
+fn write_targets(targets: &domain::ReachabilityTargets) -> Vec<String> {
+    targets.iter().map(|address| address.to_string()).collect()
 }
 
 impl From<&domain::Override> for Override {
@@ -223,6 +234,15 @@ impl From<&domain::Change> for Change {
             }
             domain::Change::SetSetting(domain::Setting::Alternatives(count)) => {
                 Self::SetAlternatives { count: count.get() }
+            }
+            domain::Change::SetSetting(domain::Setting::RequestsPerSecond(limit)) => {
+                Self::SetRequestsPerSecond { limit: limit.map(write_limit) }
+            }
+            domain::Change::SetSetting(domain::Setting::RequestsPerSecondPerToken(limit)) => {
+                Self::SetRequestsPerSecondPerToken { limit: limit.map(write_limit) }
+            }
+            domain::Change::SetSetting(domain::Setting::ReachabilityTargets(targets)) => {
+                Self::SetReachabilityTargets { targets: targets.as_ref().map(write_targets) }
             }
         }
     }

@@ -55,8 +55,10 @@ impl TokenBucket {
     ///
     /// The wait, if the bucket is empty.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + rate.interval;
         let room = rate.interval * rate.burst;
+        // The rate may be another than before: by the present one, the bucket is at most empty.
+        let full_at = self.full_at.map_or(now, |full_at| full_at.clamp(now, now + room));
+        let full_at = full_at + rate.interval;
         match (full_at - now).checked_sub(room) {
             None | Some(Duration::ZERO) => {
                 self.full_at = Some(full_at);
@@ -140,6 +142,15 @@ impl SharedBucket {
     /// by since.
     pub fn handle_unheard(&mut self, request: LeaseRequest, rate: Rate) {
         self.spent = self.spent.saturating_add(request.spent).min(rate.burst);
+    }
+
+    /// Notes that another rate holds from now on: what is leased, and what is still to be charged, is
+    /// a burst of that rate at most. The fill stays, as the time until the bucket is full.
+    pub fn handle_rate(&mut self, rate: Rate) {
+        self.spent = self.spent.min(rate.burst);
+        if let Some(lease) = &mut self.lease {
+            lease.tokens = lease.tokens.min(rate.burst);
+        }
     }
 
     /// Takes in what was handed out, beside what is left.
@@ -266,6 +277,47 @@ mod tests {
         assert!(bucket.is_full(now + Duration::from_secs(2)));
         assert_eq!(passed(&mut bucket, now + Duration::from_secs(60)), 10, "no more than a burst");
         assert_eq!(Rate::per_second(0), None);
+    }
+
+    #[test]
+    fn a_bucket_keeps_its_fill_when_the_rate_changes() {
+        let rate = |number| Rate::per_second(number).unwrap();
+        let passed = |bucket: &mut SharedBucket, share, now| {
+            (0..10_000).filter(|_| bucket.take(share, now).is_ok()).count()
+        };
+        for (before, taken, after, expected) in [
+            (10, 10, 1_000, 0),
+            (10, 5, 1_000, 500),
+            (1_000, 1_000, 10, 0),
+            (1_000, 500, 10, 5),
+            (10, 0, 1_000, 1_000),
+        ] {
+            let (mut bucket, now) = (SharedBucket::default(), start());
+            assert!((0..taken).all(|_| bucket.take(rate(before), now).is_ok()));
+            bucket.handle_rate(rate(after));
+            let case = format!("{taken} of {before}, then {after}");
+            assert_eq!(passed(&mut bucket, rate(after), now), expected, "{case}");
+            let later = now + Duration::from_millis(500);
+            let refilled = usize::try_from(after / 2).unwrap();
+            assert_eq!(passed(&mut bucket, rate(after), later), refilled, "{case}");
+        }
+    }
+
+    #[test]
+    fn no_debt_and_no_lease_outlives_a_change_of_the_rate() {
+        let (mut bucket, now) = (SharedBucket::default(), start());
+        // One in three seconds is this node's share, and it is spent.
+        let slow = Rate::per_second(1).unwrap().divided_by(3);
+        assert_eq!(bucket.take(slow, now), Ok(()));
+        let fast = Rate::per_second(1_000).unwrap().divided_by(3);
+        let wait = bucket.take(fast, now).unwrap_err();
+        assert!(wait <= Duration::from_millis(3), "not the rest of three seconds: {wait:?}");
+        let until = now + Duration::from_millis(500);
+        bucket.handle_lease(Lease { tokens: 1_000, until }, now);
+        let low = Rate::per_second(5).unwrap();
+        bucket.handle_rate(low);
+        let passed = (0..100).filter(|_| bucket.take(low, now).is_ok()).count();
+        assert_eq!(passed, 5, "a burst of the lower rate is left of the lease");
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]

@@ -15,8 +15,15 @@ use crate::observation::Health;
 /// side of whatever cuts it off from the others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Canaries {
-    watched: BTreeMap<SocketAddr, HealthMonitor>,
+    watched: BTreeMap<SocketAddr, Canary>,
+}
+
+#[derive(Clone, Debug)]
+struct Canary {
+    monitor: HealthMonitor,
     last_well: Option<Instant>,
+    /// Whether an answer, or its absence, has said anything of it yet.
+    is_known: bool,
 }
 
 impl Canaries {
@@ -25,23 +32,37 @@ impl Canaries {
         seed: u64,
         now: Instant,
     ) -> Self {
-        let monitor = |address: SocketAddr| {
-            let seed = seed ^ stable_hash(address.to_string().as_bytes());
-            let timing = check(address).timing;
-            (address, HealthMonitor::new(Some(timing), Health::Unknown, seed, now))
+        let canary = |address| (address, Canary::new(address, seed, now));
+        Self { watched: addresses.into_iter().map(canary).collect() }
+    }
+
+    /// Watches these from now on, and no others. One that was watched before goes on undisturbed;
+    /// a new one is unknown, and asked at once: until it has answered, no region is proven dead
+    /// unless another of them vouches for that.
+    pub(crate) fn handle_addresses(
+        &mut self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        seed: u64,
+        now: Instant,
+    ) {
+        let mut before = std::mem::take(&mut self.watched);
+        let canary = |address| {
+            let known = before.remove(&address);
+            (address, known.unwrap_or_else(|| Canary::hurried(address, seed, now)))
         };
-        Self { watched: addresses.into_iter().map(monitor).collect(), last_well: None }
+        self.watched = addresses.into_iter().map(canary).collect();
     }
 
     /// Returns when one of them was last well; `None` if there are none.
     pub(crate) fn witness(&self) -> Option<Witness> {
-        (!self.watched.is_empty()).then_some(Witness::Others(self.last_well))
+        let last_well = self.watched.values().filter_map(|canary| canary.last_well).max();
+        (!self.watched.is_empty()).then_some(Witness::Others(last_well))
     }
 
-    /// Tells whether any of them is well without a doubt; `None` if there are none.
+    /// Tells whether any of them is well without a doubt; `None` as long as nothing is known of any.
     pub(crate) fn are_clear(&self) -> Option<bool> {
-        let any = self.watched.values().any(HealthMonitor::is_clear);
-        (!self.watched.is_empty()).then_some(any)
+        let known = self.watched.values().filter(|canary| canary.is_known);
+        known.map(|canary| canary.monitor.is_clear()).reduce(|any, is_clear| any || is_clear)
     }
 
     pub(crate) fn watches(&self, canary: SocketAddr) -> bool {
@@ -50,8 +71,8 @@ impl Canaries {
 
     /// Has all of them asked out of turn.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        for monitor in self.watched.values_mut() {
-            monitor.hurry(now);
+        for canary in self.watched.values_mut() {
+            canary.monitor.hurry(now);
         }
     }
 
@@ -62,27 +83,32 @@ impl Canaries {
         outcome: ProbeOutcome,
         now: Instant,
     ) {
-        let Some(monitor) = self.watched.get_mut(&canary) else { return };
-        if matches!(outcome, ProbeOutcome::Well(_)) {
-            self.last_well = Some(now);
+        let Some(canary) = self.watched.get_mut(&canary) else { return };
+        match outcome {
+            ProbeOutcome::Well(_) => {
+                canary.last_well = Some(now);
+                canary.is_known = true;
+            }
+            ProbeOutcome::Failed(_) => canary.is_known = true,
+            ProbeOutcome::NotAsked => {}
         }
-        monitor.handle_outcome(id, outcome, now);
+        canary.monitor.handle_outcome(id, outcome, now);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        for monitor in self.watched.values_mut() {
-            monitor.handle_timeout(now);
+        for canary in self.watched.values_mut() {
+            canary.monitor.handle_timeout(now);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.watched.values().filter_map(HealthMonitor::poll_timeout).min()
+        self.watched.values().filter_map(|canary| canary.monitor.poll_timeout()).min()
     }
 
     /// Returns which of them is to be asked.
     pub(crate) fn poll_probe(&mut self) -> Option<(SocketAddr, HealthCheck, ProbeId)> {
-        for (address, monitor) in &mut self.watched {
-            while let Some(output) = monitor.poll_output() {
+        for (address, canary) in &mut self.watched {
+            while let Some(output) = canary.monitor.poll_output() {
                 match output {
                     MonitorOutput::Probe(id) => return Some((*address, check(*address), id)),
                     // Whoever asks for their health finds it.
@@ -94,7 +120,22 @@ impl Canaries {
     }
 
     pub(crate) fn health(&self) -> impl Iterator<Item = (SocketAddr, Health)> {
-        self.watched.iter().map(|(address, monitor)| (*address, monitor.health()))
+        self.watched.iter().map(|(address, canary)| (*address, canary.monitor.health()))
+    }
+}
+
+impl Canary {
+    fn new(address: SocketAddr, seed: u64, now: Instant) -> Self {
+        let seed = seed ^ stable_hash(address.to_string().as_bytes());
+        let timing = check(address).timing;
+        let monitor = HealthMonitor::new(Some(timing), Health::Unknown, seed, now);
+        Self { monitor, last_well: None, is_known: false }
+    }
+
+    fn hurried(address: SocketAddr, seed: u64, now: Instant) -> Self {
+        let mut canary = Self::new(address, seed, now);
+        canary.monitor.hurry(now);
+        canary
     }
 }
 

@@ -266,17 +266,13 @@ impl Config {
                 }
                 Ok(())
             }
-            Change::SetSetting(Setting::Alternatives(count)) => {
-                self.settings.alternatives = count;
-                Ok(())
-            }
-            Change::SetSetting(Setting::DefaultService(service)) => {
-                if let Some(id) = &service
+            Change::SetSetting(setting) => {
+                if let Setting::DefaultService(Some(id)) = &setting
                     && !self.services.contains_key(id)
                 {
                     return Err(ConfigError::UnknownService(id.clone()));
                 }
-                self.settings.default_service = service;
+                self.settings.set(setting);
                 Ok(())
             }
         }
@@ -456,10 +452,14 @@ fn removed<'a, K: Ord, V>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::geo::GeoPoint;
+    use crate::limit::RequestLimit;
     use crate::name::NameError;
     use crate::operator::OverrideAction;
+    use crate::reachability::ReachabilityTargets;
     use crate::time::Timestamp;
 
     fn region(id: &str) -> Change {
@@ -554,6 +554,36 @@ mod tests {
             Config::default().after(regions('a').chain(regions('b').take(5_000))).unwrap();
         assert_eq!(full.apply(region("c")), Err(ConfigError::TooManyRegions));
         assert_eq!(full.apply(region("a1")), Ok(()));
+    }
+
+    #[test]
+    fn settings_that_hold_for_all_nodes_are_changed_rolled_back_and_taken_back() {
+        let limit = |number| Some(RequestLimit::new(number).unwrap());
+        let targets = |port| {
+            let address = SocketAddr::from(([192, 0, 2, 1], port));
+            Some(ReachabilityTargets::new([address]).unwrap())
+        };
+        let none = Some(ReachabilityTargets::default());
+        for (set, other) in [
+            (Setting::RequestsPerSecond(limit(50)), Setting::RequestsPerSecond(limit(0))),
+            (
+                Setting::RequestsPerSecondPerToken(limit(9)),
+                Setting::RequestsPerSecondPerToken(limit(10)),
+            ),
+            (Setting::ReachabilityTargets(targets(443)), Setting::ReachabilityTargets(targets(53))),
+            (Setting::ReachabilityTargets(targets(443)), Setting::ReachabilityTargets(none)),
+        ] {
+            let empty = Config::default();
+            let first = empty.after([Change::SetSetting(set.clone())]).unwrap();
+            let second = first.after([Change::SetSetting(other.clone())]).unwrap();
+            assert_eq!(empty.changes_to(&first), [Change::SetSetting(set.clone())]);
+            assert_eq!(first.changes_to(&second), [Change::SetSetting(other)]);
+            let back = second.changes_to(&first.clone().with_overrides_of(&second));
+            assert_eq!(second.after(back).unwrap(), first);
+            let taken_back = first.changes_to(&empty);
+            assert_ne!(taken_back, [Change::SetSetting(set)]);
+            assert_eq!(first.after(taken_back).unwrap(), empty, "nothing is said any more");
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod geofence;
 mod hash;
 mod latency;
 mod leaf;
+mod limit;
 mod location;
 mod member;
 mod monitor;
@@ -60,6 +61,7 @@ mod permitted;
 mod pool;
 mod quorum;
 mod rank;
+mod reachability;
 mod region;
 mod reports;
 mod service;
@@ -91,19 +93,21 @@ pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
 pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
+pub use limit::{RequestLimit, RequestLimitError};
 pub use location::{Location, Precision};
 pub use monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome};
 pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
 pub use observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
 pub use operator::{
-    AlternativeCount, AlternativeCountError, Flag, Override, OverrideAction, Setting, Settings,
-    UnknownFlag,
+    AlternativeCount, AlternativeCountError, Flag, InForce, Override, OverrideAction, Setting,
+    SettingSource, Settings, UnknownFlag,
 };
 pub use permitted::PermittedNetworks;
 pub use quorum::{
     HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, Votes,
 };
 pub use rank::{Rank, Reach, Terms};
+pub use reachability::{ReachabilityTargets, ReachabilityTargetsError};
 pub use region::{
     Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
     TooManyLabels,

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::limit::RequestLimit;
 use crate::name::{Line, RegionId, ServiceId};
+use crate::reachability::ReachabilityTargets;
 use crate::time::Timestamp;
 
 /// An operator's word on a region; it sits beside what is observed and never overwrites it.
@@ -125,6 +127,12 @@ pub enum Setting {
     DefaultService(Option<ServiceId>),
     /// How many alternatives an answer carries.
     Alternatives(AlternativeCount),
+    /// How often each client's network may ask; `None` leaves it to each node.
+    RequestsPerSecond(Option<RequestLimit>),
+    /// How often may be asked with each token; `None` leaves it to each node.
+    RequestsPerSecondPerToken(Option<RequestLimit>),
+    /// The addresses that tell whether a node has a network; `None` leaves them to each node.
+    ReachabilityTargets(Option<ReachabilityTargets>),
 }
 
 /// All settings of the node.
@@ -134,16 +142,76 @@ pub struct Settings {
     pub default_service: Option<ServiceId>,
     /// How many alternatives an answer carries.
     pub alternatives: AlternativeCount,
+    /// How often each client's network may ask; `None` leaves it to each node.
+    pub requests_per_second: Option<RequestLimit>,
+    /// How often may be asked with each token; `None` leaves it to each node.
+    pub requests_per_second_per_token: Option<RequestLimit>,
+    /// The addresses that tell whether a node has a network; `None` leaves them to each node.
+    pub reachability_targets: Option<ReachabilityTargets>,
 }
 
 impl Settings {
     /// Returns every setting with its value.
     #[must_use]
-    pub fn all(&self) -> [Setting; 2] {
+    pub fn all(&self) -> [Setting; 5] {
         [
             Setting::Alternatives(self.alternatives),
             Setting::DefaultService(self.default_service.clone()),
+            Setting::RequestsPerSecond(self.requests_per_second),
+            Setting::RequestsPerSecondPerToken(self.requests_per_second_per_token),
+            Setting::ReachabilityTargets(self.reachability_targets.clone()),
         ]
+    }
+
+    /// Gives one setting another value.
+    pub(crate) fn set(&mut self, setting: Setting) {
+        match setting {
+            Setting::DefaultService(service) => self.default_service = service,
+            Setting::Alternatives(count) => self.alternatives = count,
+            Setting::RequestsPerSecond(limit) => self.requests_per_second = limit,
+            Setting::RequestsPerSecondPerToken(limit) => self.requests_per_second_per_token = limit,
+            Setting::ReachabilityTargets(targets) => self.reachability_targets = targets,
+        }
+    }
+}
+
+/// A value that a node goes by, and the place that it is set in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce<T> {
+    /// The value.
+    pub value: T,
+    /// The place.
+    pub source: SettingSource,
+}
+
+/// Where a value in force is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingSource {
+    /// In the configuration, which holds for all nodes.
+    Configuration,
+    /// In the settings of the node itself, or nowhere.
+    Node,
+}
+
+impl<T> InForce<T> {
+    /// Returns what the configuration says, or else what the node's own settings say.
+    #[must_use]
+    pub fn of(configured: Option<T>, own: T) -> Self {
+        match configured {
+            Some(value) => Self { value, source: SettingSource::Configuration },
+            None => Self { value: own, source: SettingSource::Node },
+        }
+    }
+}
+
+impl SettingSource {
+    /// Returns the source's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Node => "node",
+        }
     }
 }
 

@@ -186,6 +186,19 @@ impl HealthWatch {
         Self { canaries, answers, ..self }
     }
 
+    /// Watches these addresses as reachability targets from now on, and no others.
+    ///
+    /// One that was watched before goes on undisturbed; a new one is unknown and is probed at once.
+    /// One that is gone vouches for nothing any more.
+    pub fn handle_reachability_targets(
+        &mut self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        now: Instant,
+    ) {
+        self.canaries.handle_addresses(addresses, self.seed, now);
+        self.look_around(now);
+    }
+
     /// Watches the regions of this configuration from now on, and no others.
     ///
     /// A region whose check is as it was goes on undisturbed; one that is new begins with what is

@@ -61,7 +61,19 @@ const WRITES: &[&str] = &[
      UNION ALL
      SELECT 'alternatives', c->'set_alternatives'->'count'
      FROM jsonb_array_elements($1::jsonb) AS c WHERE c ? 'set_alternatives'
+     UNION ALL
+     SELECT s.name, c->('set_' || s.name)->s.field
+     FROM jsonb_array_elements($1::jsonb) AS c, (VALUES
+         ('requests_per_second', 'limit'), ('requests_per_second_per_token', 'limit'),
+         ('reachability_targets', 'targets')) AS s (name, field)
+     WHERE (c->('set_' || s.name)) ? s.field
      ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    // What is left to the nodes has no row, so that programs which do not know it can read the rest.
+    "DELETE FROM settings USING jsonb_array_elements($1::jsonb) AS c, (VALUES
+         ('requests_per_second', 'limit'), ('requests_per_second_per_token', 'limit'),
+         ('reachability_targets', 'targets')) AS s (name, field)
+     WHERE settings.name = s.name AND c ? ('set_' || s.name)
+       AND NOT (c->('set_' || s.name)) ? s.field",
     "DELETE FROM services USING jsonb_array_elements($1::jsonb) AS c
      WHERE services.id = c->'remove_service'->>'id'",
     "DELETE FROM overrides USING jsonb_array_elements($1::jsonb) AS c

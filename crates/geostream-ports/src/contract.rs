@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeView, Rate,
-    Region, Removal, ReplayError, Revision, Service, Setting, Sight, Snapshot, Timestamp,
-    VIEW_HOLDS, Vote,
+    ReachabilityTargets, Region, Removal, ReplayError, RequestLimit, Revision, Service, Setting,
+    Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
@@ -29,6 +29,7 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
     commits_add_up(&new().await).await;
     a_stale_proposal_is_a_conflict(&new().await).await;
     an_invalid_proposal_leaves_no_trace(&new().await).await;
+    settings_of_all_nodes_are_kept_and_taken_back(&new().await).await;
     history_is_newest_first_and_paged(&new().await).await;
     old_revisions_are_kept(&new().await).await;
     whoever_waits_is_told(&new().await).await;
@@ -146,6 +147,39 @@ async fn an_invalid_proposal_leaves_no_trace(store: &impl ConfigStore) {
     assert_eq!(error.position, 1);
     assert!(matches!(error.source, ConfigError::UnknownService(_)));
     assert_eq!(store.load().await.expect("load"), Default::default());
+}
+
+async fn settings_of_all_nodes_are_kept_and_taken_back(store: &impl ConfigStore) {
+    let said = shared_settings(50, &["192.0.2.1:443", "[2001:db8::1]:53"]);
+    let lifted = shared_settings(0, &[]);
+    let taken_back = vec![
+        Change::SetSetting(Setting::RequestsPerSecond(None)),
+        Change::SetSetting(Setting::RequestsPerSecondPerToken(None)),
+        Change::SetSetting(Setting::ReachabilityTargets(None)),
+    ];
+    let steps = [said, lifted, taken_back];
+    for (expected, changes) in (0..).zip(&steps) {
+        let proposed = propose(store, expected, changes.clone()).await.expect("valid");
+        assert_eq!(store.load().await.expect("load"), proposed);
+        let kept = store.at(proposed.revision).await.expect("at");
+        assert_eq!(kept, Some(proposed.config));
+    }
+    let commits = store.commits(Revision::ZERO, 10).await.expect("commits");
+    assert!(commits.iter().map(|commit| &commit.changes).eq(&steps), "{commits:?}");
+    let config = store.load().await.expect("load").config;
+    assert_eq!(*config, geostream_domain::Config::default(), "nothing is said any more");
+}
+
+/// Settings that hold for all nodes: this limit for clients, another for tokens, these targets.
+fn shared_settings(requests: u64, targets: &[&str]) -> Vec<Change> {
+    let limit = |number| Some(RequestLimit::new(number).expect("a limit"));
+    let targets = targets.iter().map(|target| target.parse().expect("an address"));
+    let targets = ReachabilityTargets::new(targets).expect("few");
+    vec![
+        Change::SetSetting(Setting::RequestsPerSecond(limit(requests))),
+        Change::SetSetting(Setting::RequestsPerSecondPerToken(limit(requests * 2))),
+        Change::SetSetting(Setting::ReachabilityTargets(Some(targets))),
+    ]
 }
 
 async fn history_is_newest_first_and_paged(store: &impl ConfigStore) {
@@ -361,7 +395,8 @@ async fn look(cache: &impl Cache, wanted: &Marked) -> Kept {
 
 fn marked(mark: &str, regions: u64) -> Marked {
     let names = (0..regions).map(|number| region(&format!("r{number}")));
-    let config = geostream_domain::Config::default().after(names).expect("valid");
+    let settings = shared_settings(regions, &["192.0.2.1:443"]);
+    let config = geostream_domain::Config::default().after(names.chain(settings)).expect("valid");
     let mut snapshot = Snapshot::from(config);
     snapshot.revision = Revision::new(regions);
     Marked { mark: mark.to_owned(), snapshot }
@@ -631,7 +666,9 @@ pub async fn last_good<L: LastGood>(new: impl AsyncFn() -> L) {
     let kept = new().await;
     assert_eq!(kept.load().await.expect("load"), None);
     for names in [vec!["a"], vec!["a", "b"]] {
-        let config = geostream_domain::Config::default().after(names.iter().map(|n| region(n)));
+        let regions = names.iter().map(|name| region(name));
+        let changes = regions.chain(shared_settings(9, &["192.0.2.1:443"]));
+        let config = geostream_domain::Config::default().after(changes);
         let mut snapshot = Snapshot::from(config.expect("valid"));
         snapshot.revision = Revision::new(names.len() as u64);
         let table = SavedTable { snapshot, at: Timestamp::from_unix_millis(5) };

@@ -1,6 +1,6 @@
 //! Documents: what is read, what is refused, and what is written back.
 
-use geostream_api::{Config, Difference, Service};
+use geostream_api::{Config, Difference, HistoryEntry, Service};
 use geostream_domain as domain;
 
 const EVERYTHING: &str = r#"
@@ -36,6 +36,9 @@ public_explain = false
 [settings]
 default_service = "api"
 alternatives = 5
+requests_per_second = 50
+requests_per_second_per_token = 0
+reachability_targets = ["192.0.2.1:443", "[2001:db8::1]:53"]
 "#;
 
 fn read(text: &str) -> Result<domain::Config, String> {
@@ -133,10 +136,77 @@ fn every_bad_field_is_pointed_at() {
         ("[flags]\nmagic = true", "/flags/magic: there is no such flag"),
         ("[settings]\nalternatives = 9", "/settings/alternatives: 9 is not a number"),
         ("[settings]\ndefault_service = 'api'", "/settings/default_service: there is no service"),
+        (
+            "[settings]\nrequests_per_second = 1000000001",
+            "/settings/requests_per_second: 1000000001 is not a number of requests a second from 0",
+        ),
+        (
+            "[settings]\nrequests_per_second_per_token = 5000000000",
+            "/settings/requests_per_second_per_token: 5000000000 is not a number of requests",
+        ),
+        (
+            "[settings]\nreachability_targets = ['192.0.2.1:1', 'example.com:443']",
+            "/settings/reachability_targets/1: \"example.com:443\" is not an address with a port",
+        ),
+        (
+            "[settings]\nreachability_targets = ['192.0.2.1']",
+            "/settings/reachability_targets/0: \"192.0.2.1\" is not an address with a port",
+        ),
+        (
+            "[settings]\nreachability_targets = ['192.0.2.1:1', '192.0.2.1:0']",
+            "/settings/reachability_targets/1: 192.0.2.1:0 has the port 0",
+        ),
+        (
+            "[settings]\nreachability_targets = ['192.0.2.1:1', '192.0.2.1:2', '192.0.2.1:1']",
+            "/settings/reachability_targets/2: 192.0.2.1:1 is given twice",
+        ),
+        (
+            &format!("[settings]\nreachability_targets = [{}]", seventeen()),
+            "/settings/reachability_targets: there can be at most 16 reachability targets",
+        ),
     ] {
         let error = read(text).expect_err(text);
         assert!(error.contains(expected), "{text}\n{error}");
     }
+}
+
+/// Lists one reachability target more than there can be.
+fn seventeen() -> String {
+    (1..=17).map(|port| format!("'192.0.2.1:{port}',")).collect()
+}
+
+#[test]
+fn settings_that_are_left_to_the_nodes_are_told_from_those_that_lift_a_limit() {
+    let left = read("").unwrap();
+    let text = "[settings]\nrequests_per_second = 0\nreachability_targets = []";
+    let lifted = read(text).unwrap();
+    let differences = Difference::between(&left, &lifted);
+    let told: Vec<_> = differences
+        .iter()
+        .map(|difference| (&*difference.path, &difference.before, difference.after.clone()))
+        .collect();
+    let none = None;
+    assert_eq!(
+        told,
+        [
+            ("settings/requests_per_second", &none, Some(0.into())),
+            ("settings/reachability_targets", &none, Some(serde_json::json!([]))),
+        ]
+    );
+    let words = |from: &domain::Config, to: &domain::Config| -> Vec<_> {
+        from.changes_to(to).iter().map(HistoryEntry::in_words).collect()
+    };
+    assert_eq!(
+        words(&left, &lifted),
+        ["set requests_per_second 0", "set reachability_targets none",]
+    );
+    assert_eq!(
+        words(&lifted, &left),
+        ["leave requests_per_second to each node", "leave reachability_targets to each node",]
+    );
+    let written = Config::from(&left);
+    assert_eq!(written.settings.requests_per_second, None);
+    assert_eq!(written.settings.reachability_targets, None);
 }
 
 #[test]

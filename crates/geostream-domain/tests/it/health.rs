@@ -544,6 +544,48 @@ fn one_canary_that_is_well_vouches_for_the_death_of_all_regions() {
 }
 
 #[test]
+fn reachability_targets_that_are_set_at_run_time_are_the_witnesses_until_they_are_taken_away() {
+    let mut simulation = Simulation::new(4, 24);
+    simulation.run(Duration::from_secs(10));
+    simulation.set_canaries(&[0, 1]);
+    let healths = |simulation: &Simulation| -> Vec<_> { simulation.watch.canaries().collect() };
+    let all = |health| vec![(canary(0), health), (canary(1), health)];
+    assert_eq!(healths(&simulation), all(Health::Unknown));
+    assert!(!simulation.watch.is_blind(), "a target that has not been asked yet says nothing");
+    simulation.run(Duration::from_millis(500));
+    assert_eq!(healths(&simulation), all(Health::Healthy), "they are asked at once");
+    for region in ["r2", "r3"] {
+        simulation.break_region(region, Fault::Silent);
+    }
+    simulation.break_canary(0, Fault::Silent);
+    simulation.break_canary(1, Fault::Silent);
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.removals().len(), 0, "the node may have lost its network");
+    simulation.set_canaries(&[]);
+    assert_eq!(healths(&simulation), []);
+    simulation.run(Duration::from_secs(10));
+    assert_eq!(simulation.removals().len(), 2, "the other regions vouch for it again");
+}
+
+#[test]
+fn a_reachability_target_that_is_gone_vouches_for_nothing_and_one_that_stays_goes_on() {
+    let mut simulation = Simulation::new(2, 25).with_canaries(2);
+    simulation.break_canary(2, Fault::Silent);
+    simulation.run(Duration::from_secs(10));
+    simulation.set_canaries(&[1, 2]);
+    let healths: Vec<_> = simulation.watch.canaries().collect();
+    assert_eq!(healths, [(canary(1), Health::Healthy), (canary(2), Health::Unknown)]);
+    simulation.break_region("r0", Fault::Refuses);
+    simulation.run(Duration::from_secs(5));
+    assert_eq!(simulation.of("r0").removal, Some(Removal::Proven), "the one that stays vouches");
+    simulation.set_canaries(&[2]);
+    simulation.break_region("r1", Fault::Refuses);
+    simulation.run(Duration::from_secs(60));
+    assert_eq!(simulation.of("r1").removal, None);
+    assert!(simulation.of("r1").abstains && simulation.watch.is_blind());
+}
+
+#[test]
 fn an_outage_of_ones_own_removes_nobody_where_canaries_are_asked() {
     for rtt in [5, 100, 300] {
         for seed in 0..40 {

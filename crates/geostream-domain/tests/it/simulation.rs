@@ -101,6 +101,12 @@ impl Simulation {
         self
     }
 
+    /// Sets the reachability targets while the watch runs.
+    pub(crate) fn set_canaries(&mut self, numbers: &[u16]) {
+        let addresses = numbers.iter().map(|number| canary(*number));
+        self.watch.handle_reachability_targets(addresses, self.now);
+    }
+
     pub(crate) fn break_region(&mut self, region: &str, fault: Fault) {
         let subject = Subject::Region(region.parse().unwrap());
         if let Fault::Closes(every, _) = fault {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Change, GeoPoint, Override, OverrideAction, Region, RegionId, Revision, Service, Setting,
-    Snapshot, Timestamp,
+    Change, GeoPoint, Override, OverrideAction, ReachabilityTargets, Region, RegionId,
+    RequestLimit, Revision, Service, Setting, Snapshot, Timestamp,
 };
 use geostream_pg::PgStore;
 use geostream_ports::{ConfigStore as _, Proposal, ProposeError};
@@ -72,7 +72,27 @@ fn all_kinds() -> Vec<Vec<Change>> {
             Change::RemoveService("api".parse().unwrap()),
         ],
         vec![Change::RemoveRegion(id("a")), Change::RemoveRegion(id("b"))],
+        vec![limit(Some(50)), token_limit(Some(0)), targets(Some(&["192.0.2.1:443"]))],
+        vec![limit(Some(0)), token_limit(Some(7)), targets(Some(&[]))],
+        vec![limit(None), targets(Some(&["198.51.100.7:53", "[2001:db8::1]:443"]))],
+        vec![targets(None), token_limit(None), limit(Some(1)), limit(Some(2))],
     ]
+}
+
+fn limit(number: Option<u64>) -> Change {
+    Change::SetSetting(Setting::RequestsPerSecond(number.map(|n| RequestLimit::new(n).unwrap())))
+}
+
+fn token_limit(number: Option<u64>) -> Change {
+    let limit = number.map(|number| RequestLimit::new(number).unwrap());
+    Change::SetSetting(Setting::RequestsPerSecondPerToken(limit))
+}
+
+fn targets(addresses: Option<&[&str]>) -> Change {
+    let targets = addresses.map(|addresses| {
+        ReachabilityTargets::new(addresses.iter().map(|text| text.parse().unwrap())).unwrap()
+    });
+    Change::SetSetting(Setting::ReachabilityTargets(targets))
 }
 
 #[tokio::test]
@@ -105,6 +125,19 @@ async fn tables_are_what_operators_read() {
     let commit = "SELECT revision, at AT TIME ZONE 'UTC', author, change->2->'put_region'->>'id'";
     let commit = server.sql(&url, &format!("{commit} FROM config_log"));
     assert_eq!(commit, "1|2023-11-14 22:13:20.123|ops|c");
+}
+
+#[tokio::test]
+async fn a_setting_that_is_left_to_the_nodes_has_no_row() {
+    let server = Postgres::shared();
+    let (url, target) = prepared(server).await;
+    let store = PgStore::new(target, 30, 1);
+    let rows = || server.sql(&url, "SELECT name, value FROM settings ORDER BY name");
+    let set = vec![limit(Some(50)), targets(Some(&["192.0.2.1:443"]))];
+    propose(&store, Revision::ZERO, set).await.unwrap();
+    assert_eq!(rows(), "reachability_targets|[\"192.0.2.1:443\"]\nrequests_per_second|50");
+    propose(&store, Revision::new(1), vec![limit(None), targets(None)]).await.unwrap();
+    assert_eq!(rows(), "", "a program that knows neither can read the configuration again");
 }
 
 #[tokio::test]
