@@ -141,11 +141,13 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS_PER_NETWORK", value_name = "NUMBER")]
     max_connections_per_network: Option<usize>,
 
-    /// How often a client's network may ask; 0 for as often as it likes [default: 0]
+    /// How often a client's network may ask, 0 for no limit, as long as the shared configuration
+    /// has no settings.requests_per_second: for a single node [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND", value_name = "NUMBER")]
     requests_per_second: Option<PerSecond>,
 
-    /// How often may be asked with one token; 0 for as often as its holder likes [default: 0]
+    /// How often may be asked with one token, 0 for no limit, as long as the shared configuration
+    /// has no settings.requests_per_second_per_token: for a single node [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND_PER_TOKEN", value_name = "NUMBER")]
     requests_per_second_per_token: Option<PerSecond>,
 
@@ -175,7 +177,8 @@ pub(crate) struct Arguments {
     probe_authorities: Option<PathBuf>,
 
     /// An address that tells whether this node has a network: while none of them accepts
-    /// connections, no region is taken for dead; may be repeated
+    /// connections, no region is taken for dead. It is used as long as the shared configuration has
+    /// no settings.reachability_targets: for a single node; may be repeated
     #[arg(
         long,
         env = "GEOSTREAM_PROBE_CANARY",
@@ -248,8 +251,8 @@ impl From<Delay> for Duration {
 }
 
 impl PerSecond {
-    fn rate(self) -> Option<domain::Rate> {
-        u32::try_from(self.0).ok().and_then(domain::Rate::per_second)
+    fn limit(self) -> domain::RequestLimit {
+        domain::RequestLimit::new(self.0).unwrap_or_default()
     }
 }
 
@@ -318,10 +321,10 @@ pub(crate) struct Config {
     pub(crate) shutdown_delay: Duration,
     /// How many connections a client network may have.
     pub(crate) per_network: NetworkLimit,
-    /// How often one client may ask; `None` for as often as it likes.
-    pub(crate) rate: Option<domain::Rate>,
-    /// How often may be asked with one token; `None` for as often as its holder likes.
-    pub(crate) token_rate: Option<domain::Rate>,
+    /// How often one client may ask, where the shared configuration says nothing.
+    pub(crate) requests_per_second: domain::RequestLimit,
+    /// How often may be asked with one token, where the shared configuration says nothing.
+    pub(crate) requests_per_second_per_token: domain::RequestLimit,
     pub(crate) tls: Option<TlsIdentity>,
     pub(crate) log: Log,
     /// What is traced, and where it is sent; `None` for nothing.
@@ -523,11 +526,14 @@ impl Config {
                 .unwrap_or(file.http.shutdown_delay_seconds)
                 .into(),
             per_network: per_network(arguments, &file.http),
-            rate: arguments.requests_per_second.unwrap_or(file.http.requests_per_second).rate(),
-            token_rate: arguments
+            requests_per_second: arguments
+                .requests_per_second
+                .unwrap_or(file.http.requests_per_second)
+                .limit(),
+            requests_per_second_per_token: arguments
                 .requests_per_second_per_token
                 .unwrap_or(file.http.requests_per_second_per_token)
-                .rate(),
+                .limit(),
             trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies),
             tls: tls(arguments, file.tls)?,
             log: log(arguments, file.log)

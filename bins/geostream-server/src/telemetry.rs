@@ -144,12 +144,13 @@ const COUNTERS: [(&str, &str); 14] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 24] = [
+const GAUGES: [(&str, &str); 25] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("server_warning", "Whether /ready and the status tell this warning (1)"),
     ("connections_open", "Connections that are open, on all listeners"),
     ("connections_held_bytes", "Memory that requests and their unsent answers take"),
+    ("rate_limit_per_second", "The limit of requests a second in force; 0 for no limit"),
     ("config_revision", "The revision that is decided by"),
     ("config_current", "Whether that is what the store had when it was read last (1)"),
     ("routing_table_age_seconds", "How long ago the routing table was compiled"),

@@ -16,10 +16,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use geostream_app::{
     Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
-    KnownNodes, LeaseKeeper, LogFilter, LogLevel, Publisher, RateLimit, RegionHealth, Router,
-    Traced, Tracer, ViewExchange, WriteError,
+    KnownNodes, LeaseKeeper, LogFilter, LogLevel, Publisher, RateLimit, RegionHealth,
+    RequestLimits, Router, Traced, Tracer, ViewExchange, WriteError,
 };
-use geostream_domain::{ClientKey, Line, NodeId, Revision};
+use geostream_domain::{Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Connections, Parts, Stage, TrustedProxies};
@@ -27,7 +27,7 @@ use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
 use geostream_ports::{
-    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
+    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock,
 };
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -212,7 +212,9 @@ async fn assemble<S: Store + Clone>(
     };
     let store = Traced::new(store, tracer.clone());
     let last_good = LastGoodFile::new(last_good);
-    let publisher = Arc::new(Publisher::new(clock));
+    let limits =
+        RequestLimits::new(config.requests_per_second, config.requests_per_second_per_token);
+    let publisher = Arc::new(Publisher::new(clock).with_limits(limits.clone()));
     let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
     // A store that hangs is waited for while the files are read.
     let (is_read, geo) = tokio::join!(follower.start(), open_geoip(config));
@@ -242,11 +244,11 @@ async fn assemble<S: Store + Clone>(
     let health = Arc::new(health.with_probe_networks(networks.clone()));
     let prober = HttpProber::new(networks, config.probe.authorities.as_deref())
         .context("preparing health checks")?;
-    let limits = RateLimits::of(config);
+
     if let Some(target) = &config.cache {
         // Connections of their own: views wait neither for a large configuration nor for leases.
         let connect = || Redis::new(target.clone()).context("cache");
-        let nodes = limits.share(&connect()?, keeping);
+        let nodes = share_limits(&limits, &connect()?, keeping);
         let views = RedisViews::new(connect()?, node.clone()).context("cache")?;
         let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
         keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
@@ -270,8 +272,8 @@ async fn assemble<S: Store + Clone>(
         access,
         trail,
         clock,
-        rate_limit: limits.clients,
-        token_rate_limit: limits.tokens,
+        limits,
+        max_connections: config.limits.connections * config.workers,
         log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
         tracer,
         connections: Connections::new(config.per_network, proxies.clone()),
@@ -302,31 +304,12 @@ fn start_tracing(trace: &Trace, node: &NodeId, keeping: &Keeping) -> anyhow::Res
     Ok(Tracer::new(sink, trace.sampling, SystemClock))
 }
 
-/// How often clients and holders of tokens may ask.
-struct RateLimits {
-    clients: Option<Arc<RateLimit<ClientKey>>>,
-    tokens: Option<Arc<RateLimit<TokenId>>>,
-}
-
-impl RateLimits {
-    fn of(config: &Config) -> Self {
-        Self {
-            clients: config.rate.map(|rate| Arc::new(RateLimit::new("client", rate))),
-            tokens: config.token_rate.map(|rate| Arc::new(RateLimit::new("token", rate))),
-        }
-    }
-
-    /// Has them hold for all nodes together, of which somebody is to count how many there are.
-    fn share(&self, redis: &Redis, keeping: &Keeping) -> Arc<KnownNodes> {
-        let nodes = Arc::default();
-        if let Some(limit) = &self.clients {
-            share_limit(limit, redis, &nodes, keeping);
-        }
-        if let Some(limit) = &self.tokens {
-            share_limit(limit, redis, &nodes, keeping);
-        }
-        nodes
-    }
+/// Has the limits hold for all nodes together, and returns where the number of nodes is noted.
+fn share_limits(limits: &RequestLimits, redis: &Redis, keeping: &Keeping) -> Arc<KnownNodes> {
+    let nodes = Arc::default();
+    share_limit(&limits.clients, redis, &nodes, keeping);
+    share_limit(&limits.tokens, redis, &nodes, keeping);
+    nodes
 }
 
 fn share_limit<K: Copy + Eq + Hash + Into<u64> + Send + Sync + 'static>(

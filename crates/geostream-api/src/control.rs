@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
 use crate::health::{BudgetSpent, HeldRegion};
+use crate::limits::Limits;
 use crate::time::Time;
 
 /// What a write led to, or would lead to.
@@ -321,6 +322,9 @@ pub struct Status {
     /// The regions whose addresses this node may not probe: `probe.networks` does not permit them.
     #[serde(default)]
     pub probe_forbidden: Vec<String>,
+    /// The limits in force; null from a server of an earlier version.
+    #[serde(default)]
+    pub limits: Option<Limits>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
 }

@@ -13,6 +13,7 @@ mod control;
 mod fields;
 mod file;
 mod health;
+mod limits;
 mod log;
 mod problem;
 mod read;
@@ -37,6 +38,7 @@ pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,
 };
+pub use limits::{InForce, Limits};
 pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};

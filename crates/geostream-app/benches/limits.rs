@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use geostream_app::RateLimit;
-use geostream_domain::{ClientKey, Rate};
+use geostream_domain::{ClientKey, RequestLimit};
 
 /// As many as are kept in mind.
 const CLIENTS: u32 = 100_000;
 
 fn takes(c: &mut Criterion) {
-    let rate = Rate::per_second(1_000_000).expect("a rate");
-    for (name, clients) in [("one_client", 1), ("many_clients", CLIENTS)] {
-        let limit = RateLimit::new("bench", rate);
+    for (name, per_second, clients) in
+        [("no_limit", 0, 1), ("one_client", 1_000_000, 1), ("many_clients", 1_000_000, CLIENTS)]
+    {
+        let limit = RateLimit::new("bench", RequestLimit::new(per_second).expect("a limit"));
         let (began, mut number) = (start(), 0_u32);
         c.bench_function(&format!("rate_limit/{name}"), |b| {
             // The time passes with each request, as it would, so that nobody is refused.

@@ -1,11 +1,12 @@
 //! Changing the configuration.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use geostream_domain::{
     Change, Commit, Config, Lack, Line, Override, OverrideAction, PermittedNetworks, ProbeTarget,
-    Region, RegionId, Revision, ServiceId, Shortage, Snapshot,
+    ReachabilityTargets, Region, RegionId, Revision, ServiceId, Setting, Shortage, Snapshot,
 };
 use geostream_ports::{
     Attempt, Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError,
@@ -45,9 +46,31 @@ pub struct Written {
     pub before: Arc<Config>,
     /// The configuration after; the same revision as before if nothing had to change.
     pub after: Snapshot,
-    /// Checks among the changes that were let through although this node may not probe them, since
-    /// they were stored before.
-    pub forbidden: Vec<ForbiddenCheck>,
+    /// What was let through among the changes although this node may not probe it, since it was
+    /// stored before.
+    pub forbidden: Vec<ForbiddenProbe>,
+}
+
+/// Something that the settings of this node do not permit to be probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForbiddenProbe {
+    /// The check of a region.
+    Check(ForbiddenCheck),
+    /// A reachability target.
+    Target(SocketAddr),
+}
+
+impl fmt::Display for ForbiddenProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Check(check) => check.fmt(f),
+            Self::Target(target) => write!(
+                f,
+                "the reachability target {target} is not a public address, so this server does \
+                 not probe it; permit its network with probe.networks in the server's settings"
+            ),
+        }
+    }
 }
 
 /// A check of an address that the settings of this node do not permit to be probed.
@@ -92,9 +115,9 @@ pub enum WriteError {
         /// The services.
         services: Vec<ServiceId>,
     },
-    /// This node may not probe what some checks name.
+    /// This node may not probe what some checks or reachability targets name.
     #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
-    Forbidden(Vec<ForbiddenCheck>),
+    Forbidden(Vec<ForbiddenProbe>),
     /// The revision to go back to is not kept.
     #[error("revision {0} was never committed, or is no longer kept")]
     NotKept(Revision),
@@ -177,8 +200,8 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             return Ok(Written { before, after, forbidden: Vec::new() });
         }
         let forbidden = match origin {
-            Origin::New => self.judge_checks(&before, &changes)?,
-            Origin::Kept => forbidden_of(put_regions(&changes), &self.networks),
+            Origin::New => self.judge_probes(&before, &changes)?,
+            Origin::Kept => self.forbidden_among(put_regions(&changes), put_targets(&changes)),
         };
         let at = self.clock.wall();
         let proposal = Proposal { expected, changes, author, reason, at, attempt };
@@ -191,31 +214,44 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         Ok(Written { before, after, forbidden })
     }
 
-    /// Returns the checks among these changes that this node may not probe and that are as they
-    /// were before.
+    /// Returns the checks and reachability targets among these changes that this node may not probe
+    /// and that are as they were before.
     ///
     /// Addresses are judged by the URL alone, and names when they are probed.
     ///
     /// # Errors
     ///
-    /// If any such check is new: it would say nothing about its region, and would let its author
-    /// explore this node's network.
-    pub fn judge_checks(
+    /// If any of them is new: a check would say nothing about its region, a target nothing about
+    /// the network, and both would let their author explore this node's network.
+    pub fn judge_probes(
         &self,
         before: &Config,
         changes: &[Change],
-    ) -> Result<Vec<ForbiddenCheck>, WriteError> {
+    ) -> Result<Vec<ForbiddenProbe>, WriteError> {
         let is_kept = |region: &&Region| {
             let old = before.regions().get(&region.id);
             old.and_then(|old| target_of(old)) == target_of(region)
         };
+        let old_targets = before.settings().reachability_targets.as_ref();
+        let is_old = |target: &SocketAddr| old_targets.is_some_and(|old| old.contains(*target));
         let (kept, new): (Vec<_>, Vec<_>) = put_regions(changes).partition(is_kept);
-        let new = forbidden_of(new, &self.networks);
+        let (old, added): (Vec<_>, Vec<_>) = put_targets(changes).partition(is_old);
+        let new = self.forbidden_among(new, added);
         if new.is_empty() {
-            Ok(forbidden_of(kept, &self.networks))
+            Ok(self.forbidden_among(kept, old))
         } else {
             Err(WriteError::Forbidden(new))
         }
+    }
+
+    fn forbidden_among<'a>(
+        &self,
+        regions: impl IntoIterator<Item = &'a Region>,
+        targets: impl IntoIterator<Item = SocketAddr>,
+    ) -> Vec<ForbiddenProbe> {
+        let checks = forbidden_of(regions, &self.networks).into_iter().map(ForbiddenProbe::Check);
+        let targets = targets.into_iter().filter(|target| !self.networks.permits(target.ip()));
+        checks.chain(targets.map(ForbiddenProbe::Target)).collect()
     }
 
     /// Sets an override, and returns what services lack by it.
@@ -371,6 +407,16 @@ fn put_regions(changes: &[Change]) -> impl Iterator<Item = &Region> {
         | Change::SetFlag(..)
         | Change::SetSetting(_) => None,
     })
+}
+
+fn put_targets(changes: &[Change]) -> impl Iterator<Item = SocketAddr> {
+    let targets = changes.iter().filter_map(|change| {
+        let Change::SetSetting(Setting::ReachabilityTargets(targets)) = change else {
+            return None;
+        };
+        targets.as_ref()
+    });
+    targets.flat_map(ReachabilityTargets::iter)
 }
 
 fn target_of(region: &Region) -> Option<&ProbeTarget> {

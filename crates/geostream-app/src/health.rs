@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use geostream_domain::{
     Answering, ClientKey, Evidence, Health, HealthChange, HealthCheck, HealthWatch, HeardView,
     Load, LoadShare, NodeId, NodeView, Observation, Observations, PermittedNetworks, ProbeFailure,
-    ProbeId, ProbeOutcome, RegionId, Report, Revision, Share, Sight, Subject, Timestamp,
-    VIEW_HOLDS, WatchOutput, WatchedHealth,
+    ProbeId, ProbeOutcome, RegionId, Report, Revision, SettingSource, Settings, Share, Sight,
+    Subject, Timestamp, VIEW_HOLDS, WatchOutput, WatchedHealth,
 };
 use geostream_ports::{
     Chain, Clock, HealthLog, HealthRecord, Heard, Probed, Prober, SpanKind, Unavailable,
@@ -28,6 +28,7 @@ use crate::health::kept::KeptConnections;
 use crate::load::{Demand, Loads, Look};
 use crate::meters::{self, PerRegion, ProbeMeters};
 use crate::publisher::Publisher;
+use crate::reachability::Reachability;
 use crate::trace::{Root, Tracer};
 
 /// What is seen of the regions: it takes reports, and tells how all are and were.
@@ -43,6 +44,8 @@ pub struct RegionHealth<L, C> {
     publisher: Arc<Publisher<C>>,
     /// What may be probed beside public addresses.
     networks: PermittedNetworks,
+    /// The reachability targets where the configuration says nothing.
+    own_targets: Vec<SocketAddr>,
     log: Arc<L>,
     clock: C,
 }
@@ -52,6 +55,8 @@ struct Seen {
     watch: HealthWatch,
     /// The checks that this node may not do, as the log was last told.
     forbidden: Vec<ForbiddenCheck>,
+    /// The reachability targets that are asked.
+    reachability: Option<Reachability>,
     /// Whose regions are watched; `None` until the driver has begun.
     configured: Option<Revision>,
     loads: Loads,
@@ -202,7 +207,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     /// Knows nothing yet, and keeps in this log what changes; the canaries tell whether this node
-    /// has a network, and the seed spreads probes over time.
+    /// has a network, unless the configuration names others, and the seed spreads probes over time.
     #[must_use]
     pub fn new(
         publisher: Arc<Publisher<C>>,
@@ -218,7 +223,8 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let (handed_in, news) = (Notify::new(), Notify::new());
         let doubts = ArcSwap::default();
         let networks = PermittedNetworks::default();
-        Self { seen, handed_in, news, events, doubts, publisher, networks, log, clock }
+        let own_targets = canaries.to_vec();
+        Self { seen, handed_in, news, events, doubts, publisher, networks, own_targets, log, clock }
     }
 
     /// Knows that addresses of these networks may be probed beside public ones, and warns of checks
@@ -276,7 +282,13 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
     /// Returns how each canary is, in the order of their addresses.
     #[must_use]
     pub fn canaries(&self) -> Vec<(SocketAddr, Health)> {
-        self.seen().watch.canaries().collect()
+        self.caught_up().watch.canaries().collect()
+    }
+
+    /// Returns the reachability targets of this node where these settings are in use.
+    #[must_use]
+    pub fn reachability(&self, settings: &Settings) -> Reachability {
+        Reachability::of(settings, &self.own_targets, &self.networks)
     }
 
     /// Returns whom this node hears; `None` if it shares with nobody.
@@ -399,6 +411,21 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
             warn_of(&forbidden);
         }
         seen.forbidden = forbidden;
+        self.ask_targets(self.reachability(snapshot.config.settings()), seen);
+    }
+
+    /// Asks these reachability targets from now on, and no others.
+    fn ask_targets(&self, reachability: Reachability, seen: &mut Seen) {
+        if seen.reachability.as_ref() == Some(&reachability) {
+            return;
+        }
+        let is_own = reachability.targets.source == SettingSource::Node;
+        // The node's own are asked from its start.
+        if seen.reachability.is_some() || !is_own {
+            seen.watch.handle_reachability_targets(reachability.asked(), self.clock.now());
+            reachability.log();
+        }
+        seen.reachability = Some(reachability);
     }
 
     /// Returns what is seen of the regions that are configured by now: whoever has configured one may
@@ -767,6 +794,7 @@ impl Seen {
         Self {
             watch,
             forbidden: Vec::new(),
+            reachability: None,
             configured: None,
             loads: Loads::default(),
             demands: BTreeMap::new(),

@@ -10,7 +10,8 @@
 //!   store fails to do.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
-//! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes.
+//! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes, and
+//!   [`RequestLimits`] follow the configuration.
 //! - [`Access`] says who a token belongs to; [`AuditTrail`] tells who wanted what.
 //! - [`LogLevel`] says what is logged.
 //! - [`Tracer`] says what is traced; [`Traced`] shows what a store does.
@@ -22,12 +23,15 @@ mod configuration;
 mod counted;
 mod follow;
 mod health;
+mod lease;
+mod limits;
 mod load;
 mod log_level;
 mod meters;
 mod peers;
 mod publisher;
 mod rate;
+mod reachability;
 mod router;
 mod timer;
 mod trace;
@@ -36,14 +40,19 @@ mod traced;
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
-pub use configuration::{Configuration, ForbiddenCheck, Intent, WriteError, Written};
+pub use configuration::{
+    Configuration, ForbiddenCheck, ForbiddenProbe, Intent, WriteError, Written,
+};
 pub use counted::Counted;
 pub use follow::Follower;
 pub use health::{Doubts, HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
+pub use lease::LeaseKeeper;
+pub use limits::RequestLimits;
 pub use log_level::{LogFilter, LogFilterError, LogLevel, Logged};
 pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};
-pub use rate::{LeaseKeeper, RateLimit};
+pub use rate::RateLimit;
+pub use reachability::Reachability;
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};
 pub use timer::DecisionTimer;
 pub use trace::{OpenSpan, Ratio, RatioError, Root, Sampling, Trace, Tracer};

@@ -12,6 +12,7 @@ use geostream_ports::Clock;
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
+use crate::limits::RequestLimits;
 use crate::load::{Loads, Tally};
 
 /// Compiles what is known into a routing table and swaps it in, as one value.
@@ -23,6 +24,7 @@ pub struct Publisher<C> {
     sources: Mutex<Sources>,
     configured: watch::Sender<Revision>,
     ended: broadcast::Sender<Override>,
+    limits: RequestLimits,
     clock: C,
 }
 
@@ -96,7 +98,14 @@ impl<C: Clock> Publisher<C> {
         let published = Arc::new(ArcSwap::from_pointee(sources.compile(clock.wall(), None)));
         let (configured, _) = watch::channel(Revision::ZERO);
         let (ended, _) = broadcast::channel(ENDED);
-        Self { published, sources: Mutex::new(sources), configured, ended, clock }
+        let limits = RequestLimits::default();
+        Self { published, sources: Mutex::new(sources), configured, ended, limits, clock }
+    }
+
+    /// Has these limits follow each configuration before [`Publisher::publish`] returns.
+    #[must_use]
+    pub fn with_limits(self, limits: RequestLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Publishes a configuration, unless a later one has been published.
@@ -114,6 +123,7 @@ impl<C: Clock> Publisher<C> {
         sources.snapshot = snapshot;
         sources.store = store;
         self.swap(&sources);
+        self.limits.handle_settings(sources.snapshot.config.settings());
         self.configured.send_replace(new);
     }
 

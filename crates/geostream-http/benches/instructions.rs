@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use geostream_app::{
-    Access, AuditTrail, Configuration, Intent, LogLevel, Publisher, RegionHealth, Retention,
-    Router, Tracer,
+    Access, AuditTrail, Configuration, Intent, LogLevel, Publisher, RegionHealth, RequestLimits,
+    Retention, Router, Tracer,
 };
 use geostream_domain::{
     Change, Config, CountryCode, GeoPoint, Location, Precision, Region, Revision, Service,
@@ -109,8 +109,8 @@ async fn api(control: &Runtime) -> EveryPart {
         access: Arc::new(Access::new(store, clock)),
         trail,
         clock,
-        rate_limit: None,
-        token_rate_limit: None,
+        limits: RequestLimits::default(),
+        max_connections: 1,
         log_level: Arc::new(LogLevel::new(silence, |_filter| {}, clock)),
         tracer: Tracer::OFF,
         proxies: TrustedProxies::default(),

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, LogLevel, RateLimit,
-    RegionHealth, Router, Trace, Tracer,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, LogLevel, RegionHealth,
+    RequestLimits, Router, Trace, Tracer,
 };
 use geostream_domain::{ClientKey, Line, NodeId, Timestamp};
-use geostream_ports::{Attempt, Clock, GeoLocator, Store, TokenId};
+use geostream_ports::{Attempt, Clock, GeoLocator, Store};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -79,10 +79,10 @@ pub struct Parts<S, G, C> {
     pub trail: AuditTrail<S>,
     /// Tells the time.
     pub clock: C,
-    /// How often one client may ask; `None` for as often as it likes.
-    pub rate_limit: Option<Arc<RateLimit<ClientKey>>>,
-    /// How often may be asked with one token; `None` for as often as its holder likes.
-    pub token_rate_limit: Option<Arc<RateLimit<TokenId>>>,
+    /// How often clients and holders of tokens may ask.
+    pub limits: RequestLimits,
+    /// The most connections of clients at once.
+    pub max_connections: usize,
     /// Says what is logged.
     pub log_level: Arc<LogLevel<C>>,
     /// Decides which requests are traced.
@@ -231,13 +231,12 @@ where
         peer: SocketAddr,
         now: Instant,
     ) -> Result<(), Duration> {
-        match &self.parts.rate_limit {
-            Some(limit) => {
-                let client = self.client_address(request.headers(), peer);
-                limit.take(ClientKey::of_address(client), now)
-            }
-            None => Ok(()),
+        let limit = &self.parts.limits.clients;
+        if !limit.is_on() {
+            return Ok(());
         }
+        let client = self.client_address(request.headers(), peer);
+        limit.take(ClientKey::of_address(client), now)
     }
 
     async fn perform(
@@ -316,8 +315,8 @@ where
         };
         let token = header.to_str().ok().and_then(bearer);
         let caller = token.and_then(|token| self.parts.access.authenticate(token));
-        if let (Some(caller), Some(limit)) = (&caller, &self.parts.token_rate_limit) {
-            let taken = limit.take(caller.id, self.parts.clock.now());
+        if let Some(caller) = &caller {
+            let taken = self.parts.limits.tokens.take(caller.id, self.parts.clock.now());
             taken.map_err(|wait| Failure::too_many("this token", wait))?;
         }
         match caller {

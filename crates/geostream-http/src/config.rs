@@ -231,7 +231,7 @@ where
         let document: Settings = body::read(&call.headers, &call.body)?;
         let changes = document.to_domain()?.into_iter().map(Change::SetSetting).collect();
         let put = self.commit(call, "set the settings", changes).await;
-        put.map_err(|failure| failure.at("/default_service"))
+        put.map_err(|failure| failure.at("/default_service").below("/settings"))
     }
 
     // === Common ===
@@ -271,7 +271,7 @@ where
         }
         let target = target.clone().with_overrides_of(&current.config);
         let steps = current.config.changes_to(&target);
-        let forbidden = self.parts.configuration.judge_checks(&current.config, &steps)?;
+        let forbidden = self.parts.configuration.judge_probes(&current.config, &steps)?;
         let warnings = forbidden.iter().map(ToString::to_string).collect();
         let changes = Difference::between(&current.config, &target);
         let revision = current.revision.get();

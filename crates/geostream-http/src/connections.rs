@@ -188,6 +188,12 @@ impl Connections {
         })
     }
 
+    /// Returns how many connections a client network may have; 0 for as many as there is room for.
+    #[must_use]
+    pub fn network_limit(&self) -> usize {
+        self.limit.connections
+    }
+
     /// Returns how many connections are open.
     #[must_use]
     pub fn count(&self) -> usize {

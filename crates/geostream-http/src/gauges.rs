@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use geostream_api::Warning;
-use geostream_app::{CacheTally, Peers, RegionStatus, StoreState};
+use geostream_app::{CacheTally, Peers, RegionStatus, RequestLimits, StoreState};
 use geostream_domain::{
-    Answering, BreakerState, Health, RegionEntry, RoutingTable, ServiceTable, Timestamp,
+    Answering, BreakerState, Health, InForce, RegionEntry, RoutingTable, ServiceTable, Timestamp,
 };
 use geostream_ports::GeoDatabase;
 use metrics::{SharedString, gauge};
@@ -114,6 +114,15 @@ pub(crate) fn show_peers(peers: Option<&Peers>) {
 
 pub(crate) fn show_canary((canary, health): &(SocketAddr, Health)) {
     gauge!("canary_healthy", "canary" => canary.to_string()).set(is_healthy(*health));
+}
+
+/// Shows how often each client and each token may ask; 0 without a limit.
+pub(crate) fn show_limits(limits: &RequestLimits) {
+    let in_force = [("client", limits.clients.in_force()), ("token", limits.tokens.in_force())];
+    for (limit, InForce { value, .. }) in in_force {
+        let per_second = f64::from(value.per_second());
+        gauge!("rate_limit_per_second", "limit" => limit).set(per_second);
+    }
 }
 
 pub(crate) fn show_cache(tally: &CacheTally) {

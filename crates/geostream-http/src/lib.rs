@@ -26,6 +26,7 @@ mod gauges;
 mod head;
 mod health;
 mod json;
+mod limits;
 mod log;
 mod log_level;
 mod node;

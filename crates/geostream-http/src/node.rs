@@ -91,9 +91,11 @@ where
         let now = self.parts.clock.now();
         let wall = self.parts.clock.wall();
         let doubts = self.parts.health.doubts();
+        let reachability = self.parts.health.reachability(view.table().config().settings());
         let proxy = self.shared.forwarding.untrusted(now);
         let found = [
             warnings::of_store(view.store(), wall),
+            warnings::of_targets(&reachability),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
             proxy.map(warnings::of_proxy),
@@ -147,6 +149,7 @@ where
         gauges::show_answering(self.parts.health.doubts().answering, self.parts.clock.now());
         self.parts.cache.iter().for_each(|tally| gauges::show_cache(tally));
         gauges::show_peers(self.parts.health.peers().as_ref());
+        gauges::show_limits(&self.parts.limits);
         gauges::show_connections(&self.parts.connections);
         gauges::show_geo(&self.router.geo().databases(), now);
         (self.parts.metrics)()
@@ -201,6 +204,7 @@ where
                 .filter(|status| status.watched.is_forbidden)
                 .map(|status| status.region.to_string())
                 .collect(),
+            limits: Some(self.limits(config.settings())),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
-use geostream_app::{AccessError, ForbiddenCheck, RouteError, WriteError};
+use geostream_app::{AccessError, ForbiddenProbe, RouteError, WriteError};
 use geostream_domain::{ConfigError, NoRegion, RegionId};
 use geostream_ports::{Chain, ImportError, Scope, Unavailable};
 use http::header::{
@@ -126,7 +126,7 @@ impl Kind {
             Self::ProbeForbidden => (
                 S::UNPROCESSABLE_ENTITY,
                 "probe-forbidden",
-                "This server may not probe the address of a check",
+                "This server may not probe an address that the request names",
             ),
             Self::RevisionRequired => (
                 S::PRECONDITION_REQUIRED,
@@ -258,10 +258,14 @@ impl Failure {
     }
 
     /// Points into one region, where the failure points into a whole configuration.
-    pub(crate) fn in_region(mut self, id: &RegionId) -> Self {
-        let prefix = format!("/regions/{id}");
+    pub(crate) fn in_region(self, id: &RegionId) -> Self {
+        self.below(&format!("/regions/{id}"))
+    }
+
+    /// Points into one part, where the failure points into a whole configuration.
+    pub(crate) fn below(mut self, prefix: &str) -> Self {
         for error in &mut self.errors {
-            if let Some(pointer) = error.pointer.strip_prefix(&prefix) {
+            if let Some(pointer) = error.pointer.strip_prefix(prefix) {
                 error.pointer = pointer.to_owned();
             }
         }
@@ -360,28 +364,32 @@ impl From<WriteError> for Failure {
                 let detail = format!("{error}; with force it is drained all the same");
                 Self::new(Kind::LastRegion, detail)
             }
-            WriteError::Forbidden(checks) => checks.into(),
+            WriteError::Forbidden(probes) => probes.into(),
             WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
         }
     }
 }
 
-impl From<Vec<ForbiddenCheck>> for Failure {
-    /// Names each check; more than a hundred are summed up.
-    fn from(checks: Vec<ForbiddenCheck>) -> Self {
+impl From<Vec<ForbiddenProbe>> for Failure {
+    /// Names each check and reachability target; more than a hundred are summed up.
+    fn from(probes: Vec<ForbiddenProbe>) -> Self {
         const NAMED: usize = 100;
-        let detail = match &checks[..] {
+        let detail = match &probes[..] {
             [one] => one.to_string(),
             many => format!(
-                "{} checks name addresses that are not public, so this server does not probe them; \
-                 permit their networks with probe.networks in the server's settings",
+                "{} checks or reachability targets name addresses that are not public, so this \
+                 server does not probe them; permit their networks with probe.networks in the \
+                 server's settings",
                 many.len()
             ),
         };
-        let errors = checks.iter().take(NAMED).map(|check| FieldError {
-            pointer: format!("/regions/{}/check/url", check.region),
-            detail: check.to_string(),
+        let errors = probes.iter().take(NAMED).map(|probe| FieldError {
+            pointer: match probe {
+                ForbiddenProbe::Check(check) => format!("/regions/{}/check/url", check.region),
+                ForbiddenProbe::Target(_) => "/settings/reachability_targets".to_owned(),
+            },
+            detail: probe.to_string(),
         });
         Self { errors: errors.collect(), ..Self::new(Kind::ProbeForbidden, detail) }
     }

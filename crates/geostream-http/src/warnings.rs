@@ -5,15 +5,22 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
-use geostream_app::{Doubts, StoreState};
+use geostream_app::{Doubts, Reachability, StoreState};
 use geostream_domain::{RegionId, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
-pub(crate) const CODES: &[&str] =
-    &[STORE_UNREADABLE, STORE_BEHIND, NOTHING_ANSWERS, REGIONS_ABSTAINED, PROXY_NOT_TRUSTED];
+pub(crate) const CODES: &[&str] = &[
+    STORE_UNREADABLE,
+    STORE_BEHIND,
+    TARGETS_FORBIDDEN,
+    NOTHING_ANSWERS,
+    REGIONS_ABSTAINED,
+    PROXY_NOT_TRUSTED,
+];
 
 const STORE_UNREADABLE: &str = "store-unreadable";
 const STORE_BEHIND: &str = "store-behind";
+const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
 const PROXY_NOT_TRUSTED: &str = "proxy-not-trusted";
@@ -23,7 +30,7 @@ const NAMED: usize = 5;
 
 /// What helps where nothing corroborates that regions are dead.
 const LOOK_AT: &str = "look at the regions and at this node's network; reachability targets \
-                       (probe.canaries) tell a loss of regions from a fault of this node: configure \
+                       (settings.reachability_targets) tell a loss of regions from a fault of this node: configure \
                        some if it has none";
 
 /// Returns the warning that the store's state calls for.
@@ -38,6 +45,17 @@ pub(crate) fn of_store(store: &StoreState, now: Timestamp) -> Option<Warning> {
         StoreState::Behind(behind) => Some(warning(STORE_BEHIND, behind.to_string())),
         StoreState::Nothing { error } => Some(warning(STORE_UNREADABLE, error.clone())),
     }
+}
+
+/// Returns the warning that reachability targets call for which the node may not probe.
+pub(crate) fn of_targets(reachability: &Reachability) -> Option<Warning> {
+    let forbidden: Vec<_> = reachability.forbidden.iter().map(ToString::to_string).collect();
+    let detail = format!(
+        "this node leaves out the reachability targets {}, which are not public addresses; permit \
+         their networks with probe.networks in its settings",
+        forbidden.join(", ")
+    );
+    (!forbidden.is_empty()).then(|| warning(TARGETS_FORBIDDEN, detail))
 }
 
 /// Returns the warning that nothing answers this node's probes.

@@ -161,6 +161,51 @@ fn an_imported_check_that_may_not_be_probed_is_loaded_with_a_warning() {
     assert_eq!(warnings_of(server, "r0"), 1);
 }
 
+#[test]
+fn a_reachability_target_that_may_not_be_probed_is_refused_and_a_stored_one_is_left_out() {
+    let home = Home::new();
+    let server = permissive(&home);
+    let token = home.token();
+    let settings =
+        |targets: &[&str]| json!({ "default_service": "api", "reachability_targets": targets });
+    let refused = put(&server, &home, 1, "/api/v1/settings", &settings(&["10.1.2.3:443"]));
+    refused.expect_problem(422, "probe-forbidden", "/reachability_targets");
+    let detail = refused.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("10.1.2.3:443") && detail.contains("probe.networks"), "{detail}");
+    let config = json!({ "settings": { "reachability_targets": ["10.1.2.3:443"] } });
+    for path in ["/api/v1/config", "/api/v1/config?dry_run=true"] {
+        let refused = put(&server, &home, 1, path, &config);
+        refused.expect_problem(422, "probe-forbidden", "/settings/reachability_targets");
+    }
+    let taken = put(&server, &home, 1, "/api/v1/settings", &settings(&["127.0.0.1:1"]));
+    assert_eq!(taken.status, 200, "{taken:?}");
+    wait_for(|| server.get("/metrics").body.contains(r#"canary_healthy{canary="127.0.0.1:1"}"#));
+    assert!(!server.get("/ready").body.contains("warnings"));
+    server.kill();
+
+    let server = home.start();
+    let ready = server.get("/ready").json();
+    assert_eq!(ready["warnings"][0]["code"], "reachability-targets-forbidden", "{ready}");
+    assert!(ready["warnings"][0]["detail"].as_str().unwrap().contains("127.0.0.1:1"), "{ready}");
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains(r#"server_warning{warning="reachability-targets-forbidden"} 1"#));
+    assert!(!metrics.contains("canary_healthy{"), "it is not asked: {metrics}");
+    let status = server.send(&Request::new("GET", "/api/v1/status").token(&token)).json();
+    assert_eq!(status["limits"]["reachability_targets"]["value"], json!(["127.0.0.1:1"]));
+    assert_eq!(status["limits"]["reachability_targets_forbidden"], json!(["127.0.0.1:1"]));
+    let kept = put(
+        &server,
+        &home,
+        2,
+        "/api/v1/settings",
+        &json!({
+            "default_service": "api", "alternatives": 1, "reachability_targets": ["127.0.0.1:1"]
+        }),
+    );
+    assert_eq!(kept.status, 200, "it is as it was: {kept:?}");
+    assert!(kept.json()["warnings"][0].as_str().unwrap().contains("127.0.0.1:1"), "{kept:?}");
+}
+
 /// Starts a server that declares nothing but what the arguments say.
 fn start_with(home: &Home, arguments: &[&str]) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-server"));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Home, PATIENCE, Request, Server, now};
+use crate::settings::{limits, put_settings};
 
 /// A region's server, which does what it is told.
 pub(crate) struct Region {
@@ -434,6 +435,44 @@ fn a_total_loss_with_a_reachability_target_removes_all_regions() {
     assert_eq!(scene.decision().get("unconfirmed"), None);
     assert_eq!(metric(&scene, "probes_unanswered_seconds"), Some(0.0), "the target answers");
     assert_eq!(warnings(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_reachability_target_that_is_added_at_run_time_makes_a_total_loss_visible() {
+    let scene = Scene::new();
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap().to_string();
+    let metric = format!("canary_healthy{{canary=\"{address}\"}} 1");
+    let shows_target = |scene: &Scene| scene.server.get("/metrics").body.contains(&metric);
+    let set = |targets: &[&str]| {
+        let settings = json!({ "default_service": "api", "reachability_targets": targets });
+        let answer = put_settings(&scene.server, &scene.token, &settings);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        limits(&scene.server, &scene.token)["reachability_targets"].clone()
+    };
+    let all_are = |scene: &Scene, health: &str| {
+        ["r0", "r1", "r2"].iter().all(|region| scene.health(region)["health"] == health)
+    };
+    for region in &scene.regions {
+        region.set(BROKEN);
+    }
+    scene.wait_until("the node abstains from all", |scene| {
+        ["r0", "r1", "r2"].iter().all(|region| scene.health(region)["abstains"] == true)
+    });
+    assert!(all_are(&scene, "healthy"), "no other endpoint vouches for it");
+    assert!(!shows_target(&scene));
+
+    let in_force = set(&[&address]);
+    assert_eq!(in_force, json!({ "value": [address], "source": "configuration" }));
+    scene.wait_until("all are unhealthy", |scene| all_are(scene, "unhealthy"));
+    scene.wait_until("the target is reached", shows_target);
+    scene.wait_until("the budget is spent", |scene| scene.report()["budget_spent"] != json!([]));
+
+    let in_force = set(&[]);
+    assert_eq!(in_force, json!({ "value": [], "source": "configuration" }));
+    scene.wait_until("the target has no metric any more", |scene| {
+        !scene.server.get("/metrics").body.contains("canary_healthy{")
+    });
 }
 
 #[test]

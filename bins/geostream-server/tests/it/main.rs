@@ -19,6 +19,7 @@ mod peers;
 mod postgres;
 mod restart;
 mod server;
+mod settings;
 mod survival;
 mod tls;
 mod traces;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::health::{BROKEN, Region, WELL};
 use crate::postgres::{get, prepared};
 use crate::server::{Home, Request, Server, now, wait_for};
+use crate::settings::{limits, put_settings, wait_for_limit};
 
 /// Three nodes, of which the first does not trust the certificate of the first of three regions.
 struct Peers {
@@ -197,6 +198,49 @@ fn nodes_let_through_a_limit_together_and_without_redis_each_its_share() {
     let (passed, took) = ask_all(&nodes, Duration::from_secs(4));
     println!("without it, {passed} in {took:?}");
     assert_within(passed, took, 0.9, 0.0);
+}
+
+#[test]
+fn a_limit_that_is_set_through_one_node_holds_at_all_together_until_it_is_lifted() {
+    let (url, redis) = (prepared(Postgres::shared()), Redis::start(&[]));
+    let homes: Vec<_> = (0..2).map(|_| Home::new()).collect();
+    let start = |home: &Home| {
+        let mut command = home.command();
+        command.args(["--store", &url, "--cache", &redis.url()]);
+        Server::start(&mut command)
+    };
+    let nodes: Vec<_> = homes.iter().map(start).collect();
+    let token = homes[0].token();
+    let knows_all = |node: &Server| node.get("/metrics").body.contains("shared_views_nodes 2");
+    wait_for(|| nodes.iter().all(knows_all));
+    let set = |limit: Value| {
+        let settings = json!({ "default_service": "api", "requests_per_second": limit });
+        let answer = put_settings(&nodes[0], &token, &settings);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        now()
+    };
+    let in_force = |node: &Server| limits(node, &token)["requests_per_second"].clone();
+    let set_at = set(json!(RATE));
+    wait_for(|| nodes[1].get("/nothing").status == 429);
+    println!("the other node refuses {:?} after the write", now() - set_at);
+    for node in &nodes {
+        wait_for_limit(node, RATE);
+        assert_eq!(in_force(node), json!({ "value": RATE, "source": "configuration" }));
+    }
+    let before = unanswered(&nodes);
+    let (passed, took) = ask_all(&nodes, Duration::from_secs(4));
+    let unanswered = unanswered(&nodes) - before;
+    println!("{passed} have passed in {took:?}; {unanswered} leases not answered");
+    assert_within(passed, took, 0.9, unanswered * f64::from(RATE) / 20.0);
+
+    let lifted_at = set(json!(0));
+    wait_for(|| in_force(&nodes[1])["value"] == 0);
+    println!("the other node has no limit {:?} after the write", now() - lifted_at);
+    for node in &nodes {
+        wait_for_limit(node, 0);
+        assert!((0..10 * RATE).all(|_| node.get("/nothing").status == 404));
+        assert_eq!(in_force(node), json!({ "value": 0, "source": "configuration" }));
+    }
 }
 
 /// Asks all nodes as often as they answer, and returns how many requests were let through.

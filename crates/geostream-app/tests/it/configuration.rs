@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use geostream_app::{Configuration, Publisher, StoreState, WriteError};
-use geostream_domain::{Change, Override, OverrideAction, Revision, Timestamp};
+use geostream_app::{
+    Configuration, ForbiddenProbe, Publisher, RequestLimits, StoreState, WriteError,
+};
+use geostream_domain::{
+    Change, InForce, Override, OverrideAction, PermittedNetworks, ReachabilityTargets,
+    RequestLimit, Revision, Setting, Timestamp,
+};
 use geostream_embedded::EmbeddedStore;
 
 use crate::world::{SetClock, config, intent, line, region, two_regions};
@@ -74,6 +79,63 @@ async fn a_rollback_is_a_new_revision_and_leaves_overrides_alone() {
     assert_eq!(now.overrides().len(), 1, "the drain is still needed");
     let missing = configuration.roll_back(intent(3), Revision::new(9)).await;
     assert!(matches!(missing, Err(WriteError::NotKept(_))));
+}
+
+#[tokio::test]
+async fn limits_follow_a_write_before_it_returns() {
+    let limit = |number| RequestLimit::new(number).unwrap();
+    let clock = SetClock::default();
+    let limits = RequestLimits::new(limit(7), RequestLimit::NONE);
+    let publisher = Publisher::new(clock.clone()).with_limits(limits.clone());
+    publisher.publish(<_>::default(), StoreState::Current);
+    let store = EmbeddedStore::in_memory().unwrap();
+    let configuration = Configuration::new(store, Arc::new(publisher), clock);
+    let in_force = || {
+        let both = [limits.clients.in_force(), limits.tokens.in_force()];
+        both.map(|InForce { value, source }| (value.per_second(), source.as_str()))
+    };
+    assert_eq!(in_force(), [(7, "node"), (0, "node")]);
+    write(&configuration, 0, two_regions()).await.unwrap();
+    let set = vec![
+        Change::SetSetting(Setting::RequestsPerSecond(Some(RequestLimit::NONE))),
+        Change::SetSetting(Setting::RequestsPerSecondPerToken(Some(limit(9)))),
+    ];
+    write(&configuration, 1, set).await.unwrap();
+    assert_eq!(in_force(), [(0, "configuration"), (9, "configuration")]);
+    configuration.roll_back(intent(2), Revision::new(1)).await.unwrap();
+    assert_eq!(in_force(), [(7, "node"), (0, "node")]);
+}
+
+#[tokio::test]
+async fn a_new_reachability_target_that_may_not_be_probed_is_refused_and_an_old_one_is_told() {
+    let (_, publisher) = setup();
+    let clock = SetClock::default();
+    let store = EmbeddedStore::in_memory().unwrap();
+    let networks = PermittedNetworks::new([("10.0.0.0".parse().unwrap(), 8)]);
+    let permissive = Configuration::new(store.clone(), Arc::clone(&publisher), clock.clone());
+    let permissive = permissive.with_probe_networks(networks);
+    let strict = Configuration::new(store, publisher, clock);
+    let targets = |texts: &[&str]| {
+        let targets = ReachabilityTargets::new(texts.iter().map(|text| text.parse().unwrap()));
+        vec![Change::SetSetting(Setting::ReachabilityTargets(Some(targets.unwrap())))]
+    };
+    let private = ForbiddenProbe::Target("10.1.2.3:443".parse().unwrap());
+    let refused = write(&strict, 0, targets(&["8.8.8.8:53", "10.1.2.3:443"])).await;
+    assert!(
+        matches!(&refused, Err(WriteError::Forbidden(probes)) if *probes == [private.clone()]),
+        "{refused:?}"
+    );
+    let one = write(&permissive, 0, targets(&["10.1.2.3:443"])).await;
+    assert_eq!(one.unwrap(), 1, "what this node may probe is taken");
+    let kept = strict.write(intent(1), targets(&["8.8.8.8:53", "10.1.2.3:443"])).await.unwrap();
+    assert_eq!(kept.forbidden, [private.clone()], "it was there before");
+    let added = write(&strict, 2, targets(&["10.1.2.3:443", "10.9.9.9:1"])).await;
+    let other = ForbiddenProbe::Target("10.9.9.9:1".parse().unwrap());
+    assert!(matches!(added, Err(WriteError::Forbidden(probes)) if probes == [other]));
+    let public = strict.write(intent(2), targets(&["8.8.8.8:53"])).await.unwrap();
+    assert_eq!(public.forbidden, []);
+    let back = strict.roll_back(intent(3), Revision::new(1)).await.unwrap();
+    assert_eq!(back.forbidden, [private], "what was stored is restored");
 }
 
 #[tokio::test]
