@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::Agent;
-use ureq::http::{Request, Response, Uri};
+use ureq::http::{Request, Response, StatusCode, Uri};
 
 /// Where the server is and who asks.
 #[derive(Debug, Args)]
@@ -78,6 +79,13 @@ pub(crate) struct Versioned<T> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a request is repeated that a rate limit refuses, each time after as long as the server
+/// says: a command is several requests, and one of them may be to lift a limit that is too low.
+const REPEATS: u32 = 5;
+
+/// The longest time that a repetition waits for.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read: an explanation of 20,000 regions has a few megabytes.
 const LARGEST_ANSWER: u64 = 64 << 20;
@@ -204,15 +212,44 @@ impl Client {
         revision: Option<u64>,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Response<String>> {
-        let server = self.connection.server.trim_end_matches('/');
-        let url = format!("{server}{path}");
-        let mut request = Request::builder().method(method).uri(&url);
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        let url = format!("{}{path}", self.connection.server.trim_end_matches('/'));
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        let mut repeats = 0;
+        let answer = loop {
+            let answer = self.send_once(method, &url, authorization.as_deref(), revision, body)?;
+            let wait = wait_of(&answer).filter(|wait| *wait <= LONGEST_WAIT);
+            match wait.filter(|_| repeats < REPEATS) {
+                Some(wait) => pause(wait),
+                None => break answer,
+            }
+            repeats += 1;
+        };
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let error = match serde_json::from_str(answer.body()) {
+            Ok(problem) => ClientError::Problem(problem),
+            Err(_) => ClientError::Answer { url, status: answer.status().as_u16() },
+        };
+        Err(error.into())
+    }
+
+    fn send_once(
+        &self,
+        method: &str,
+        url: &str,
+        authorization: Option<&str>,
+        revision: Option<u64>,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<Response<String>> {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
         }
         if let Some(revision) = revision {
             request = request.header("if-match", format!("\"{revision}\""));
         }
+        let server = self.connection.server.trim_end_matches('/');
         let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
         let sent = match body {
             Some(body) => {
@@ -223,15 +260,7 @@ impl Client {
         };
         let (head, mut body) = sent.map_err(unreachable)?.into_parts();
         let text = body.with_config().limit(LARGEST_ANSWER).read_to_string();
-        let answer = Response::from_parts(head, text.map_err(unreachable)?);
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let error = match serde_json::from_str(answer.body()) {
-            Ok(problem) => ClientError::Problem(problem),
-            Err(_) => ClientError::Answer { url, status: answer.status().as_u16() },
-        };
-        Err(error.into())
+        Ok(Response::from_parts(head, text.map_err(unreachable)?))
     }
 
     /// Returns the token that was given, else for a server on this machine the one in its data.
@@ -264,6 +293,20 @@ impl Client {
             None => Err(ClientError::NoToken.into()),
         }
     }
+}
+
+/// Returns after how long a request may be repeated that a rate limit refused.
+fn wait_of(answer: &Response<String>) -> Option<Duration> {
+    if answer.status() != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let seconds = answer.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of one thread has nothing else to do")]
+fn pause(wait: Duration) {
+    thread::sleep(wait);
 }
 
 fn is_on_this_machine(server: &str) -> bool {

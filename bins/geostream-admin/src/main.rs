@@ -93,8 +93,8 @@ enum Command {
     /// List and switch flags
     #[command(subcommand)]
     Flag(flag::Command),
-    /// Show and set settings
-    #[command(subcommand)]
+    /// Show, set and reset settings
+    #[command(subcommand, visible_alias = "settings")]
     Setting(setting::Command),
     /// Make the schema of a PostgreSQL, and look at it
     Migrate(migrate::Arguments),

@@ -1,6 +1,6 @@
 //! `status`
 
-use geostream_api::{GeoDatabase, HeldRegion, Peers, Status, Warning};
+use geostream_api::{GeoDatabase, HeldRegion, InForce, Limits, Peers, Status, Warning};
 
 use crate::End;
 use crate::client::Client;
@@ -29,6 +29,8 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("services", status.services.to_string()),
             ("abstains from", or_dash(some_of(&status.abstaining))),
             ("may not probe", or_dash(some_of(&status.probe_forbidden))),
+            ("limits", or_dash(status.limits.as_ref().map(limits_in_short))),
+            ("reachability targets", or_dash(status.limits.as_ref().map(targets_in_short))),
         ]);
         for Warning { code, detail } in &status.warnings {
             say(format_args!("warning {code}: {detail}"));
@@ -52,6 +54,34 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
         }
         show_databases(&status.geo);
     })
+}
+
+/// Says how often may be asked, who says so, and how many connections there may be.
+fn limits_in_short(limits: &Limits) -> String {
+    let number = |limit: usize| match limit {
+        0 => "no limit".to_owned(),
+        limit => limit.to_string(),
+    };
+    let per_second = |InForce { value, source }: &InForce<u32>| match value {
+        0 => format!("no limit ({source})"),
+        limit => format!("{limit} requests/s ({source})"),
+    };
+    format!(
+        "client network: {}; token: {}; connections: {}; per network: {}",
+        per_second(&limits.requests_per_second),
+        per_second(&limits.requests_per_second_per_token),
+        number(limits.max_connections),
+        number(limits.max_connections_per_network),
+    )
+}
+
+fn targets_in_short(limits: &Limits) -> String {
+    let InForce { value: targets, source } = &limits.reachability_targets;
+    let listed = some_of(targets).unwrap_or_else(|| "none".to_owned());
+    match some_of(&limits.reachability_targets_forbidden) {
+        Some(forbidden) => format!("{listed} ({source}); may not probe {forbidden}"),
+        None => format!("{listed} ({source})"),
+    }
 }
 
 /// Lists names, if there are any.

@@ -211,12 +211,16 @@ fn a_declared_file_is_compared_tried_applied_and_taken_back() {
 
 #[test]
 fn the_documented_example_is_applied_whole() {
-    let setup = Setup::new();
+    let setup = Setup::with(&["--probe-network", "127.0.0.0/8"]);
     let document = include_str!("../../../../docs/Configuration.md");
     let (_, rest) = document.split_once("```toml\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     let file = setup.directory.path().join("example.toml");
-    fs::write(&file, example).unwrap();
+    // Nothing is sent to other machines.
+    let local =
+        example.replace("192.0.2.1:443", "127.0.0.1:1").replace("198.51.100.7", "127.0.0.1");
+    assert_ne!(local, example);
+    fs::write(&file, local).unwrap();
     let apply = format!("apply --file {} --yes", file.to_str().unwrap());
     setup.ends(0, &apply);
     assert!(setup.ends(0, &apply).contains("nothing to change"), "all of it has come");
@@ -298,6 +302,63 @@ fn tokens_flags_and_settings_are_managed() {
         .clone();
     setup.ends(0, &format!("token revoke {}", id.as_str().unwrap()));
     as_viewer("region list", 4);
+}
+
+#[test]
+fn limits_and_reachability_targets_are_set_shown_and_reset() {
+    let setup = Setup::with(&["--requests-per-second", "700", "--probe-network", "127.0.0.0/8"]);
+    let line_of = |command: &str, begins: &str| {
+        let said = setup.ends(0, command);
+        let line = said.lines().find(|line| line.starts_with(begins));
+        line.unwrap_or_else(|| panic!("{begins}: {said}")).to_owned()
+    };
+    let status = line_of("status", "limits");
+    assert!(status.contains("client network: 700 requests/s (node)"), "{status}");
+    assert!(status.contains("token: no limit (node)"), "{status}");
+    assert!(status.contains("connections: 10000; per network: 1000"), "{status}");
+    assert!(line_of("status", "reachability targets").ends_with("none (node)"));
+    assert!(line_of("settings show", "requests per second").ends_with("each node's own setting"));
+
+    let set = "settings set requests_per_second=500 reachability_targets=127.0.0.1:1,127.0.0.1:2";
+    let said = setup.ends(0, set);
+    assert!(said.contains("settings/requests_per_second"), "{said}");
+    assert!(line_of("setting show", "requests per second").ends_with(" 500"));
+    let targets = line_of("setting show", "reachability targets");
+    assert!(targets.ends_with("127.0.0.1:1, 127.0.0.1:2"), "{targets}");
+    let status = line_of("status", "limits");
+    assert!(status.contains("client network: 500 requests/s (configuration)"), "{status}");
+    let targets = line_of("status", "reachability targets");
+    assert!(targets.ends_with("127.0.0.1:1, 127.0.0.1:2 (configuration)"), "{targets}");
+    let history = setup.ends(0, "history 2");
+    assert!(history.contains("settings/reachability_targets"), "{history}");
+
+    setup.ends(0, "setting set requests_per_second=0 reachability_targets= --reason lifted");
+    assert!(line_of("status", "limits").contains("client network: no limit (configuration)"));
+    assert!(line_of("status", "reachability targets").ends_with("none (configuration)"));
+    assert_eq!(setup.json("setting show")["reachability_targets"], serde_json::json!([]));
+    setup.ends(0, "setting reset requests_per_second reachability_targets");
+    assert!(line_of("status", "limits").contains("client network: 700 requests/s (node)"));
+    assert_eq!(setup.json("setting show")["requests_per_second"], Value::Null);
+    assert_eq!(setup.json("setting show")["default_service"], "api", "the others stay");
+    setup.ends(0, "rollback 2 --yes");
+    assert_eq!(setup.json("setting show")["requests_per_second"], 500);
+
+    assert!(setup.ends(2, "setting set colour=red").contains("the settings are default_service"));
+    assert!(setup.ends(2, "setting set requests_per_second=many").contains("not a number"));
+    assert!(setup.ends(2, "setting reset colour").contains("requests_per_second_per_token"));
+    let refused = setup.ends(1, "setting set reachability_targets=10.1.2.3:443");
+    assert!(refused.contains("(at /reachability_targets)"), "{refused}");
+    assert!(refused.contains("10.1.2.3:443 is not a public address"), "{refused}");
+    let refused = setup.ends(1, "setting set reachability_targets=127.0.0.1:1,nowhere:443");
+    assert!(refused.contains("(at /reachability_targets/1)"), "{refused}");
+}
+
+#[test]
+fn a_limit_that_is_too_low_is_lifted_by_the_command_line() {
+    let setup = Setup::new();
+    setup.ends(0, "setting set requests_per_second=1 requests_per_second_per_token=1");
+    setup.ends(0, "setting reset requests_per_second requests_per_second_per_token");
+    assert_eq!(setup.json("setting show")["requests_per_second"], Value::Null);
 }
 
 #[test]
