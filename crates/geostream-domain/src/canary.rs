@@ -65,6 +65,10 @@ impl Canaries {
         known.map(|canary| canary.monitor.is_clear()).reduce(|any, is_clear| any || is_clear)
     }
 
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.watched.keys().copied()
+    }
+
     pub(crate) fn watches(&self, canary: SocketAddr) -> bool {
         self.watched.contains_key(&canary)
     }

@@ -180,7 +180,7 @@ impl HealthWatch {
     ) -> Self {
         let canaries = Canaries::new(addresses, self.seed, now);
         let mut answers = self.answers;
-        for (address, _) in canaries.health() {
+        for address in canaries.addresses() {
             answers.expect(Subject::Canary(address));
         }
         Self { canaries, answers, ..self }
@@ -195,7 +195,16 @@ impl HealthWatch {
         addresses: impl IntoIterator<Item = SocketAddr>,
         now: Instant,
     ) {
+        let before: BTreeSet<SocketAddr> = self.canaries.addresses().collect();
         self.canaries.handle_addresses(addresses, self.seed, now);
+        let current: BTreeSet<SocketAddr> = self.canaries.addresses().collect();
+        for &gone in before.difference(&current) {
+            self.answers.forget(&Subject::Canary(gone));
+        }
+        for &new in current.difference(&before) {
+            self.answers.expect(Subject::Canary(new));
+        }
+        self.answers.settle(now);
         self.look_around(now);
     }
 

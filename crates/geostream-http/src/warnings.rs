@@ -30,8 +30,8 @@ const NAMED: usize = 5;
 
 /// What helps where nothing corroborates that regions are dead.
 const LOOK_AT: &str = "look at the regions and at this node's network; reachability targets \
-                       (settings.reachability_targets) tell a loss of regions from a fault of this node: configure \
-                       some if it has none";
+                       (settings.reachability_targets) tell a loss of regions from a fault of this \
+                       node: configure some if there are none";
 
 /// Returns the warning that the store's state calls for.
 pub(crate) fn of_store(store: &StoreState, now: Timestamp) -> Option<Warning> {

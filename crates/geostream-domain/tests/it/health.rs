@@ -586,6 +586,20 @@ fn a_reachability_target_that_is_gone_vouches_for_nothing_and_one_that_stays_goe
 }
 
 #[test]
+fn only_the_reachability_targets_of_the_moment_are_waited_for() {
+    let mut simulation = Simulation::new(1, 26).with_canaries(1);
+    simulation.run(Duration::from_secs(10));
+    simulation.break_region("r0", Fault::Silent);
+    simulation.run(Duration::from_secs(10));
+    assert_eq!(simulation.watch.answering(), Answering::Answered, "the target answers");
+    simulation.set_canaries(&[]);
+    assert!(matches!(simulation.watch.answering(), Answering::Unanswered(_)));
+    simulation.set_canaries(&[1]);
+    simulation.run(Duration::from_millis(500));
+    assert_eq!(simulation.watch.answering(), Answering::Answered, "the new target does");
+}
+
+#[test]
 fn an_outage_of_ones_own_removes_nobody_where_canaries_are_asked() {
     for rtt in [5, 100, 300] {
         for seed in 0..40 {
