@@ -88,7 +88,12 @@ pub(crate) fn run(output: Output, arguments: &Arguments) -> anyhow::Result<End> 
 
 /// Tells whether there was no way to the database.
 pub(crate) fn is_unreachable(error: &MigrateError) -> bool {
-    matches!(error, MigrateError::Database(PgError::Connection { .. } | PgError::Timeout))
+    matches!(
+        error,
+        MigrateError::Database(
+            PgError::Connection { .. } | PgError::Hosts { .. } | PgError::Timeout
+        )
+    )
 }
 
 fn documents(migrations: &[Migration]) -> Vec<Value> {

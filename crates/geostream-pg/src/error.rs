@@ -6,6 +6,8 @@ use geostream_ports::Unavailable;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::target::Target;
+
 /// Why the database does not do what it is asked.
 #[derive(Debug, Error)]
 pub enum PgError {
@@ -17,6 +19,14 @@ pub enum PgError {
         /// What has happened.
         #[source]
         source: tokio_postgres::Error,
+    },
+    /// None of several hosts can be used.
+    #[error("there is no connection to {target}: {failures}")]
+    Hosts {
+        /// Where the database is to be.
+        target: String,
+        /// What each host has said.
+        failures: String,
     },
     /// The time is over.
     #[error("the database does not answer in time")]
@@ -79,22 +89,35 @@ impl PgError {
         Self::Damaged { what: what.into(), source: source.into() }
     }
 
-    pub(crate) fn of_pool(error: PoolError, target: &str) -> Self {
+    pub(crate) fn of_pool(error: PoolError, target: &Target) -> Self {
         match error {
             PoolError::Backend(error) => Self::of_connecting(error, target),
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
-            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
+            PoolError::Timeout(TimeoutType::Create) => Self::of_waiting(target),
+            PoolError::Timeout(TimeoutType::Recycle)
             | PoolError::Closed
             | PoolError::NoRuntimeSpecified
             | PoolError::PostCreateHook(_) => Self::Timeout,
         }
     }
 
-    pub(crate) fn of_connecting(error: tokio_postgres::Error, target: &str) -> Self {
+    /// Says why there is no connection; of several hosts, why not to each.
+    pub(crate) fn of_connecting(error: tokio_postgres::Error, target: &Target) -> Self {
+        if let Some(failures) = target.failure() {
+            return Self::Hosts { target: target.to_string(), failures };
+        }
         if error.as_db_error().is_some() {
             return error.into();
         }
-        Self::Connection { target: target.to_owned(), source: error }
+        Self::Connection { target: target.to_string(), source: error }
+    }
+
+    /// Says why connecting was given up.
+    pub(crate) fn of_waiting(target: &Target) -> Self {
+        match target.failure() {
+            Some(failures) => Self::Hosts { target: target.to_string(), failures },
+            None => Self::Timeout,
+        }
     }
 
     /// Tells whether a table is missing.

@@ -1,13 +1,15 @@
 //! Where the database is, and how it is reached.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use geostream_ports::Chain;
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -32,6 +34,10 @@ pub struct Target {
     tls: MakeRustlsConnect,
     /// The host that was reached last.
     last: Arc<AtomicUsize>,
+    /// The hosts' names, as errors show them.
+    names: Arc<[String]>,
+    /// Why the last attempt to connect has failed, by host; `None` if it has not.
+    failure: Arc<Mutex<Option<String>>>,
     shown: String,
 }
 
@@ -173,7 +179,9 @@ impl Target {
             configs: hosts.iter().map(config).collect(),
             tls: MakeRustlsConnect::new(tls(uses_tls, authorities)?),
             last: Arc::default(),
+            failure: Arc::default(),
             shown: format!("{}/{database}", names.join(",")),
+            names: names.into(),
         })
     }
 
@@ -182,8 +190,10 @@ impl Target {
         &self,
         patience: Duration,
     ) -> Result<(Client, TargetConnection), PgError> {
-        let connected = timeout(patience, self.connect()).await.map_err(|_| PgError::Timeout)?;
-        connected.map_err(|error| PgError::of_connecting(error, &self.to_string()))
+        match timeout(patience, self.connect()).await {
+            Ok(connected) => connected.map_err(|error| PgError::of_connecting(error, self)),
+            Err(_) => Err(PgError::of_waiting(self)),
+        }
     }
 
     /// Connects to the host that was reached last, or to the next one that can be reached.
@@ -192,13 +202,22 @@ impl Target {
     pub(crate) async fn connect(
         &self,
     ) -> Result<(Client, TargetConnection), tokio_postgres::Error> {
-        let (first, count) = (self.last.load(Ordering::Relaxed), self.configs.len());
-        for number in (first..).take(count - 1) {
-            if let Ok(Ok(connected)) = timeout(PATIENCE, self.reach(number % count)).await {
+        let first = self.last.load(Ordering::Relaxed);
+        let count = self.configs.len();
+        let mut attempt = Attempt::new(self);
+        for number in (first..).take(count - 1).map(|number| number % count) {
+            if let Ok(Ok(connected)) = timeout(PATIENCE, attempt.reach(number)).await {
                 return Ok(connected);
             }
         }
-        self.reach((first + count - 1) % count).await
+        attempt.reach((first + count - 1) % count).await
+    }
+
+    /// Returns what each of several hosts has said to the last attempt to connect, if that has
+    /// failed: the first host of the URL first.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone().filter(|_| self.configs.len() > 1)
     }
 
     async fn reach(
@@ -209,6 +228,62 @@ impl Target {
         self.last.store(number, Ordering::Relaxed);
         Ok(connected)
     }
+}
+
+/// The most characters that are told of a host, and the most hosts that are told of.
+const LONGEST_FAILURE: usize = 160;
+const FAILURES: usize = 8;
+
+/// One attempt to connect, and what each host has said to it.
+///
+/// When it is dropped, by its end or since it takes too long, the target keeps that.
+struct Attempt<'a> {
+    target: &'a Target,
+    failures: BTreeMap<usize, String>,
+    is_connected: bool,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self { target, failures: BTreeMap::new(), is_connected: false }
+    }
+
+    async fn reach(
+        &mut self,
+        number: usize,
+    ) -> Result<(Client, TargetConnection), tokio_postgres::Error> {
+        // Unless it says something.
+        self.failures.insert(number, "does not answer in time".to_owned());
+        let reached = self.target.reach(number).await;
+        match &reached {
+            Ok(_) => self.is_connected = true,
+            Err(error) => drop(self.failures.insert(number, in_short(error))),
+        }
+        reached
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let told = self.failures.iter().take(FAILURES);
+        let told = told.map(|(number, why)| format!("{}: {why}", self.target.names[*number]));
+        let mut told: Vec<_> = told.collect();
+        if self.failures.len() > FAILURES {
+            told.push(format!("and {} more", self.failures.len() - FAILURES));
+        }
+        let failure = (!self.is_connected).then(|| told.join("; "));
+        *self.target.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+/// Says in a few words what a host has said.
+fn in_short(error: &tokio_postgres::Error) -> String {
+    let whole = Chain(error).to_string();
+    let text = whole.strip_prefix("error connecting to server: ").unwrap_or(&whole);
+    text.chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .take(LONGEST_FAILURE)
+        .collect()
 }
 
 /// Returns what holds for each host alike.

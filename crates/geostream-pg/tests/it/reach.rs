@@ -109,3 +109,28 @@ async fn of_several_hosts_one_that_takes_writes_is_found() {
     let written = crate::nodes::propose(&store, Revision::ZERO, vec![crate::nodes::put("a")]).await;
     assert_eq!(PgStore::new(target, 30, 2).load().await.unwrap(), written.unwrap());
 }
+
+#[tokio::test]
+async fn where_no_host_can_be_used_each_says_why() {
+    let read_only = Postgres::start(&["default_transaction_read_only=on"]);
+    let url = read_only.url("postgres");
+    let frozen = Postgres::start(&[]);
+    frozen.freeze();
+    let one = format!("127.0.0.1:{}", read_only.port());
+    let other = format!("127.0.0.1:{}", frozen.port());
+    let several = url
+        .replace(&one, &format!("127.0.0.1:1,{one}"))
+        .replace("geostream@", "geostream:very-secret@");
+    let error = error_of(Target::parse(&several, None).unwrap()).await;
+    let expected =
+        format!("127.0.0.1:1: Connection refused (os error 111); {one}: database does not");
+    assert!(error.contains(&expected), "{error}");
+    assert!(!error.contains("very-secret"), "{error}");
+
+    let hangs = several.replace(&one, &format!("{one},{other}"));
+    let error = error_of(Target::parse(&hangs, None).unwrap()).await;
+    assert!(error.contains(&expected), "{error}");
+    assert!(error.contains(&format!("; {other}: does not answer in time")), "{error}");
+    let error = migrate::verify(&Target::parse(&several, None).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains(&expected), "{error}");
+}
