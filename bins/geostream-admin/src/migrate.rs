@@ -39,10 +39,15 @@ pub(crate) struct Arguments {
     command: Command,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Apply the migrations that the database lacks: all of them, or none if one fails
-    Up,
+    Up {
+        /// Give this role, as which nodes connect, the rights that they need, now and for the tables
+        /// of later migrations; may be given again
+        #[arg(long, value_name = "ROLE")]
+        grant: Option<String>,
+    },
     /// List the migrations and whether they were applied
     Status,
     /// Check that the schema is what this version needs, and was made by the files that it has
@@ -56,14 +61,18 @@ pub(crate) fn run(output: Output, arguments: &Arguments) -> anyhow::Result<End> 
     let target = Target::parse(store, password.as_ref()).context("--store")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {
-        Command::Up => {
-            let applied = runtime.block_on(migrate::up(&target))?;
-            output.show(&json!({ "applied": documents(&applied) }), || {
+        Command::Up { grant } => {
+            let applied = runtime.block_on(migrate::up_granting(&target, grant.as_deref()))?;
+            let document = json!({ "applied": documents(&applied), "granted_to": grant });
+            output.show(&document, || {
                 for Migration { number, name, .. } in &applied {
                     say(format_args!("applied migration {number} ({name})"));
                 }
                 if applied.is_empty() {
                     say("nothing to apply: the schema is up to date");
+                }
+                if let Some(role) = grant {
+                    say(format_args!("the role {role} has the rights that nodes need"));
                 }
             })
         }

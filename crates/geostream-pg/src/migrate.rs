@@ -96,6 +96,21 @@ pub enum MigrateError {
         /// What it brings.
         name: String,
     },
+    /// Rights were to go to a role that is not there.
+    #[error("there is no role {role:?}; make it: CREATE ROLE .. LOGIN. Nothing was changed")]
+    NoRole {
+        /// Its name.
+        role: String,
+    },
+    /// Rights cannot be given; no migration was applied either.
+    #[error("the rights cannot be given to {role:?}; nothing was changed")]
+    Grant {
+        /// The role's name.
+        role: String,
+        /// Why.
+        #[source]
+        source: PgError,
+    },
     /// A later version was here.
     #[error("the schema is at {found}, and this version knows up to {LATEST}: use a later one")]
     Ahead {
@@ -136,6 +151,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// If the database cannot be used, a step fails, or what was applied is not what this version has.
 pub async fn up(target: &Target) -> Result<Vec<Migration>, MigrateError> {
+    up_granting(target, None).await
+}
+
+/// Does what [`up`] does, and gives a role the rights that a node needs: to the tables that there
+/// are, and to those that later steps make with the rights of the same role as this one.
+///
+/// Giving them again changes nothing.
+///
+/// # Errors
+///
+/// As of [`up`], and if there is no such role, or the rights are not this user's to give.
+pub async fn up_granting(
+    target: &Target,
+    role: Option<&str>,
+) -> Result<Vec<Migration>, MigrateError> {
     let client = connect(target).await?;
     for statement in [BEGIN, LOCK, NOTES] {
         client.batch_execute(statement).await.map_err(PgError::from)?;
@@ -146,6 +176,9 @@ pub async fn up(target: &Target) -> Result<Vec<Migration>, MigrateError> {
     for step in STEPS.iter().filter(|step| pending.iter().any(|m| m.number == step.number)) {
         let (number, name) = (step.number, step.name);
         apply(&client, step).await.map_err(|source| MigrateError::Step { number, name, source })?;
+    }
+    if let Some(role) = role {
+        grant(&client, role).await?;
     }
     client.batch_execute("COMMIT").await.map_err(PgError::from)?;
     Ok(pending.into_iter().cloned().collect())
@@ -224,6 +257,41 @@ async fn apply(client: &Client, step: &Step) -> Result<(), PgError> {
         (oldest as _, Type::INT4),
     ];
     client.execute_typed(NOTE, &note).await?;
+    Ok(())
+}
+
+/// What nodes write. They only read `geostream_migrations`.
+const TABLES: &str = "audit, config_checkpoints, config_head, config_log, flags, health_latest,
+    health_status, overrides, regions, services, settings, tokens";
+
+/// The statements that give a role what nodes need, one a row. The database quotes the names.
+const GRANTS: &str =
+    "SELECT format(statement, quote_ident(rolname), quote_ident(current_schema()), $2)
+FROM pg_roles, unnest(ARRAY[
+    'GRANT USAGE ON SCHEMA %2$s TO %1$s',
+    'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %3$s TO %1$s',
+    'GRANT SELECT ON TABLE geostream_migrations TO %1$s',
+    'GRANT USAGE ON SEQUENCE health_status_number TO %1$s',
+    'GRANT EXECUTE ON FUNCTION geostream_keep_health(timestamptz, integer) TO %1$s',
+    'ALTER DEFAULT PRIVILEGES IN SCHEMA %2$s
+         GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %1$s',
+    'ALTER DEFAULT PRIVILEGES IN SCHEMA %2$s GRANT USAGE ON SEQUENCES TO %1$s',
+    'ALTER DEFAULT PRIVILEGES IN SCHEMA %2$s GRANT EXECUTE ON FUNCTIONS TO %1$s'
+]) AS statement
+WHERE rolname = $1";
+
+async fn grant(client: &Client, role: &str) -> Result<(), MigrateError> {
+    let refused = |source| MigrateError::Grant { role: role.to_owned(), source };
+    let parameters = [(&role as _, Type::TEXT), (&TABLES as _, Type::TEXT)];
+    let statements = client.query_typed(GRANTS, &parameters).await;
+    let statements = statements.map_err(|error| refused(error.into()))?;
+    if statements.is_empty() {
+        return Err(MigrateError::NoRole { role: role.to_owned() });
+    }
+    for row in statements {
+        let statement: &str = row.try_get(0).map_err(|error| refused(error.into()))?;
+        client.batch_execute(statement).await.map_err(|error| refused(error.into()))?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Making the schema, and refusing one that does not fit.
 
 use geostream_pg::migrate::{self, MigrateError, MigrationState};
-use geostream_pg::{PgError, Target};
+use geostream_pg::{PgError, PgStore, Target};
+use geostream_ports::contract;
 use geostream_testbed::Postgres;
 
 /// An empty database.
@@ -92,4 +93,55 @@ async fn a_database_that_is_not_there_is_named() {
     let target = Target::parse("postgres://me@127.0.0.1:1/nothing", None).unwrap();
     let error = migrate::up(&target).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no connection to 127.0.0.1:1/nothing");
+}
+
+#[tokio::test]
+async fn a_role_is_given_what_nodes_need_and_what_later_steps_make() {
+    let (url, target) = database();
+    let server = Postgres::shared();
+    // Whatever its name is made of, it is quoted.
+    let role = "node \"1\"; DROP TABLE tokens";
+    server.sql(&url, "DROP ROLE IF EXISTS \"node \"\"1\"\"; DROP TABLE tokens\"");
+    let error = migrate::up_granting(&target, Some(role)).await.unwrap_err();
+    assert!(matches!(&error, MigrateError::NoRole { role: named } if named == role), "{error}");
+    let error = migrate::verify(&target).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Database(PgError::NoSchema)), "nothing was changed");
+
+    server.sql(&url, "CREATE ROLE \"node \"\"1\"\"; DROP TABLE tokens\" LOGIN");
+    for _ in 0..2 {
+        migrate::up_granting(&target, Some(role)).await.unwrap();
+    }
+    let lacks = "SELECT relname FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+          AND NOT relispartition AND NOT has_table_privilege(
+              'node \"1\"; DROP TABLE tokens', oid,
+              CASE relname WHEN 'geostream_migrations' THEN 'SELECT' ELSE 'SELECT, DELETE' END)";
+    assert_eq!(server.sql(&url, lacks), "");
+    let more = "SELECT has_table_privilege('node \"1\"; DROP TABLE tokens',
+                    'geostream_migrations', 'INSERT, UPDATE, DELETE')";
+    assert_eq!(server.sql(&url, more), "f", "the steps are not a node's to write");
+    server.sql(&url, "CREATE TABLE later (number bigserial)");
+    let later = "SELECT has_table_privilege('node \"1\"; DROP TABLE tokens', 'later', 'INSERT')
+                    AND has_sequence_privilege('node \"1\"; DROP TABLE tokens',
+                        'later_number_seq', 'USAGE')";
+    assert_eq!(server.sql(&url, later), "t");
+}
+
+#[tokio::test]
+async fn a_role_with_these_rights_keeps_every_promise() {
+    let server = Postgres::shared();
+    server.sql(
+        &server.database(),
+        "DO $$ BEGIN CREATE ROLE granted_node LOGIN; EXCEPTION WHEN duplicate_object THEN END $$",
+    );
+    let new = async || {
+        let (url, target) = database();
+        migrate::up_granting(&target, Some("granted_node")).await.unwrap();
+        let node = url.replace("geostream@", "granted_node@");
+        PgStore::new(Target::parse(&node, None).unwrap(), 30, 1)
+    };
+    contract::config_store(new).await;
+    contract::token_store(new).await;
+    contract::health_log(new).await;
+    contract::audit_log(new).await;
 }
