@@ -1,5 +1,6 @@
 //! The server's own configuration: a TOML file, then the environment, then flags.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -284,7 +285,7 @@ impl FromStr for NodeName {
 }
 
 /// How logs are written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people
@@ -292,6 +293,38 @@ pub(crate) enum LogFormat {
     Pretty,
     /// One JSON object a line
     Json,
+}
+
+impl LogFormat {
+    /// Finds the format that arguments name which cannot be read as a whole, or else the environment.
+    #[expect(clippy::disallowed_methods, reason = "clap, which reads it, has given up")]
+    pub(crate) fn named(arguments: impl Iterator<Item = OsString>) -> Self {
+        let arguments: Vec<_> = arguments.filter_map(|text| text.into_string().ok()).collect();
+        let joined = arguments.iter().filter_map(|text| text.strip_prefix("--log-format="));
+        let split = arguments.windows(2).filter(|pair| pair[0] == "--log-format");
+        let named = joined.chain(split.map(|pair| &*pair[1])).last().map(str::to_owned);
+        let named = named.or_else(|| std::env::var("GEOSTREAM_LOG_FORMAT").ok());
+        named.and_then(|name| <Self as ValueEnum>::from_str(&name, false).ok()).unwrap_or_default()
+    }
+}
+
+impl Arguments {
+    /// Finds the format of the log where not all of the configuration can be read: the file may name
+    /// it though something else in it is wrong.
+    ///
+    /// A check of the configuration logs nothing, and answers whoever asked for it.
+    pub(crate) fn likely_log_format(&self) -> LogFormat {
+        if self.check_config {
+            return LogFormat::Pretty;
+        }
+        let in_file = || {
+            let text = fs::read_to_string(self.config.as_ref()?).ok()?;
+            let table: toml::Table = text.parse().ok()?;
+            let name = table.get("log")?.get("format")?.as_str()?;
+            <LogFormat as ValueEnum>::from_str(name, false).ok()
+        };
+        self.log_format.or_else(in_file).unwrap_or_default()
+    }
 }
 
 /// Everything that the server is told, complete and checked.

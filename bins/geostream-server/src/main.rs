@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Config, LogFormat};
 
 /// HTTP/2 allocates for each stream, which this does faster than the C library.
 #[global_allocator]
@@ -22,10 +22,13 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     let config = match Config::read(&arguments) {
         Ok(config) => config,
-        Err(error) => return fail(&error, BAD_CONFIGURATION),
+        Err(error) => return fail(arguments.likely_log_format(), &error, BAD_CONFIGURATION),
     };
     if arguments.check_config {
         say("the configuration is valid");
@@ -35,14 +38,25 @@ fn main() -> ExitCode {
     let outcome = started.and_then(|telemetry| wire::run(&config, telemetry));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(config.log.format, &error, 1),
     }
 }
 
-#[expect(clippy::print_stderr, reason = "this is where a program that ends says why")]
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("geostream-server: {error:#}");
+fn fail(format: LogFormat, error: &anyhow::Error, code: u8) -> ExitCode {
+    telemetry::tell_failure(format, error);
     ExitCode::from(code)
+}
+
+/// Ends with what is wrong with the arguments, or with the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let format = LogFormat::named(std::env::args_os());
+    if error.use_stderr() && format == LogFormat::Json {
+        // Without the usage that follows, which is for people.
+        let text = error.to_string();
+        let what = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        return fail(format, &anyhow::anyhow!("{}", what.trim()), BAD_CONFIGURATION);
+    }
+    error.exit()
 }
 
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]

@@ -8,6 +8,8 @@ use geostream_app::LogFilter;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, reload};
@@ -46,6 +48,8 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How often the recorder's buckets are folded, which keeps them from growing while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+type JsonLines<S, W> = fmt::Layer<S, JsonFields, Format<Json>, W>;
+
 /// What shows how the server is.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
@@ -62,17 +66,33 @@ impl Telemetry {
     }
 }
 
+/// Says why the server ends: whatever is logged otherwise, and before anything is.
+///
+/// In JSON it is a line of the log, so that what collects the log has it as well.
+#[expect(clippy::print_stderr, reason = "for people, it is what a program ends with")]
+pub(crate) fn tell_failure(format: LogFormat, error: &anyhow::Error) {
+    match format {
+        LogFormat::Pretty => eprintln!("geostream-server: {error:#}"),
+        LogFormat::Json => {
+            let lines = json(fmt::layer().with_writer(io::stderr));
+            tracing::subscriber::with_default(Registry::default().with(lines), || {
+                tracing::error!(error = format!("{error:#}"), "the server has failed");
+            });
+        }
+    }
+}
+
 /// Starts logging to standard error and recording metrics.
 pub(crate) fn start(log: &Log) -> anyhow::Result<Telemetry> {
     let (filter, handle) = reload::Layer::new(targets(&log.filter));
-    let lines = tracing_subscriber::fmt::layer()
+    let lines = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         // It would be reported by a panic, in the middle of a request, when nobody reads the log.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     let lines = match log.format {
         LogFormat::Pretty => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => json(lines).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
     let mut builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FRESH));
@@ -85,6 +105,11 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<Telemetry> {
     metrics::set_global_recorder(recorder).context("a second recorder of metrics")?;
     describe();
     Ok(Telemetry { metrics, log: handle })
+}
+
+/// Writes each event as one JSON object on a line.
+fn json<S, W>(lines: fmt::Layer<S, DefaultFields, Format, W>) -> JsonLines<S, W> {
+    lines.json().flatten_event(true).with_span_list(false)
 }
 
 fn targets(filter: &LogFilter) -> Targets {

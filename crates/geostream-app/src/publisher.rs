@@ -119,7 +119,7 @@ impl<C: Clock> Publisher<C> {
         if sources.store == store && sources.snapshot == snapshot {
             return;
         }
-        tracing::info!(revision = %new, "configuration in use");
+        tracing::info!(revision = new.get(), "configuration in use");
         sources.snapshot = snapshot;
         sources.store = store;
         self.swap(&sources);

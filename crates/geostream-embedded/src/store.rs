@@ -161,7 +161,7 @@ impl Owner {
         if self.log.is_none() {
             let log = Log::open(&self.place)?;
             self.revision.send_replace(log.latest().revision);
-            tracing::info!(revision = %log.latest().revision, "embedded store opened");
+            tracing::info!(revision = log.latest().revision.get(), "embedded store opened");
             self.log = Some(log);
         }
         Ok(self.log.as_mut().expect("it was opened above"))

@@ -1,6 +1,7 @@
 //! What is logged, and what never is.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -162,6 +163,56 @@ fn no_log_has_a_clients_address_or_a_secret() {
     for never in clients.into_iter().chain(secrets).chain(secrets.map(secret)) {
         assert!(!log.contains(never), "{never} in {log}");
     }
+}
+
+#[test]
+fn what_ends_a_start_is_logged_as_everything_else_is() {
+    let home = Home::new();
+    let server = home.start();
+    let address = server.address.to_string();
+    let other = Home::new();
+    fs::write(other.path("bad.toml"), "workers = 2\nwhat = 1\n[log]\nformat = 'json'\n").unwrap();
+    fs::write(other.path("no.toml"), "[log\n").unwrap();
+    let file = |name: &str| other.path(name).to_str().unwrap().to_owned();
+    let cases: [(&[&str], &str, i32); 5] = [
+        (&["--listen", &address], "Address already in use", 1),
+        (&["--config", &file("no.toml")], "no.toml", 2),
+        (&["--trusted-proxy", "everybody"], "--trusted-proxy", 2),
+        (&["--bootstrap", "/no/where.toml"], "/no/where.toml", 2),
+        (&["--geoip-file", "/no/where.mmdb", "--data-dir", "/proc/nothing"], "/proc/nothing", 1),
+    ];
+    for (arguments, expected, code) in cases {
+        let output = other.command().args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let events: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = events.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{arguments:?}: {last}");
+        assert!(last["error"].as_str().unwrap().contains(expected), "{arguments:?}: {last}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {last}");
+    }
+    // The format is taken from where it can be read.
+    let bare = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_geostream-server"));
+        let output = command.env_remove("GEOSTREAM_LOG_FORMAT").args(arguments).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let of_file: Value = serde_json::from_str(&bare(&["--config", &file("bad.toml")])).unwrap();
+    assert!(of_file["error"].as_str().unwrap().contains("what"), "{of_file}");
+    let plain = bare(&["--config", &file("no.toml")]);
+    assert!(plain.starts_with("geostream-server: in "), "{plain}");
+    let checked = bare(&["--check-config", "--config", &file("bad.toml")]);
+    assert!(checked.starts_with("geostream-server: in "), "{checked}");
+    assert!(bare(&["--workers", "0"]).contains("For more information, try '--help'"));
+}
+
+#[test]
+fn revisions_are_logged_as_numbers() {
+    let home = Home::new();
+    let events = events(home.start());
+    let revisions: Vec<_> = events.iter().filter_map(|event| event.get("revision")).collect();
+    assert!(!revisions.is_empty());
+    assert!(revisions.iter().all(|revision| revision.is_u64()), "{revisions:?}");
 }
 
 /// Returns the part of a token that is secret.
