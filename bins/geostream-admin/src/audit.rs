@@ -15,6 +15,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME|AGE", value_parser = parse_since)]
     since: Option<Time>,
 
+    /// Only what was asked for before then: a time, or an age
+    #[arg(long, value_name = "TIME|AGE", value_parser = parse_since)]
+    until: Option<Time>,
+
+    /// Only what was asked of this node: by its configured name, of all its starts, or by the name of
+    /// one start
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+
     /// Only what was asked for by the token of this name or id
     #[arg(long, value_name = "NAME|ID")]
     who: Option<String>,
@@ -41,13 +50,19 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         if arguments.changes {
             page.entries.iter().for_each(show);
         } else {
-            let header = ["time", "who", "from", "action", "target", "outcome"];
+            let header = ["time", "node", "who", "from", "action", "target", "outcome"];
             table(
                 header,
                 page.entries.iter().map(|entry| {
-                    let AuditEntry { at, action, target, .. } = entry;
-                    let (who, from) = (or_dash(entry.who.clone()), or_dash(entry.address.clone()));
-                    [at.to_string(), who, from, action.clone(), target.clone(), outcome(entry)]
+                    [
+                        entry.at.to_string(),
+                        entry.node.clone(),
+                        or_dash(entry.who.clone()),
+                        or_dash(entry.address.clone()),
+                        entry.action.clone(),
+                        entry.target.clone(),
+                        outcome(entry),
+                    ]
                 }),
             );
         }
@@ -58,6 +73,8 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
 fn read(client: &Client, arguments: &Arguments) -> anyhow::Result<AuditPage> {
     let filters = [
         ("since", arguments.since.map(|since| since.to_string())),
+        ("until", arguments.until.map(|until| until.to_string())),
+        ("node", arguments.node.clone()),
         ("who", arguments.who.clone()),
         ("what", arguments.what.clone()),
     ];

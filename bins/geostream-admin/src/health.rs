@@ -54,13 +54,14 @@ fn list_changes(
         let rows = history.changes.iter().map(|change| {
             [
                 change.at.to_string(),
+                or_dash(change.node.clone()),
                 change.region.clone(),
                 change.health.clone(),
                 or_dash(change.response_time_ms.map(|ms| format!("{ms:.1} ms"))),
                 change.evidence.clone(),
             ]
         });
-        table(["time", "region", "health", "response", "evidence"], rows);
+        table(["time", "node", "region", "health", "response", "evidence"], rows);
     })
 }
 

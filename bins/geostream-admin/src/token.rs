@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use crate::End;
 use crate::client::Client;
-use crate::output::{Output, say, table};
+use crate::output::{Output, or_dash, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List what is known of the tokens
+    /// List what is known of the tokens, and mark the one that this command uses
     List,
     /// Make a token; its text is shown this once
     Create {
@@ -51,10 +51,17 @@ pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow:
             let Tokens { tokens } = client.get(path)?;
             output.show(&tokens, || {
                 let rows = tokens.iter().map(|token| {
-                    let Token { id, name, scope, created } = token;
-                    [id.clone(), name.clone(), scope.clone(), created.to_string()]
+                    let Token { id, name, scope, created, node, current } = token;
+                    [
+                        if *current { "*" } else { "" }.to_owned(),
+                        id.clone(),
+                        name.clone(),
+                        scope.clone(),
+                        created.to_string(),
+                        or_dash(node.clone()),
+                    ]
                 });
-                table(["id", "name", "scope", "made"], rows);
+                table(["in use", "id", "name", "scope", "made", "by node"], rows);
             })
         }
         Command::Create { name, scope } => {

@@ -68,8 +68,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
 
-    /// What this server is called among those that share what they see; a number from each start is
-    /// added [default: node]
+    /// The name of this node in logs, the audit trail and among nodes that share what they see; each
+    /// start adds a number to it [default: node]
     #[arg(long, env = "GEOSTREAM_NODE", value_name = "NAME")]
     node: Option<NodeName>,
 
@@ -272,7 +272,7 @@ impl TryFrom<String> for NodeName {
     type Error = domain::NameError;
 
     fn try_from(name: String) -> Result<Self, domain::NameError> {
-        format!("{name}-{:016x}", 0).parse::<domain::NodeId>().map(|_numbered| Self(name))
+        domain::NodeId::of_start(&name, 0).map(|_numbered| Self(name))
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use geostream_app::{
     Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
-    KnownNodes, LeaseKeeper, LogFilter, LogLevel, Publisher, RateLimit, RegionHealth,
+    KnownNodes, LeaseKeeper, LogFilter, LogLevel, NewToken, Publisher, RateLimit, RegionHealth,
     RequestLimits, Router, Traced, Tracer, ViewExchange, WriteError,
 };
 use geostream_domain::{Line, NodeId, Revision};
@@ -27,7 +27,8 @@ use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
 use geostream_ports::{
-    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock,
+    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
+    TokenRecord,
 };
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -205,7 +206,7 @@ async fn assemble<S: Store + Clone>(
 ) -> anyhow::Result<ServerApi<S>> {
     let clock = SystemClock;
     let started = clock.wall();
-    let node: NodeId = format!("{}-{:016x}", config.node, seed()?).parse().context("node")?;
+    let node = NodeId::of_start(&config.node, seed()?).context("node")?;
     let tracer = match &config.trace {
         Some(trace) => start_tracing(trace, &node, keeping)?,
         None => Tracer::OFF,
@@ -228,6 +229,7 @@ async fn assemble<S: Store + Clone>(
     let access = Arc::new(Access::new(store.clone(), clock));
     let first = FirstStart {
         configuration: configuration(),
+        first_token: access.draw(line("first-admin")?, Scope::Admin, Some(node.clone()))?,
         access: Arc::clone(&access),
         declared: config.bootstrap.clone(),
         token: config.data_dir.join("admin.token"),
@@ -241,7 +243,8 @@ async fn assemble<S: Store + Clone>(
     let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock);
     let canaries = &config.probe.canaries;
     let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
-    let health = Arc::new(health.with_probe_networks(networks.clone()));
+    let health = health.with_probe_networks(networks.clone()).with_node(node.clone());
+    let health = Arc::new(health);
     let prober = HttpProber::new(networks, config.probe.authorities.as_deref())
         .context("preparing health checks")?;
 
@@ -352,6 +355,9 @@ fn is_missing(path: &Path) -> anyhow::Result<bool> {
 struct FirstStart<S> {
     configuration: Configuration<S, SystemClock>,
     access: Arc<Access<S, SystemClock>>,
+    /// The admin token, if this node is the one that makes it: the same however often it is tried,
+    /// since a store that did not answer may have it all the same.
+    first_token: NewToken,
     declared: Option<geostream_domain::Config>,
     /// Where the token is to be.
     token: PathBuf,
@@ -393,26 +399,39 @@ impl<S: Store> FirstStart<S> {
 
     /// Writes an admin token where the CLI finds it, if there is none yet or another one is wanted.
     async fn make_admin_token(&self) -> anyhow::Result<bool> {
-        let name = line("first-admin")?;
         let attempt =
             |name: &Line| Some(self.attempt(name.clone(), "createToken", "/api/v1/tokens"));
-        let made = match self.access.first_admin(name.clone(), attempt(&name)).await {
-            Ok(None) if self.wants_token => {
+        let first = &self.first_token;
+        match self.access.first_admin(first, attempt(&first.record.name)).await {
+            Ok(None) => write_token(&self.token, first.text())?,
+            Ok(Some(_)) if self.wants_token => {
                 let name = line("new-admin")?;
                 let attempt = attempt(&name);
                 let made = self.access.create(name, Scope::Admin, attempt).await;
-                Some(made.context("making a token")?)
+                write_token(&self.token, made.context("making a token")?.text())?;
             }
-            Ok(made) => made,
+            Ok(Some(other)) => self.tell_where_the_token_is(&other),
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "tokens cannot be read");
                 return Ok(false);
             }
-        };
-        if let Some(token) = made {
-            write_token(&self.token, token.text())?;
         }
         Ok(true)
+    }
+
+    /// Says at which node the first admin token was made, unless this node has a file of one, or
+    /// the token was made for an operator and is in no file.
+    fn tell_where_the_token_is(&self, first: &TokenRecord) {
+        if first.name != self.first_token.record.name || self.token.exists() {
+            return;
+        }
+        let made_by = first.node.as_ref().map_or("an earlier version", NodeId::as_str);
+        tracing::info!(
+            made_by,
+            token = %first.id,
+            "there is an admin token: it is in admin.token in the data directory of the node that \
+             made it"
+        );
     }
 
     /// Says in the words of the API what the node does by itself.

@@ -281,6 +281,17 @@ pub struct Token {
     pub scope: String,
     /// When it was made.
     pub created: Time,
+    /// The node that made it; null where an earlier version did.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Whether it is the token of the request that lists it; absent for all others.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub current: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// How the node is.

@@ -101,6 +101,10 @@ pub struct HealthHistory {
 pub struct HealthChange {
     /// The region.
     pub region: String,
+    /// The node that saw it; null where an earlier version did. Each node keeps the change that it
+    /// sees, so one event can have an entry of each.
+    #[serde(default)]
+    pub node: Option<String>,
     /// What its health was from then on: `healthy`, `unhealthy` or `unknown`.
     pub health: String,
     /// When.

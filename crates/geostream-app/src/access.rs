@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use geostream_domain::Line;
+use geostream_domain::{Line, NodeId};
 use geostream_ports::{
     Actor, Attempt, Clock, Scope, TokenId, TokenRecord, TokenStore, Unavailable,
 };
@@ -147,18 +147,28 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         attempt: Option<Attempt>,
     ) -> Result<NewToken, AccessError> {
         let _turn = self.turn.lock().await;
-        self.make(name, scope, attempt).await
-    }
-
-    async fn make(
-        &self,
-        name: Line,
-        scope: Scope,
-        attempt: Option<Attempt>,
-    ) -> Result<NewToken, AccessError> {
         if self.records().len() >= Self::MAX_TOKENS {
             return Err(AccessError::TooMany);
         }
+        let node = attempt.as_ref().map(|attempt| attempt.node.clone());
+        let made = self.draw(name, scope, node)?;
+        self.store.put_token(made.record.clone(), attempt).await?;
+        self.read().await?;
+        tell_made(&made.record);
+        Ok(made)
+    }
+
+    /// Draws a token, which is not valid yet.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no random numbers.
+    pub fn draw(
+        &self,
+        name: Line,
+        scope: Scope,
+        node: Option<NodeId>,
+    ) -> Result<NewToken, AccessError> {
         let mut random = [0; SECRET_BYTES + size_of::<u64>()];
         getrandom::fill(&mut random).map_err(AccessError::NoRandomness)?;
         let (secret, id) = random.split_at(SECRET_BYTES);
@@ -166,29 +176,40 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let text = format!("{PREFIX}{id}_{secret}");
         let created = self.clock.wall();
-        let record = TokenRecord { id, name, scope, hash: hash(&secret), created };
-        self.store.put_token(record.clone(), attempt).await?;
-        self.read().await?;
-        tracing::info!(%id, name = %record.name, %scope, "token made");
+        let record = TokenRecord { id, name, scope, hash: hash(&secret), created, node };
         Ok(NewToken { record, text })
     }
 
-    /// Makes an admin token if there is none.
+    /// Makes a drawn token valid if there is no admin token, at any node; else returns the admin
+    /// token that was made first.
+    ///
+    /// After an error the token may be valid all the same. Then asking again with the same one tells.
     ///
     /// # Errors
     ///
-    /// If the store cannot be used.
+    /// If there are too many, or the store cannot be used.
     pub async fn first_admin(
         &self,
-        name: Line,
+        drawn: &NewToken,
         attempt: Option<Attempt>,
-    ) -> Result<Option<NewToken>, AccessError> {
+    ) -> Result<Option<TokenRecord>, AccessError> {
+        let is_another = |first: &TokenRecord| first.id != drawn.record.id;
         let _turn = self.turn.lock().await;
         self.read().await?;
-        if self.admins() > 0 {
-            return Ok(None);
+        // Nearly every start ends here: only a first one has to lock anything.
+        if let Some(first) = TokenRecord::first_admin(self.list()) {
+            return Ok(Some(first).filter(is_another));
         }
-        self.make(name, Scope::Admin, attempt).await.map(Some)
+        if self.records().len() >= Self::MAX_TOKENS {
+            return Err(AccessError::TooMany);
+        }
+        let first = self.store.put_first_admin(drawn.record.clone(), attempt).await?;
+        self.read().await?;
+        let first = first.filter(is_another);
+        if first.is_none() {
+            tell_made(&drawn.record);
+        }
+        Ok(first)
     }
 
     /// Removes a token: it is not valid from now on.
@@ -226,6 +247,10 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     fn records(&self) -> Arc<HashMap<TokenId, TokenRecord>> {
         self.records.load_full().unwrap_or_default()
     }
+}
+
+fn tell_made(TokenRecord { id, name, scope, .. }: &TokenRecord) {
+    tracing::info!(%id, %name, %scope, "token made");
 }
 
 fn hash(secret: &str) -> [u8; 32] {

@@ -268,6 +268,14 @@ impl<S: MarkedStore + TokenStore, C: Cache> TokenStore for Cached<S, C> {
         self.store.put_token(record, attempt).await
     }
 
+    async fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, Unavailable> {
+        self.store.put_first_admin(record, attempt).await
+    }
+
     async fn remove_token(
         &self,
         id: TokenId,

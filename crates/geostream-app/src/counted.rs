@@ -157,6 +157,14 @@ impl<S: TokenStore> TokenStore for Counted<S> {
         self.count(Operation::Tokens, self.store.put_token(record, attempt)).await
     }
 
+    async fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, Unavailable> {
+        self.count(Operation::Tokens, self.store.put_first_admin(record, attempt)).await
+    }
+
     async fn remove_token(
         &self,
         id: TokenId,

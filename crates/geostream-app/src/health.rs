@@ -48,6 +48,8 @@ pub struct RegionHealth<L, C> {
     own_targets: Vec<SocketAddr>,
     log: Arc<L>,
     clock: C,
+    /// This node, as the log is to name it.
+    node: Option<NodeId>,
 }
 
 #[derive(Debug)]
@@ -224,7 +226,25 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         let doubts = ArcSwap::default();
         let networks = PermittedNetworks::default();
         let own_targets = canaries.to_vec();
-        Self { seen, handed_in, news, events, doubts, publisher, networks, own_targets, log, clock }
+        Self {
+            seen,
+            handed_in,
+            news,
+            events,
+            doubts,
+            publisher,
+            networks,
+            own_targets,
+            log,
+            clock,
+            node: None,
+        }
+    }
+
+    /// Keeps each change with the name of this node.
+    #[must_use]
+    pub fn with_node(self, node: NodeId) -> Self {
+        Self { node: Some(node), ..self }
     }
 
     /// Knows that addresses of these networks may be probed beside public ones, and warns of checks
@@ -628,7 +648,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
 
     /// Does what is due, and returns when something will be, and what is to be kept.
     fn act(&mut self) -> (Instant, Vec<HealthRecord>) {
-        let RegionHealth { publisher, clock, events, news, .. } = &*self.health;
+        let RegionHealth { publisher, clock, events, news, node, .. } = &*self.health;
         let now = clock.now();
         let mut seen = self.health.seen();
         seen.watch.handle_timeout(now);
@@ -677,7 +697,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             for change in changes {
                 let HealthChange { region, from, to, .. } = &change;
                 tracing::info!(%region, ?from, ?to, evidence = %change.why(), "health changed");
-                records.push(record(&change, wall));
+                records.push(record(&change, wall, node.clone()));
                 // Nobody has to listen.
                 let _nobody = events.send(HealthEvent { change, at: wall }).is_err();
             }
@@ -755,9 +775,10 @@ async fn probe_traced<P: Prober>(
     probed
 }
 
-fn record(change: &HealthChange, at: Timestamp) -> HealthRecord {
+fn record(change: &HealthChange, at: Timestamp, node: Option<NodeId>) -> HealthRecord {
     HealthRecord {
         region: change.region.clone(),
+        node,
         health: change.to,
         evidence: change.why().to_string(),
         at,

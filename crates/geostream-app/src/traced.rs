@@ -98,6 +98,14 @@ impl<S: TokenStore> TokenStore for Traced<S> {
         self.trace("store put token", self.store.put_token(record, attempt)).await
     }
 
+    async fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, Unavailable> {
+        self.trace("store put first admin", self.store.put_first_admin(record, attempt)).await
+    }
+
     async fn remove_token(
         &self,
         id: TokenId,

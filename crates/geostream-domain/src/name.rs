@@ -120,6 +120,46 @@ name! {
     Line, 200, check_printable
 }
 
+/// A start's number in a [`NodeId`], with the `-` before it.
+const START_LENGTH: usize = 17;
+
+impl NodeId {
+    /// Names one start of a node: the configured name, `-`, and a number in 16 hexadecimal digits.
+    ///
+    /// Nodes that are configured with the same name stay apart by their numbers, and so do a node
+    /// and what its former start said last.
+    ///
+    /// # Errors
+    ///
+    /// If the configured name is no name, or leaves no room for the number.
+    pub fn of_start(configured: &str, number: u64) -> Result<Self, NameError> {
+        format!("{configured}-{number:016x}").parse()
+    }
+
+    /// Returns the configured name: all but the number of the start, where there is one.
+    #[must_use]
+    pub fn configured(&self) -> &str {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let Some(at) = self.as_str().len().checked_sub(START_LENGTH) else { return self.as_str() };
+        match self.as_str().split_at(at) {
+            (configured, number)
+                if !configured.is_empty()
+                    && number.starts_with('-')
+                    && number.bytes().skip(1).all(|byte| is_digit(&byte)) =>
+            {
+                configured
+            }
+            _ => self.as_str(),
+        }
+    }
+
+    /// Tells whether a name means this node: its configured name, or that of this start.
+    #[must_use]
+    pub fn is_called(&self, name: &Self) -> bool {
+        self == name || self.configured() == name.as_str()
+    }
+}
+
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {
     match text.chars().take(TOO_LONG).count() {
         0 => Err(NameError::Empty { max }),
@@ -187,6 +227,27 @@ mod tests {
             error.to_string(),
             "'_' at position 2 is not allowed: a to z, 0 to 9, and - inside"
         );
+    }
+
+    #[test]
+    fn a_node_is_called_by_its_configured_name_and_by_that_of_its_start() {
+        let name = |text: &str| text.parse::<NodeId>().unwrap();
+        let node = NodeId::of_start("eu-1", 0xab).unwrap();
+        assert_eq!(node.as_str(), "eu-1-00000000000000ab");
+        assert_eq!(node.configured(), "eu-1");
+        for (called, expected) in [
+            ("eu-1", true),
+            ("eu-1-00000000000000ab", true),
+            ("eu", false),
+            ("eu-1-00000000000000ac", false),
+            ("eu-12", false),
+        ] {
+            assert_eq!(node.is_called(&name(called)), expected, "{called}");
+        }
+        for whole in ["node-1", "0123456789abcdef", "n-0123456789abcdeg", "n-0123456789abcde"] {
+            assert_eq!(name(whole).configured(), whole);
+        }
+        assert!(NodeId::of_start(&"x".repeat(47), 1).is_err(), "there is no room");
     }
 
     #[test]

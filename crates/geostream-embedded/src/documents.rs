@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
-use geostream_domain::{Commit, Health, Revision, Timestamp};
+use geostream_domain::{Commit, Health, NodeId, Revision, Timestamp};
 use geostream_ports::{
     Actor, Attempt, AuditOutcome, AuditRecord, Effect, HealthRecord, Scope, TokenId, TokenRecord,
 };
@@ -52,6 +52,9 @@ pub(crate) struct TokenDocument {
     scope: String,
     hash: [u8; 32],
     created: u64,
+    /// Absent where earlier versions have not kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
 }
 
 impl From<&TokenRecord> for TokenDocument {
@@ -61,6 +64,7 @@ impl From<&TokenRecord> for TokenDocument {
             scope: record.scope.to_string(),
             hash: record.hash,
             created: record.created.unix_millis(),
+            node: record.node.as_ref().map(NodeId::to_string),
         }
     }
 }
@@ -73,6 +77,8 @@ impl TokenDocument {
             name: self.name.clone(),
             scope: self.scope.clone(),
             created: Time(Timestamp::from_unix_millis(self.created)),
+            node: self.node.clone(),
+            current: false,
         }
     }
 
@@ -84,13 +90,21 @@ impl TokenDocument {
             scope,
             hash: self.hash,
             created: Timestamp::from_unix_millis(self.created),
+            node: read_node(self.node.as_deref())?,
         })
     }
+}
+
+fn read_node(name: Option<&str>) -> Result<Option<NodeId>, FieldErrors> {
+    name.map(str::parse).transpose().map_err(|error| FieldErrors::one("/node", error))
 }
 
 /// How a region was, without its id, which is its key.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HealthDocument {
+    /// Absent where earlier versions have not kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
     health: HealthName,
     evidence: String,
     at: Time,
@@ -116,6 +130,7 @@ impl From<&HealthRecord> for HealthDocument {
             Health::Unhealthy => HealthName::Unhealthy,
         };
         Self {
+            node: record.node.as_ref().map(NodeId::to_string),
             health,
             evidence: record.evidence.clone(),
             at: Time(record.at),
@@ -133,6 +148,7 @@ impl HealthDocument {
     pub(crate) fn to_record(&self, region: &str) -> Result<HealthRecord, FieldErrors> {
         Ok(HealthRecord {
             region: region.parse().map_err(|error| FieldErrors::one("", error))?,
+            node: read_node(self.node.as_deref())?,
             health: match self.health {
                 HealthName::Unknown => Health::Unknown,
                 HealthName::Healthy => Health::Healthy,

@@ -50,7 +50,8 @@ impl Log {
         let mut records = Vec::new();
         for (number, entry) in (0..).zip(latest.iter()?) {
             let (key, value) = entry?;
-            records.push(read_change(number, key.value(), value.value())?);
+            let record = read_change(number, key.value(), value.value())?;
+            records.push(HealthRecord { node: None, ..record });
         }
         Ok(records)
     }

@@ -235,6 +235,19 @@ impl Log {
         Ok(write.commit()?)
     }
 
+    /// The store's thread does one thing after another, so no other request comes between.
+    pub(crate) fn put_first_admin(
+        &self,
+        record: &TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, LogError> {
+        let first = TokenRecord::first_admin(self.tokens()?);
+        if first.is_none() {
+            self.put_token(record, attempt)?;
+        }
+        Ok(first)
+    }
+
     pub(crate) fn remove_token(
         &self,
         id: TokenId,

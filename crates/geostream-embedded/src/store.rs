@@ -262,6 +262,14 @@ impl TokenStore for EmbeddedStore {
         self.read(move |log| log.put_token(&record, attempt)).await
     }
 
+    async fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, Unavailable> {
+        self.read(move |log| log.put_first_admin(&record, attempt)).await
+    }
+
     async fn remove_token(
         &self,
         id: TokenId,

@@ -96,6 +96,8 @@ where
             below: query.parsed("below")?.map(|RevisionNumber(below)| below.get()),
             limit,
             since: query.parsed("since")?.map(|Time(since)| since),
+            until: query.parsed("until")?.map(|Time(until)| until),
+            node: query.parsed("node")?,
             who: query.parsed("who")?.map(|who: Line| who.to_string()),
             what: query.parsed("what")?.map(|what: Line| what.to_string()),
         };

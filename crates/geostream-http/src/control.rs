@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use geostream_api::{NewToken, Time, Token, TokenRequest};
 use geostream_app::Intent;
-use geostream_domain::{Line, Revision};
+use geostream_domain::{Line, NodeId, Revision};
 use geostream_ports::{Clock, GeoLocator, Store, TokenRecord};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
@@ -60,14 +60,20 @@ where
             O::ListAudit => self.list_audit(&call).await,
             O::GetLogLevel => call.no_query().and_then(|()| self.log_level()),
             O::PutLogLevel => self.set_log_level(&call),
-            O::ListTokens => call.no_query().and_then(|()| self.list_tokens()),
+            O::ListTokens => call.no_query().and_then(|()| self.list_tokens(&call)),
             O::CreateToken => self.create_token(&call).await,
             O::DeleteToken => self.delete_token(&call).await,
         }
     }
 
-    fn list_tokens(&self) -> Result<Answer, Failure> {
-        let tokens: Vec<Token> = self.parts.access.list().iter().map(token).collect();
+    fn list_tokens(&self, call: &Call) -> Result<Answer, Failure> {
+        let own = call.attempt.who.as_ref().and_then(|who| who.token).map(|(id, _)| id);
+        let records = self.parts.access.list();
+        let tokens = records.iter().map(|record| {
+            let current = own == Some(record.id);
+            Token { current, ..token(record) }
+        });
+        let tokens: Vec<Token> = tokens.collect();
         body::json(&BTreeMap::from([("tokens", tokens)]))
     }
 
@@ -96,6 +102,8 @@ fn token(record: &TokenRecord) -> Token {
         name: record.name.to_string(),
         scope: record.scope.to_string(),
         created: Time(record.created),
+        node: record.node.as_ref().map(NodeId::to_string),
+        current: false,
     }
 }
 

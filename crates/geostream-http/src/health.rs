@@ -7,7 +7,7 @@ use geostream_api::{
     OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
 };
 use geostream_app::{Outcome, RegionStatus};
-use geostream_domain::{BreakerState, Load, RegionId, Removal, RoutingTable, ServiceTable};
+use geostream_domain::{BreakerState, Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable};
 use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
 use crate::api::{Api, Call};
@@ -124,9 +124,10 @@ pub(crate) fn votes(votes: geostream_domain::Votes) -> Votes {
 }
 
 fn describe_change(record: &HealthRecord) -> HealthChange {
-    let HealthRecord { region, health, evidence, at, response_time, errors } = record;
+    let HealthRecord { region, node, health, evidence, at, response_time, errors } = record;
     HealthChange {
         region: region.to_string(),
+        node: node.as_ref().map(NodeId::to_string),
         health: route::health(*health).to_owned(),
         at: Time(*at),
         evidence: evidence.clone(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use geostream_api::KeptChanges;
-use geostream_domain::{Line, Revision, Timestamp};
+use geostream_domain::{Line, NodeId, Revision, Timestamp};
 use geostream_ports::{
     Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, Effect, Scope, TokenId,
     TrailQuery, Unavailable,
@@ -99,6 +99,9 @@ FROM audit
 WHERE number < $1 AND ($2 IS NULL OR at >= to_timestamp($2 / 1000.0))
   AND ($3 IS NULL OR who = $3 OR token = $3)
   AND ($4 IS NULL OR action = $4 OR position($4 IN target) > 0)
+  AND ($6 IS NULL OR at < to_timestamp($6 / 1000.0))
+  AND ($7 IS NULL OR node = $7
+       OR left(node, -17) = $7 AND right(node, 17) ~ '^-[0-9a-f]{16}$')
 ORDER BY number DESC LIMIT $5";
 
 const FORGET: &str = "DELETE FROM audit WHERE at < to_timestamp($1 / 1000.0)
@@ -140,12 +143,16 @@ impl PgStore {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let below = wanted.below.map_or(i64::MAX, |below| number(Revision::new(below)));
         let (since, limit) = (wanted.since.map(millis), count(wanted.limit));
+        let until = wanted.until.map(millis);
+        let node = wanted.node.as_ref().map(NodeId::as_str);
         let parameters = [
             (&below as _, Type::INT8),
             (&since as _, Type::INT8),
             (&wanted.who as _, Type::TEXT),
             (&wanted.what as _, Type::TEXT),
             (&limit as _, Type::INT8),
+            (&until as _, Type::INT8),
+            (&node as _, Type::TEXT),
         ];
         let session = self.begin(Purpose::Read).await?;
         let rows = session.rows(TRAIL, &parameters).await?;

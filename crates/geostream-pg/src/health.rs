@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use geostream_domain::{Health, RegionId, Timestamp};
+use geostream_domain::{Health, NodeId, RegionId, Timestamp};
 use geostream_ports::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord, Unavailable};
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -17,6 +17,7 @@ use crate::tables::text;
 #[derive(Serialize)]
 struct Document<'a> {
     region: &'a str,
+    node: Option<&'a str>,
     is_healthy: Option<bool>,
     /// Milliseconds since 1970.
     at: u64,
@@ -29,6 +30,7 @@ impl<'a> From<&'a HealthRecord> for Document<'a> {
     fn from(record: &'a HealthRecord) -> Self {
         Self {
             region: record.region.as_str(),
+            node: record.node.as_ref().map(NodeId::as_str),
             is_healthy: match record.health {
                 Health::Unknown => None,
                 Health::Healthy => Some(true),
@@ -47,11 +49,11 @@ FROM (SELECT DISTINCT date_trunc('month', to_timestamp((c->>'at')::bigint / 1000
       FROM jsonb_array_elements($1::jsonb) AS c) AS months";
 
 const APPEND: &str = "INSERT INTO health_status
-    (region_id, is_healthy, last_check, response_time_ms, error_count, evidence)
-SELECT region, is_healthy, to_timestamp(at / 1000.0), response_time_ms, errors, evidence
+    (region_id, is_healthy, last_check, response_time_ms, error_count, evidence, node)
+SELECT region, is_healthy, to_timestamp(at / 1000.0), response_time_ms, errors, evidence, node
 FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS c(change, place),
      jsonb_to_record(change) AS r(region text, is_healthy boolean, at bigint,
-         response_time_ms double precision, errors bigint, evidence text)
+         response_time_ms double precision, errors bigint, evidence text, node text)
 ORDER BY place";
 
 const REMEMBER: &str = "INSERT INTO health_latest
@@ -70,16 +72,21 @@ ON CONFLICT (region_id) DO UPDATE SET
 /// Selects changes as [`read`] reads them.
 macro_rules! changes {
     ($from:literal) => {
+        changes!("node", $from)
+    };
+    ($node:literal, $from:literal) => {
         concat!(
             "SELECT region_id, is_healthy, (extract(epoch FROM last_check) * 1000)::bigint,
-                    response_time_ms, error_count, evidence ",
+                    response_time_ms, error_count, evidence, ",
+            $node,
+            " ",
             $from
         )
     };
 }
 
-/// In the order of bytes, as that of ids.
-const LATEST: &str = changes!("FROM health_latest ORDER BY region_id COLLATE \"C\"");
+/// In the order of bytes, as that of ids. That table does not name nodes.
+const LATEST: &str = changes!("NULL::text", "FROM health_latest ORDER BY region_id COLLATE \"C\"");
 
 const OF_ONE: &str =
     changes!("FROM health_status WHERE region_id = $1 ORDER BY number DESC LIMIT $2");
@@ -155,11 +162,13 @@ fn read(row: &Row) -> Result<HealthRecord, PgError> {
     let what = || format!("the health of {id}");
     let (at, errors): (i64, i64) = (row.try_get(2)?, row.try_get(4)?);
     let response_time: Option<f64> = row.try_get(3)?;
+    let node = row.try_get::<_, Option<&str>>(6)?.map(str::parse).transpose();
     // To the microsecond: what is finer is lost in the float.
     let time = |millis: f64| Duration::try_from_secs_f64((millis * 1e3).round() / 1e6);
     let response_time = response_time.map(time).transpose();
     Ok(HealthRecord {
         region: id.parse().map_err(|error| PgError::damaged(what(), error))?,
+        node: node.map_err(|error| PgError::damaged(what(), error))?,
         health: match row.try_get(1)? {
             None => Health::Unknown,
             Some(true) => Health::Healthy,

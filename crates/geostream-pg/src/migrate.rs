@@ -31,6 +31,12 @@ const STEPS: &[Step] = &[
         oldest: 1,
         sql: include_str!("../../../migrations/0003_audit.sql"),
     },
+    Step {
+        number: 4,
+        name: "nodes",
+        oldest: 1,
+        sql: include_str!("../../../migrations/0004_nodes.sql"),
+    },
 ];
 
 /// The schema that this version needs, and the latest that it knows.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::Pool;
 use geostream_api::{self as api, KeptChanges};
-use geostream_domain::{Chance, Change, Commit, Config, Revision, Snapshot, Timestamp};
+use geostream_domain::{Chance, Change, Commit, Config, NodeId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
     Attempt, ConfigStore, Head, Import, ImportError, Marked, MarkedStore, Proposal, ProposeError,
     TokenId, TokenRecord, TokenStore, Unavailable,
@@ -419,16 +419,21 @@ pub(crate) fn millis(at: Timestamp) -> i64 {
 
 // === Tokens ===
 
-const TOKENS: &str = "SELECT id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint
+const TOKENS: &str = "SELECT id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint,
+       node
 FROM tokens ORDER BY id";
 
-const PUT_TOKEN: &str = "INSERT INTO tokens (id, name, scope, hash, created)
-VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0))
+const PUT_TOKEN: &str = "INSERT INTO tokens (id, name, scope, hash, created, node)
+VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), $6)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope = excluded.scope,
-    hash = excluded.hash, created = excluded.created";
+    hash = excluded.hash, created = excluded.created, node = excluded.node";
+
+/// Waits for all transactions that write tokens, and has others wait until the end of this one;
+/// reading goes on. It needs no right that writing does not.
+const LOCK_TOKENS: &str = "LOCK TABLE tokens IN SHARE ROW EXCLUSIVE MODE";
 
 const REMOVE_TOKEN: &str = "DELETE FROM tokens WHERE id = $1
-RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint";
+RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint, node";
 
 impl PgStore {
     async fn read_tokens(&self) -> Result<Vec<TokenRecord>, PgError> {
@@ -444,18 +449,25 @@ impl PgStore {
         attempt: Option<Attempt>,
     ) -> Result<(), PgError> {
         let session = self.begin(Purpose::Write).await?;
-        let (id, created) = (record.id.to_string(), millis(record.created));
-        let row = [
-            (&id as _, Type::TEXT),
-            (&record.name.as_str() as _, Type::TEXT),
-            (&record.scope.as_str() as _, Type::TEXT),
-            (&record.hash.as_slice() as _, Type::BYTEA),
-            (&created as _, Type::INT8),
-        ];
-        session.run(PUT_TOKEN, &row).await?;
-        let changes = KeptChanges::of_token(None, Some(&describe(record)));
-        audit::note_done(&session, attempt, None, None, &changes).await?;
+        put_token(&session, record, attempt).await?;
         session.commit().await
+    }
+
+    async fn write_first_admin(
+        &self,
+        record: &TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, PgError> {
+        let session = self.begin(Purpose::Write).await?;
+        session.run(LOCK_TOKENS, &[]).await?;
+        let rows = session.rows(TOKENS, &[]).await?;
+        let tokens: Vec<_> = rows.iter().map(read_token).collect::<Result<_, _>>()?;
+        let first = TokenRecord::first_admin(tokens);
+        if first.is_none() {
+            put_token(&session, record, attempt).await?;
+        }
+        session.commit().await?;
+        Ok(first)
     }
 
     async fn delete_token(&self, id: TokenId, attempt: Option<Attempt>) -> Result<bool, PgError> {
@@ -483,6 +495,14 @@ impl TokenStore for PgStore {
         available(self.write_token(&record, attempt)).await
     }
 
+    async fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> Result<Option<TokenRecord>, Unavailable> {
+        available(self.write_first_admin(&record, attempt)).await
+    }
+
     async fn remove_token(
         &self,
         id: TokenId,
@@ -492,6 +512,26 @@ impl TokenStore for PgStore {
     }
 }
 
+async fn put_token(
+    session: &Session,
+    record: &TokenRecord,
+    attempt: Option<Attempt>,
+) -> Result<(), PgError> {
+    let (id, created) = (record.id.to_string(), millis(record.created));
+    let node = record.node.as_ref().map(NodeId::as_str);
+    let row = [
+        (&id as _, Type::TEXT),
+        (&record.name.as_str() as _, Type::TEXT),
+        (&record.scope.as_str() as _, Type::TEXT),
+        (&record.hash.as_slice() as _, Type::BYTEA),
+        (&created as _, Type::INT8),
+        (&node as _, Type::TEXT),
+    ];
+    session.run(PUT_TOKEN, &row).await?;
+    let changes = KeptChanges::of_token(None, Some(&describe(record)));
+    audit::note_done(session, attempt, None, None, &changes).await
+}
+
 /// Returns what everybody may know of a token.
 fn describe(record: &TokenRecord) -> api::Token {
     api::Token {
@@ -499,6 +539,8 @@ fn describe(record: &TokenRecord) -> api::Token {
         name: record.name.to_string(),
         scope: record.scope.to_string(),
         created: api::Time(record.created),
+        node: record.node.as_ref().map(NodeId::to_string),
+        current: false,
     }
 }
 
@@ -508,11 +550,13 @@ fn read_token(row: &Row) -> Result<TokenRecord, PgError> {
         PgError::damaged(format!("token {id}"), error)
     };
     let (hash, created): (&[u8], i64) = (row.try_get(3)?, row.try_get(4)?);
+    let node = row.try_get::<_, Option<&str>>(5)?.map(str::parse).transpose();
     Ok(TokenRecord {
         id: id.parse().map_err(|error| unreadable(Box::new(error)))?,
         name: row.try_get::<_, &str>(1)?.parse().map_err(|error| unreadable(Box::new(error)))?,
         scope: row.try_get::<_, &str>(2)?.parse().map_err(|error| unreadable(Box::new(error)))?,
         hash: hash.try_into().map_err(|error| unreadable(Box::new(error)))?,
         created: Timestamp::from_unix_millis(created.unsigned_abs()),
+        node: node.map_err(|error| unreadable(Box::new(error)))?,
     })
 }

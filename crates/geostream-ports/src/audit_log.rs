@@ -147,6 +147,10 @@ pub struct TrailQuery {
     pub limit: usize,
     /// Only those of attempts since then.
     pub since: Option<Timestamp>,
+    /// Only those of attempts before then.
+    pub until: Option<Timestamp>,
+    /// Only those of attempts at this node, by its configured name or that of one start.
+    pub node: Option<NodeId>,
     /// Only those of whoever has this name or this token's id.
     pub who: Option<String>,
     /// Only those of this action, or whose target contains this.
@@ -157,7 +161,7 @@ impl TrailQuery {
     /// Wants the latest, of whatever kind.
     #[must_use]
     pub fn latest(limit: usize) -> Self {
-        Self { below: None, limit, since: None, who: None, what: None }
+        Self { below: None, limit, since: None, until: None, node: None, who: None, what: None }
     }
 
     /// Tells whether a record is of the wanted kind.
@@ -170,6 +174,8 @@ impl TrailQuery {
             None => false,
         };
         self.since.is_none_or(|since| attempt.at >= since)
+            && self.until.is_none_or(|until| attempt.at < until)
+            && self.node.as_ref().is_none_or(|node| attempt.node.is_called(node))
             && self.who.as_ref().is_none_or(is_whose)
             && self.what.as_ref().is_none_or(|what| {
                 attempt.action == *what || attempt.target.contains(what.as_str())

@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeView, Rate,
-    ReachabilityTargets, Region, Removal, ReplayError, RequestLimit, Revision, Service, Setting,
-    Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
+    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeId, NodeView,
+    Rate, ReachabilityTargets, Region, Removal, ReplayError, RequestLimit, Revision, Service,
+    Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
@@ -58,7 +58,8 @@ async fn the_last_change_of_each_region_is_kept(log: &impl HealthLog) {
     let again = [change("b", Health::Unhealthy, 3), change("b", Health::Unknown, 4)];
     log.append(again.to_vec()).await.expect("append");
     let latest = log.latest().await.expect("latest");
-    assert_eq!(latest, [first[1].clone(), again[1].clone()], "the last of each, by their ids");
+    let nameless = |record: &HealthRecord| HealthRecord { node: None, ..record.clone() };
+    assert_eq!(latest, [&first[1], &again[1]].map(nameless), "the last of each, by their ids");
 }
 
 async fn changes_are_kept_newest_first(log: &impl HealthLog) {
@@ -102,6 +103,7 @@ async fn a_restless_region_costs_no_other_its_history(log: &impl HealthLog) {
 fn change(region: &str, health: Health, at: u64) -> HealthRecord {
     HealthRecord {
         region: id(region),
+        node: (!at.is_multiple_of(3)).then(|| "node-1".parse().expect("a name")),
         health,
         evidence: format!("seen at {at}: \"quoted\""),
         at: Timestamp::from_unix_millis(at),
@@ -420,6 +422,7 @@ pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
         scope,
         hash: [7; 32],
         created: Timestamp::from_unix_millis(1),
+        node: (id == 1).then(|| "node-1".parse().expect("a name")),
     };
     store.put_token(record(1, Scope::Viewer), None).await.expect("put");
     store.put_token(record(2, Scope::Admin), None).await.expect("put");
@@ -430,6 +433,29 @@ pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
     assert!(store.remove_token(TokenId(1), None).await.expect("remove"));
     assert!(!store.remove_token(TokenId(1), None).await.expect("remove"));
     assert_eq!(store.tokens().await.expect("tokens"), [record(2, Scope::Admin)]);
+    one_admin_is_the_first(&new().await).await;
+}
+
+async fn one_admin_is_the_first<S: TokenStore>(store: &S) {
+    let record = |id, scope| TokenRecord {
+        id: TokenId(id),
+        name: "first".parse().expect("a line"),
+        scope,
+        hash: [7; 32],
+        created: Timestamp::from_unix_millis(9 - id),
+        node: None,
+    };
+    store.put_token(record(1, Scope::Operator), None).await.expect("put");
+    let put = async |id| store.put_first_admin(record(id, Scope::Admin), None).await.expect("put");
+    let (one, other) = join(put(2), put(3)).await;
+    let made = if one.is_none() { record(2, Scope::Admin) } else { record(3, Scope::Admin) };
+    assert_eq!(one.or(other), Some(made.clone()), "one is added, and the other is told which");
+    assert_eq!(put(made.id.0).await, Some(made.clone()), "nor is it added again");
+    let mut tokens = store.tokens().await.expect("tokens");
+    tokens.sort_by_key(|token| token.id);
+    assert_eq!(tokens, [record(1, Scope::Operator), made]);
+    store.put_token(record(4, Scope::Admin), None).await.expect("put");
+    assert_eq!(put(5).await, Some(record(4, Scope::Admin)), "the one that was made first");
 }
 
 /// Holds an [`AuditLog`] to its promises, and the other ports of its store to what they promise it.
@@ -476,12 +502,13 @@ async fn the_trail_is_searched_and_paged(log: &impl AuditLog) {
         ..attempt("putRegion", at)
     };
     let other = Actor { name: "other".parse().expect("a line"), token: None };
+    let start_of_eu = NodeId::of_start("eu-1", 7).expect("a name");
     let records = vec![
         put("a", 1).done(effect()),
         refused(put("b", 2)),
         Attempt { who: Some(other), ..put("a", 3) }.done(effect()),
         refused(Attempt { who: None, ..put("a", 4) }),
-        attempt("rollBack", 5).done(effect()),
+        Attempt { node: start_of_eu.clone(), ..attempt("rollBack", 5) }.done(effect()),
     ];
     log.record(records).await.expect("record");
     let all = || TrailQuery::latest(10);
@@ -494,6 +521,13 @@ async fn the_trail_is_searched_and_paged(log: &impl AuditLog) {
     assert_eq!(told(TrailQuery::latest(2)).await, [5, 4]);
     let since = Some(Timestamp::from_unix_millis(4));
     assert_eq!(told(TrailQuery { since, ..all() }).await, [5, 4]);
+    let until = Some(Timestamp::from_unix_millis(3));
+    assert_eq!(told(TrailQuery { until, ..all() }).await, [2, 1]);
+    let node = |name: &str| Some(name.parse().expect("a name"));
+    assert_eq!(told(TrailQuery { node: node("node-1"), ..all() }).await, [4, 3, 2, 1]);
+    assert_eq!(told(TrailQuery { node: node("eu-1"), ..all() }).await, [5], "of all starts");
+    assert_eq!(told(TrailQuery { node: Some(start_of_eu), ..all() }).await, [5]);
+    assert_eq!(told(TrailQuery { node: node("eu"), ..all() }).await, [0_u64; 0]);
     assert_eq!(told(TrailQuery { who: text("ops"), ..all() }).await, [5, 2, 1]);
     assert_eq!(told(TrailQuery { who: text("000000000000002a"), ..all() }).await, [5, 2, 1]);
     assert_eq!(told(TrailQuery { who: text("op"), ..all() }).await, [0_u64; 0]);
@@ -582,6 +616,7 @@ async fn tokens_are_recorded_without_their_hashes(store: &(impl AuditLog + Token
         scope: Scope::Viewer,
         hash: [0x77; 32],
         created: Timestamp::from_unix_millis(1),
+        node: Some("node-1".parse().expect("a name")),
     };
     store.put_token(record, Some(attempt("createToken", 1))).await.expect("put");
     let remove = async |at| {

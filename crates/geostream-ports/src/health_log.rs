@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use geostream_domain::{Health, RegionId, Timestamp};
+use geostream_domain::{Health, NodeId, RegionId, Timestamp};
 
 use crate::Unavailable;
 
@@ -18,7 +18,7 @@ pub trait HealthLog: Send + Sync + 'static {
         records: Vec<HealthRecord>,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Returns the last change of each region, in the order of their ids.
+    /// Returns the last change of each region, in the order of their ids; not the node that saw it.
     fn latest(&self) -> impl Future<Output = Result<Vec<HealthRecord>, Unavailable>> + Send;
 
     /// Returns the changes of a region, or of all of them, newest first.
@@ -40,6 +40,8 @@ pub const CHANGES_IN_ALL: usize = 50_000;
 pub struct HealthRecord {
     /// The region.
     pub region: RegionId,
+    /// The node that saw it; `None` where earlier versions have not kept it.
+    pub node: Option<NodeId>,
     /// What its health is.
     pub health: Health,
     /// Why, in words.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 
-use geostream_domain::{Line, Timestamp};
+use geostream_domain::{Line, NodeId, Timestamp};
 use thiserror::Error;
 
 use crate::{Attempt, Unavailable};
@@ -22,6 +22,16 @@ pub trait TokenStore: Send + Sync + 'static {
         record: TokenRecord,
         attempt: Option<Attempt>,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
+
+    /// Adds a record of scope admin unless there is one of that scope, which is returned: the oldest.
+    ///
+    /// Looking and adding are one step. Of any number of nodes that ask at once, one adds its record,
+    /// and the attempt is recorded if the record is added.
+    fn put_first_admin(
+        &self,
+        record: TokenRecord,
+        attempt: Option<Attempt>,
+    ) -> impl Future<Output = Result<Option<TokenRecord>, Unavailable>> + Send;
 
     /// Removes a record, and tells whether there was one.
     ///
@@ -47,6 +57,16 @@ pub struct TokenRecord {
     pub hash: [u8; 32],
     /// When it was made.
     pub created: Timestamp,
+    /// The node that made it; `None` where earlier versions have not kept it.
+    pub node: Option<NodeId>,
+}
+
+impl TokenRecord {
+    /// Returns the admin token that was made first.
+    pub fn first_admin(records: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let admins = records.into_iter().filter(|record| record.scope == Scope::Admin);
+        admins.min_by_key(|record| (record.created, record.id))
+    }
 }
 
 /// A token's number, written as 16 hexadecimal digits.

@@ -46,6 +46,96 @@ fn tokens_are_known_and_revoked_on_every_node() {
 }
 
 #[test]
+fn nodes_that_start_together_for_the_first_time_make_one_admin_token_and_one_commit() {
+    for _ in 0..5 {
+        let url = prepared(Postgres::shared());
+        let homes = ["n1", "n2", "n3"].map(|name| (name, Home::new()));
+        let starts = homes.each_ref().map(|(name, home)| {
+            let mut command = home.command();
+            command.args(["--store", &url, "--node", name]);
+            std::thread::spawn(move || Server::start(&mut command))
+        });
+        let nodes = starts.map(|start| start.join().unwrap());
+        let has_token = |home: &Home| home.path("admin.token").exists();
+        wait_for(|| homes.iter().any(|(_, home)| has_token(home)));
+        let holders = homes.iter().filter(|(_, home)| has_token(home)).collect::<Vec<_>>();
+        let [(holder, home)] = holders[..] else { panic!("one file, not {}", holders.len()) };
+        let token = home.token();
+        for node in &nodes {
+            let tokens = get(node, &token, "/api/v1/tokens").json()["tokens"].clone();
+            assert_eq!(tokens.as_array().unwrap().len(), 1, "{tokens}");
+            assert_eq!(tokens[0]["current"], true);
+            assert!(tokens[0]["node"].as_str().unwrap().starts_with(&format!("{holder}-")));
+            assert_eq!(
+                get(node, &token, "/api/v1/config/history").json()["commits"][0]["revision"],
+                1
+            );
+        }
+        let made = get(&nodes[0], &token, "/api/v1/audit?what=createToken").json();
+        assert_eq!(made["entries"].as_array().unwrap().len(), 1, "{made}");
+        for (node, (name, home)) in nodes.into_iter().zip(&homes) {
+            node.signal("TERM");
+            let (_, log) = node.wait();
+            let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let told: Vec<_> = events.filter(|event| event["made_by"].is_string()).collect();
+            assert_eq!(told.is_empty(), name == holder, "{name}: {told:?}");
+            for event in told {
+                assert_eq!(event["level"], "INFO");
+                assert!(event["made_by"].as_str().unwrap().starts_with(&format!("{holder}-")));
+            }
+            assert_eq!(has_token(home), name == holder, "{name}");
+        }
+    }
+}
+
+#[test]
+fn acts_and_changes_of_health_are_told_by_node() {
+    let url = prepared(Postgres::shared());
+    let start = |home: &Home, name: &str| {
+        Server::start(home.command().args(["--store", &url, "--node", name]))
+    };
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, "eu-1"), start(&other, "us-1"));
+    let token = home.token();
+    wait_for(|| revision(&peer) == 1);
+    assert_eq!(put_region(&peer, &token, "r1", 1).status, 200);
+    assert_eq!(put_region(&node, &token, "r2", 2).status, 200);
+    node.signal("TERM");
+    node.wait();
+    let node = start(&home, "eu-1");
+    assert_eq!(put_region(&node, &token, "r3", 3).status, 200);
+    let targets = |query: &str| {
+        let page = get(&peer, &token, &format!("/api/v1/audit?what=putRegion&{query}")).json();
+        let entries = page["entries"].as_array().unwrap().clone();
+        let target =
+            |entry: &Value| entry["target"].as_str().unwrap().rsplit('/').next().map(str::to_owned);
+        (entries.iter().filter_map(target).collect::<Vec<_>>().join(" "), entries)
+    };
+    assert_eq!(targets("node=us-1").0, "r1");
+    let (of_both_starts, entries) = targets("node=eu-1");
+    assert_eq!(of_both_starts, "r3 r2");
+    let names = [0, 1].map(|place: usize| entries[place]["node"].as_str().unwrap());
+    assert_ne!(names[0], names[1], "each start has a name of its own");
+    assert_eq!(targets(&format!("node={}", names[1])).0, "r2");
+    assert_eq!(targets("node=eu").0, "");
+    let before_the_last = entries[0]["at"].as_str().unwrap();
+    assert_eq!(targets(&format!("until={before_the_last}")).0, "r2 r1");
+    let bad = get(&peer, &token, "/api/v1/audit?node=EU");
+    bad.expect_problem(400, "invalid-request", "?node");
+
+    let report = json!({"outcomes": [{"region": "r1", "outcome": "ok", "rtt_ms": 5}]}).to_string();
+    let reporting = Request::new("POST", "/api/v1/outcomes").token(&token).json(&report);
+    wait_for(|| {
+        peer.send(&reporting);
+        let history = get(&node, &token, "/api/v1/health/history?region=r1").json();
+        let changes = history["changes"].as_array().unwrap().clone();
+        changes
+            .iter()
+            .any(|change| change["node"].as_str().is_some_and(|name| name.starts_with("us-1-")))
+    });
+}
+
+#[test]
 fn decisions_go_on_while_the_database_is_stopped_killed_and_frozen() {
     let mut server = Postgres::start(&[]);
     let url = prepared(&server);

@@ -43,8 +43,14 @@ async fn a_revoked_token_is_worth_nothing() {
 #[tokio::test]
 async fn there_is_always_an_admin() {
     let access = access().await;
-    let first = access.first_admin(line("first"), None).await.unwrap().expect("there was none");
-    assert!(access.first_admin(line("again"), None).await.unwrap().is_none());
+    let draw = |name: &str| access.draw(line(name), Scope::Admin, None).unwrap();
+    let first = draw("first");
+    assert_eq!(access.first_admin(&first, None).await.unwrap(), None, "there was none");
+    assert!(access.authenticate(first.text()).is_some());
+    let again = draw("again");
+    assert_eq!(access.first_admin(&again, None).await.unwrap().as_ref(), Some(&first.record));
+    assert_eq!(access.authenticate(again.text()), None, "it is not made");
+    assert_eq!(access.first_admin(&first, None).await.unwrap(), None, "its own, asked again");
     assert!(matches!(access.revoke(first.record.id, None).await, Err(AccessError::LastAdmin)));
     access.create(line("second"), Scope::Admin, None).await.unwrap();
     access.revoke(first.record.id, None).await.unwrap();

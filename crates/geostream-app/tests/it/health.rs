@@ -109,6 +109,7 @@ async fn a_region_is_as_old_as_its_last_change_until_it_is_seen_again() {
     let changed = Timestamp::from_unix_millis(RESTARTED - 5_000);
     let record = HealthRecord {
         region: "eu".parse().unwrap(),
+        node: None,
         health: Health::Healthy,
         evidence: "a probe was well".to_owned(),
         at: changed,

@@ -261,6 +261,7 @@ fn take_away(path: &Path, names: &[&str]) {
 fn change(region: &str, at: u64) -> HealthRecord {
     HealthRecord {
         region: region.parse().unwrap(),
+        node: None,
         health: Health::Unhealthy,
         evidence: "it was seen".to_owned(),
         at: Timestamp::from_unix_millis(at),

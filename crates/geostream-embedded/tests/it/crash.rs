@@ -94,6 +94,7 @@ async fn writer() {
         changes += 1;
         let change = HealthRecord {
             region: "r0".parse().unwrap(),
+            node: None,
             health: Health::Unhealthy,
             evidence: "it will be killed".to_owned(),
             at: Timestamp::from_unix_millis(changes),

@@ -12,6 +12,7 @@ const DAY: u64 = 24 * 3600 * 1000;
 fn change(day: u64) -> HealthRecord {
     HealthRecord {
         region: "a".parse().unwrap(),
+        node: None,
         health: Health::Unhealthy,
         evidence: "5 failures in a row".to_owned(),
         at: Timestamp::from_unix_millis(day * DAY + 1),
