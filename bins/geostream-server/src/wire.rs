@@ -45,8 +45,12 @@ use crate::process;
 use crate::telemetry::{self, Telemetry};
 use crate::trace::Trace;
 
-/// How often it is looked which tokens there are.
+/// How often the tokens are read, so that those made or revoked at other nodes are known.
 const TOKENS_LOOK: Duration = Duration::from_secs(1);
+
+/// How long after it the tokens are read again where a request has one that is not known here. So
+/// requests with invented tokens cost the store no more than ten reads a second.
+const TOKENS_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
 
@@ -461,16 +465,25 @@ fn write_token(path: &Path, token: &str) -> anyhow::Result<()> {
 }
 
 /// Finishes the first start as soon as the store is there; then knows within a second which tokens
-/// other nodes have made and revoked.
+/// other nodes have made and revoked, and sooner where a request waits for it.
 async fn look_after_tokens<S: Store>(first: FirstStart<S>, mut is_prepared: bool) {
     loop {
-        tokio::time::sleep(TOKENS_LOOK).await;
         if is_prepared {
-            if let Err(error) = first.access.load().await {
-                tracing::debug!(error = %Chain(&error), "tokens cannot be read");
+            tokio::select! {
+                () = tokio::time::sleep(TOKENS_LOOK - TOKENS_PAUSE) => {}
+                () = first.access.load_wanted() => {}
             }
+            let pause = match first.access.load().await {
+                Ok(()) => TOKENS_PAUSE,
+                Err(error) => {
+                    tracing::debug!(error = %Chain(&error), "tokens cannot be read");
+                    TOKENS_LOOK
+                }
+            };
+            tokio::time::sleep(pause).await;
             continue;
         }
+        tokio::time::sleep(TOKENS_LOOK).await;
         is_prepared = first.prepare().await.unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "the first start is not finished");
             true

@@ -14,6 +14,8 @@ use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use crate::looks::Looks;
+
 /// Says who a token belongs to and what it is good for.
 ///
 /// A token is `gs_`, its id and its secret: 16 and 64 hexadecimal digits with a `_` between. What
@@ -26,6 +28,7 @@ pub struct Access<T, C> {
     records: ArcSwapOption<HashMap<TokenId, TokenRecord>>,
     /// Held from checking to reading what was written: what is checked holds until it is written.
     turn: Mutex<()>,
+    looks: Looks,
 }
 
 /// Whoever sent a valid token.
@@ -82,6 +85,7 @@ pub enum AccessError {
 
 const PREFIX: &str = "gs_";
 const SECRET_BYTES: usize = 32;
+const SECRET_DIGITS: usize = 2 * SECRET_BYTES;
 
 impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
@@ -97,7 +101,8 @@ impl<T, C> Access<T, C> {
 impl<T: TokenStore, C: Clock> Access<T, C> {
     /// Grants access by the tokens in this store, none before [`Access::load`].
     pub fn new(store: T, clock: C) -> Self {
-        Self { store, clock, records: ArcSwapOption::empty(), turn: Mutex::new(()) }
+        let looks = Looks::default();
+        Self { store, clock, records: ArcSwapOption::empty(), turn: Mutex::new(()), looks }
     }
 
     /// Reads the tokens from the store.
@@ -107,7 +112,13 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     /// If the store cannot be used.
     pub async fn load(&self) -> Result<(), Unavailable> {
         let _turn = self.turn.lock().await;
+        let _look = self.looks.begin();
         self.read().await
+    }
+
+    /// Waits until a request has a token that is not known here, so that [`Access::load`] is wanted.
+    pub async fn load_wanted(&self) {
+        self.looks.wanted().await;
     }
 
     async fn read(&self) -> Result<(), Unavailable> {
@@ -133,6 +144,31 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let record = records.as_ref()?.get(&id.parse().ok()?)?;
         let is_right: bool = hash(secret).ct_eq(&record.hash).into();
         is_right.then(|| Caller { id: record.id, name: record.name.clone(), scope: record.scope })
+    }
+
+    /// Tells whether a token may have been made at another node since the tokens were read: it is
+    /// written as one, and its id is not known here.
+    #[must_use]
+    pub fn may_be_new(&self, token: &str) -> bool {
+        let Some((id, secret)) = token.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_'))
+        else {
+            return false;
+        };
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_written_so = secret.len() == SECRET_DIGITS && secret.bytes().all(is_digit);
+        let records = self.records.load();
+        let is_unknown =
+            |id: TokenId| records.as_ref().is_some_and(|by_id| !by_id.contains_key(&id));
+        is_written_so && id.parse().is_ok_and(is_unknown)
+    }
+
+    /// Does what [`Access::authenticate`] does, after the next [`Access::load`].
+    ///
+    /// Many requests wait for one load. Where too many wait already, or the load does not come, the
+    /// answer is by what is known.
+    pub async fn authenticate_after_load(&self, token: &str) -> Option<Caller> {
+        self.looks.next().await;
+        self.authenticate(token)
     }
 
     /// Makes a token.

@@ -27,6 +27,7 @@ mod lease;
 mod limits;
 mod load;
 mod log_level;
+mod looks;
 mod meters;
 mod peers;
 mod publisher;

@@ -308,13 +308,23 @@ where
     }
 
     /// Says whose token a request has, and counts it against the token's rate.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+    ///
+    /// A token that is not known here may have been made at another node just now: it waits until
+    /// the tokens have been read again.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let Some(header) = headers.get(AUTHORIZATION) else {
             let detail = "send a token in the header authorization: Bearer TOKEN";
             return Err(Failure::unauthorized(detail));
         };
         let token = header.to_str().ok().and_then(bearer);
-        let caller = token.and_then(|token| self.parts.access.authenticate(token));
+        let access = &self.parts.access;
+        let mut caller = token.and_then(|token| access.authenticate(token));
+        if caller.is_none()
+            && let Some(token) = token.filter(|token| access.may_be_new(token))
+        {
+            // On the heap, it takes no room in the futures of requests with a known token.
+            caller = Box::pin(access.authenticate_after_load(token)).await;
+        }
         if let Some(caller) = &caller {
             let taken = self.parts.limits.tokens.take(caller.id, self.parts.clock.now());
             taken.map_err(|wait| Failure::too_many("this token", wait))?;

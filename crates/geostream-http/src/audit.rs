@@ -63,7 +63,7 @@ where
         attempt: &mut Attempt,
     ) -> Result<Answer, Failure> {
         if let Some(needed) = route.scope {
-            let caller = self.authenticate(request.headers())?;
+            let caller = self.authenticate(request.headers()).await?;
             attempt.who = Some(Actor::from(&caller));
             if !caller.scope.permits(needed) {
                 return Err(Failure::scope(needed));

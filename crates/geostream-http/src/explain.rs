@@ -87,8 +87,12 @@ where
     C: Clock + 'static,
 {
     /// Says who asks for an explanation, or that it may have none.
-    pub(crate) fn asker(&self, headers: &HeaderMap, client: IpAddr) -> Result<Asker, Failure> {
-        let failure = match self.authenticate(headers) {
+    pub(crate) async fn asker(
+        &self,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Asker, Failure> {
+        let failure = match self.authenticate(headers).await {
             Ok(caller) if caller.scope.permits(Scope::Viewer) => {
                 return Ok(Asker::Known(caller.id));
             }

@@ -170,7 +170,7 @@ where
                 write_answer(out, choices, &routed, query.address, None);
             }));
         }
-        let asker = self.asker(request.headers(), peer)?;
+        let asker = self.asker(request.headers(), peer).await?;
         self.explain(asked.into_owned(), asker, peer, trace_of(request)).await
     }
 

@@ -89,6 +89,30 @@ fn nodes_that_start_together_for_the_first_time_make_one_admin_token_and_one_com
 }
 
 #[test]
+fn a_token_that_was_just_made_is_known_at_every_node() {
+    let url = prepared(Postgres::shared());
+    let (home, other) = (Home::new(), Home::new());
+    let (node, peer) = (start(&home, &url), start(&other, &url));
+    let admin = home.token();
+    wait_for(|| get(&peer, &admin, "/api/v1/regions").status == 200);
+    let invented = |number: usize| format!("gs_{number:016x}_{}", "a".repeat(64));
+    for number in 0..20 {
+        let request = Request::new("POST", "/api/v1/tokens").token(&admin);
+        let made = node.send(&request.json(r#"{"name": "ci", "scope": "viewer"}"#)).json();
+        let token = made["token"].as_str().unwrap();
+        if number % 2 == 0 {
+            assert_eq!(get(&peer, token, "/api/v1/regions").status, 200, "try {number}");
+        } else {
+            let question = r#"{"client_ip": "165.100.97.15", "explain": true}"#;
+            let request = Request::new("POST", "/api/v1/route").token(token).json(question);
+            let explanation = peer.send(&request).json()["explanation"].clone();
+            assert_eq!(explanation["complete"], true, "try {number}: {explanation}");
+        }
+        assert_eq!(get(&peer, &invented(number), "/api/v1/regions").status, 401);
+    }
+}
+
+#[test]
 fn acts_and_changes_of_health_are_told_by_node() {
     let url = prepared(Postgres::shared());
     let start = |home: &Home, name: &str| {

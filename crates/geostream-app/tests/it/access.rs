@@ -1,8 +1,13 @@
 //! Tokens.
 
-use geostream_app::{Access, AccessError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use geostream_app::{Access, AccessError, Caller};
 use geostream_embedded::EmbeddedStore;
 use geostream_ports::Scope;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::world::{SetClock, line};
 
@@ -67,4 +72,55 @@ async fn two_admins_cannot_revoke_each_other_at_once() {
     assert!(one.is_ok());
     assert!(matches!(other, Err(AccessError::LastAdmin)));
     assert_eq!(access.list().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_node_is_known_after_one_load() {
+    let store = EmbeddedStore::in_memory().unwrap();
+    let here = Access::new(store.clone(), SetClock::default());
+    let there = Access::new(store, SetClock::default());
+    here.load().await.unwrap();
+    there.load().await.unwrap();
+    let made = there.create(line("ci"), Scope::Viewer, None).await.unwrap();
+    let token = made.text();
+    assert_eq!(here.authenticate(token), None);
+    assert!(here.may_be_new(token));
+    let load = async {
+        here.load_wanted().await;
+        here.load().await.unwrap();
+    };
+    let asked = async { tokio::join!(ask(&here, token), ask(&here, token)) };
+    let ((one, other), ()) = tokio::join!(asked, load);
+    assert_eq!(one.map(|caller| caller.id), Some(made.record.id));
+    assert_eq!(other.map(|caller| caller.id), Some(made.record.id));
+    assert!(!here.may_be_new(token));
+}
+
+#[tokio::test(start_paused = true)]
+async fn invented_tokens_wait_for_a_while_and_only_so_many_of_them() {
+    let access = access().await;
+    let invented = |id: u64| format!("gs_{id:016x}_{}", "0".repeat(64));
+    for malformed in ["", "gs_1_2", "gs_0000000000000001_xyz", &invented(1)[1..]] {
+        assert!(!access.may_be_new(malformed), "{malformed}");
+    }
+    assert!(access.may_be_new(&invented(1)));
+    let access = Arc::new(access);
+    let started = Instant::now();
+    let mut asked = JoinSet::new();
+    for id in 0..33 {
+        let access = Arc::clone(&access);
+        asked.spawn(async move {
+            assert_eq!(ask(&access, &invented(id)).await, None, "no load comes");
+            started.elapsed()
+        });
+    }
+    let mut waited = asked.join_all().await;
+    waited.sort();
+    let (refused, others) = waited.split_first().unwrap();
+    assert_eq!(*refused, Duration::ZERO, "there is no place to wait");
+    assert!(others.iter().all(|waited| *waited == Duration::from_secs(1)), "{others:?}");
+}
+
+async fn ask(access: &Access<EmbeddedStore, SetClock>, token: &str) -> Option<Caller> {
+    access.authenticate_after_load(token).await
 }
