@@ -1,5 +1,6 @@
 //! Talking to the server.
 
+use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -42,6 +43,46 @@ pub(crate) struct Client {
     connection: Connection,
 }
 
+/// A token, and where it was found.
+pub(crate) struct Token {
+    text: String,
+    origin: Origin,
+}
+
+/// Where a token was found.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// In `GEOSTREAM_TOKEN`.
+    Environment,
+    /// In the file of `--token-file` or `GEOSTREAM_TOKEN_FILE`.
+    File(PathBuf),
+    /// In the data directory of a server on this machine.
+    DataDirectory(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str(
+                "it is that of GEOSTREAM_TOKEN in the environment; unset it or set a valid one",
+            ),
+            Self::File(path) => write!(
+                f,
+                "it is that in {}, as --token-file or GEOSTREAM_TOKEN_FILE names it; name a file \
+                 with a valid one",
+                path.display()
+            ),
+            Self::DataDirectory(path) => write!(
+                f,
+                "it is that in {}, which is of another store or was revoked, since an import brings \
+                 no tokens; restart the server with --new-admin-token, which writes a valid one \
+                 there, or set GEOSTREAM_TOKEN or --token-file",
+                path.display()
+            ),
+        }
+    }
+}
+
 /// Why the server did not do what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
@@ -55,6 +96,9 @@ pub(crate) enum ClientError {
     /// The server says why.
     #[error("{}", describe(.0))]
     Problem(Problem),
+    /// The server does not know the token.
+    #[error("{}: {origin}", describe(.problem))]
+    Token { origin: Origin, problem: Problem },
     /// The server, or something before it, says something else.
     #[error("{url} answers with status {status}, which GeoStream does not: is it another program?")]
     Answer { url: String, status: u16 },
@@ -105,7 +149,7 @@ impl Client {
         &self,
         path: &str,
         question: &impl Serialize,
-        token: Option<String>,
+        token: Option<Token>,
     ) -> anyhow::Result<T> {
         Ok(self.send("POST", path, token, None, Some(question))?.value)
     }
@@ -192,7 +236,7 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        token: Option<String>,
+        token: Option<Token>,
         revision: Option<u64>,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Versioned<T>> {
@@ -208,12 +252,13 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        token: Option<String>,
+        token: Option<Token>,
         revision: Option<u64>,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Response<String>> {
-        let url = format!("{}{path}", self.connection.server.trim_end_matches('/'));
-        let authorization = token.map(|token| format!("Bearer {token}"));
+        let server = self.connection.server.trim_end_matches('/');
+        let url = format!("{server}{path}");
+        let authorization = token.as_ref().map(|token| format!("Bearer {}", token.text));
         let mut repeats = 0;
         let answer = loop {
             let answer = self.send_once(method, &url, authorization.as_deref(), revision, body)?;
@@ -227,9 +272,12 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let error = match serde_json::from_str(answer.body()) {
-            Ok(problem) => ClientError::Problem(problem),
-            Err(_) => ClientError::Answer { url, status: answer.status().as_u16() },
+        let error = match (serde_json::from_str::<Problem>(answer.body()), token) {
+            (Ok(problem), Some(Token { origin, .. })) if problem.status == 401 => {
+                ClientError::Token { origin, problem }
+            }
+            (Ok(problem), _) => ClientError::Problem(problem),
+            (Err(_), _) => ClientError::Answer { url, status: answer.status().as_u16() },
         };
         Err(error.into())
     }
@@ -264,17 +312,18 @@ impl Client {
     }
 
     /// Returns the token that was given, else for a server on this machine the one in its data.
-    pub(crate) fn token(&self) -> anyhow::Result<String> {
+    pub(crate) fn token(&self) -> anyhow::Result<Token> {
         let Connection { server, token_file, data_dir, token } = &self.connection;
         if let Some(token) = token {
-            return Ok(token.trim().to_owned());
+            return Ok(Token { text: token.trim().to_owned(), origin: Origin::Environment });
         }
-        let read = |path: &PathBuf| {
+        let read = |path: &PathBuf, origin: fn(PathBuf) -> Origin| {
             let text = fs::read_to_string(path);
-            text.with_context(|| format!("reading the token in {}", path.display()))
+            let text = text.with_context(|| format!("reading the token in {}", path.display()))?;
+            Ok(Token { text: text.trim().to_owned(), origin: origin(path.clone()) })
         };
         if let Some(path) = token_file {
-            return Ok(read(path)?.trim().to_owned());
+            return read(path, Origin::File);
         }
         if !is_on_this_machine(server) {
             return Err(ClientError::NoTokenFor(server.clone()).into());
@@ -289,7 +338,7 @@ impl Client {
         };
         let files = directories.into_iter().map(|directory| directory.join("admin.token"));
         match files.into_iter().find(|file| file.exists()) {
-            Some(file) => Ok(read(&file)?.trim().to_owned()),
+            Some(file) => read(&file, Origin::DataDirectory),
             None => Err(ClientError::NoToken.into()),
         }
     }

@@ -172,7 +172,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             412 => 5,
             _ => 1,
         },
-        Some(ClientError::NoToken | ClientError::NoTokenFor(_)) => 4,
+        Some(ClientError::NoToken | ClientError::NoTokenFor(_) | ClientError::Token { .. }) => 4,
         Some(ClientError::Answer { .. }) | None => 1,
     }
 }

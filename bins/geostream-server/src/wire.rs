@@ -27,8 +27,7 @@ use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
 use geostream_ports::{
-    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenId,
-    TokenRecord,
+    Actor, Attempt, Chain, Clock as _, GeoLocator as _, Scope, Store, SystemClock, TokenRecord,
 };
 use geostream_redis::{Redis, RedisCache, RedisCounters, RedisViews};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
