@@ -312,7 +312,7 @@ impl Arguments {
     /// Finds the format of the log where not all of the configuration can be read: the file may name
     /// it though something else in it is wrong.
     ///
-    /// A check of the configuration logs nothing, and answers whoever asked for it.
+    /// A check of the configuration logs nothing: it is run by a person.
     pub(crate) fn likely_log_format(&self) -> LogFormat {
         if self.check_config {
             return LogFormat::Pretty;

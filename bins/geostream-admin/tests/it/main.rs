@@ -258,7 +258,7 @@ fn the_history_of_health_is_told() {
     while setup.json("health --history eu-west-1 --limit 1")["changes"] == serde_json::json!([]) {}
     let said = setup.ends(0, "health --history");
     assert!(said.contains("eu-west-1") && said.contains("unhealthy"), "{said}");
-    assert!(said.contains("5 probes in a row failed"), "{said}");
+    assert!(said.contains("5 probes in a row failed") && said.contains(" node-"), "{said}");
 }
 
 #[test]
@@ -296,7 +296,13 @@ fn tokens_flags_and_settings_are_managed() {
     setup.ends(0, "setting set --alternatives 1");
     assert_eq!(setup.json("setting show")["default_service"], "api");
     setup.ends(0, "token create edge --scope reporter");
-    assert!(setup.ends(0, "token list").contains("reporter"));
+    let told = setup.ends(0, "token list");
+    let marked: Vec<_> = told.lines().filter(|line| line.trim_start().starts_with('*')).collect();
+    let [marked] = marked[..] else { panic!("{told}") };
+    assert!(marked.contains("first-admin") && marked.contains(" node-"), "{told}");
+    let as_ci = as_viewer("token list", 4);
+    assert!(as_ci.contains("scope admin"), "{as_ci}");
+    assert!(told.contains("reporter"), "{told}");
     let tokens = setup.json("token list");
     let id = tokens.as_array().unwrap().iter().find(|token| token["name"] == "ci").unwrap()["id"]
         .clone();
@@ -362,6 +368,26 @@ fn a_limit_that_is_too_low_is_lifted_by_the_command_line() {
 }
 
 #[test]
+fn a_refused_token_is_named_by_where_it_came_from() {
+    let old = Setup::new();
+    let setup = Setup::new();
+    let of_another_store = fs::read(old.directory.path().join("admin.token")).unwrap();
+    let file = setup.directory.path().join("admin.token");
+    fs::write(&file, &of_another_store).unwrap();
+    let told = setup.ends(4, "region list");
+    let path = file.to_str().unwrap();
+    assert!(told.contains("the token is not valid: it is that in"), "{told}");
+    assert!(told.contains(path) && told.contains("--new-admin-token"), "{told}");
+    let given = setup.directory.path().join("given.token");
+    fs::write(&given, &of_another_store).unwrap();
+    let told = setup.ends(4, &format!("region list --token-file {}", given.display()));
+    assert!(told.contains("given.token") && told.contains("--token-file"), "{told}");
+    let mut command = setup.command(&["region", "list"]);
+    let output = command.env("GEOSTREAM_TOKEN", "gs_invented").output().unwrap();
+    assert!(said(&output, 4, "region list").contains("GEOSTREAM_TOKEN"));
+}
+
+#[test]
 fn programs_get_json_and_nothing_else() {
     let setup = Setup::new();
     let mut unsure = setup.command(&["catalog", "import", "gcp", "--output", "json"]);
@@ -406,7 +432,18 @@ fn a_schema_is_made_listed_and_verified() {
     assert!(migrate(0, "verify").contains("as this version needs it"));
     let status: Value = serde_json::from_str(&migrate(0, "status --output json")).unwrap();
     assert_eq!(status["migrations"][0]["state"], "applied");
+    assert!(migrate(1, "up --grant no-such-role").contains("no role \"no-such-role\""));
+    server.sql(&url, "DROP ROLE IF EXISTS \"its-node\"; CREATE ROLE \"its-node\" LOGIN");
+    for _ in 0..2 {
+        assert!(migrate(0, "up --grant its-node").contains("the role its-node has the rights"));
+    }
+    let may_read = "SELECT has_table_privilege('its-node', 'tokens', 'SELECT')";
+    assert_eq!(server.sql(&url, may_read), "t");
     migrate(3, "verify --store postgres://me@127.0.0.1:1/geostream");
+    let several = "verify --store postgres://me:secret@127.0.0.1:1,127.0.0.1:2/geostream";
+    let told = migrate(3, several);
+    assert!(told.contains("127.0.0.1:1: Connection refused"), "{told}");
+    assert!(told.contains("; 127.0.0.1:2: Connection refused"), "{told}");
     let wrong = migrate(1, "status --store postgres://me:secret@127.0.0.1/geostream?sslmode=allow");
     assert!(wrong.contains("verify-full") && !wrong.contains("secret"), "{wrong}");
     server.sql(&url, "UPDATE geostream_migrations SET checksum = 'x'");
@@ -434,6 +471,11 @@ fn the_audit_trail_is_told() {
     setup.ends(2, "audit --since yesterday");
     let since = entries[0]["at"].as_str().unwrap();
     assert!(setup.ends(0, &format!("audit --since {since}")).contains("refused"));
+    assert!(!setup.ends(0, &format!("audit --until {since}")).contains("refused"));
+    assert!(setup.ends(0, "audit --until 0s --node node").contains("refused"));
+    let start = entries[0]["node"].as_str().unwrap();
+    assert!(setup.ends(0, &format!("audit --node {start}")).contains(start));
+    assert_eq!(setup.json("audit --node other")["entries"], Value::Array(Vec::new()));
 }
 
 #[test]

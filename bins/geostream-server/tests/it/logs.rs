@@ -177,7 +177,7 @@ fn what_ends_a_start_is_logged_as_everything_else_is() {
     let cases: [(&[&str], &str, i32); 5] = [
         (&["--listen", &address], "Address already in use", 1),
         (&["--config", &file("no.toml")], "no.toml", 2),
-        (&["--trusted-proxy", "everybody"], "--trusted-proxy", 2),
+        (&["--trusted-proxy", "anywhere"], "--trusted-proxy", 2),
         (&["--bootstrap", "/no/where.toml"], "/no/where.toml", 2),
         (&["--geoip-file", "/no/where.mmdb", "--data-dir", "/proc/nothing"], "/proc/nothing", 1),
     ];
