@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::RedisError;
+use crate::hosts;
 use crate::target::Target;
 
 /// How long an answer may take.
@@ -48,18 +49,37 @@ struct Shared {
     target: Target,
     client: Client,
     /// What has happened to the connection last.
-    trouble: watch::Receiver<Option<Error>>,
+    trouble: watch::Receiver<Option<Trouble>>,
     _driver: AbortOnDropHandle<((), ())>,
     rests_until: Mutex<Option<Instant>>,
     is_away: AtomicBool,
+}
+
+/// Why the connection was lost or cannot be made.
+#[derive(Clone)]
+struct Trouble {
+    error: Error,
+    /// What each of several hosts says; `None` for a single one, and until they have been tried.
+    hosts: Option<String>,
 }
 
 impl Shared {
     /// Says why there is no answer: the client itself waits for a connection and says nothing.
     fn timed_out(&self) -> RedisError {
         match self.trouble.borrow().clone() {
-            Some(error) if !self.client.is_connected() => RedisError::Lost(error),
+            Some(Trouble { error, .. }) if !self.client.is_connected() => RedisError::Lost(error),
             Some(_) | None => RedisError::Timeout,
+        }
+    }
+
+    /// Adds what each of several hosts says, where there is no connection.
+    fn explain(&self, error: RedisError) -> RedisError {
+        let hosts = self.trouble.borrow().as_ref().and_then(|trouble| trouble.hosts.clone());
+        match (error, hosts) {
+            (RedisError::Lost(source), Some(hosts)) if !self.client.is_connected() => {
+                RedisError::Hosts { hosts, source }
+            }
+            (error, _) => error,
         }
     }
 }
@@ -79,7 +99,11 @@ impl Redis {
         let (told, trouble) = watch::channel(None);
         let driving = {
             let client = client.clone();
-            async move { tokio::join!(note_errors(client.error_rx(), told), keep_connected(client)) }
+            let hosts = target.config().server.hosts();
+            async move {
+                let noting = note_errors(client.error_rx(), hosts, told);
+                tokio::join!(noting, keep_connected(client))
+            }
         };
         let driver = AbortOnDropHandle::new(tokio::spawn(driving));
         let (rests_until, is_away) = (Mutex::default(), AtomicBool::new(false));
@@ -107,6 +131,7 @@ impl Redis {
             Ok(answered) => answered.map_err(RedisError::from),
             Err(_) => Err(self.shared.timed_out()),
         };
+        let answered = answered.map_err(|error| self.shared.explain(error));
         self.note(&answered);
         answered
     }
@@ -201,14 +226,19 @@ async fn keep_connected(client: impl ClientLike) {
     }
 }
 
-/// Keeps the last error of the connection.
+/// Keeps the last error of the connection, and what each of several hosts says.
 async fn note_errors(
     mut errors: broadcast::Receiver<(Error, Option<Server>)>,
-    told: watch::Sender<Option<Error>>,
+    hosts: Vec<Server>,
+    told: watch::Sender<Option<Trouble>>,
 ) {
     loop {
         match errors.recv().await {
-            Ok((error, _)) => drop(told.send_replace(Some(error))),
+            Ok((error, _)) => {
+                told.send_replace(Some(Trouble { error: error.clone(), hosts: None }));
+                let hosts = hosts::try_all(&hosts).await;
+                told.send_replace(Some(Trouble { error, hosts }));
+            }
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

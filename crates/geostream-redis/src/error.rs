@@ -21,6 +21,15 @@ pub enum RedisError {
     /// The connection fails.
     #[error("the connection to Redis is lost")]
     Lost(#[source] fred::error::Error),
+    /// The connection fails, and there are several hosts.
+    #[error("the connection to Redis is lost ({hosts})")]
+    Hosts {
+        /// What each host says.
+        hosts: String,
+        /// What the client says.
+        #[source]
+        source: fred::error::Error,
+    },
     /// What it answers cannot be understood.
     #[error("Redis holds {what} that cannot be read")]
     Nonsense {
@@ -48,7 +57,11 @@ impl RedisError {
     /// Tells whether Redis serves nobody, whatever it is asked.
     pub(crate) fn is_away(&self) -> bool {
         match self {
-            Self::Unusable(_) | Self::Timeout | Self::Resting | Self::Lost(_) => true,
+            Self::Unusable(_)
+            | Self::Timeout
+            | Self::Resting
+            | Self::Lost(_)
+            | Self::Hosts { .. } => true,
             Self::Refused(reason) => {
                 let kind = reason.split(' ').next();
                 kind.is_some_and(|kind| SERVES_NOBODY.contains(&kind))
@@ -62,7 +75,11 @@ impl RedisError {
         match self {
             Self::Nonsense { .. } => true,
             Self::Refused(reason) => reason.starts_with("WRONGTYPE"),
-            Self::Unusable(_) | Self::Timeout | Self::Resting | Self::Lost(_) => false,
+            Self::Unusable(_)
+            | Self::Timeout
+            | Self::Resting
+            | Self::Lost(_)
+            | Self::Hosts { .. } => false,
         }
     }
 }

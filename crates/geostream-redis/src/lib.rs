@@ -8,6 +8,7 @@ mod cache;
 mod connection;
 mod counters;
 mod error;
+mod hosts;
 mod target;
 mod views;
 

@@ -51,6 +51,24 @@ async fn the_certificate_is_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_several_hosts_each_says_why_it_cannot_be_used() {
+    let server = testbed::Redis::start(&[]);
+    let one = server.url().replace("redis://", "");
+    let one = one.trim_end_matches('/');
+    let refused = "127.0.0.1:1: Connection refused (os error 111)";
+    for url in [
+        format!("redis-cluster://127.0.0.1:1,{one}"),
+        format!("redis-sentinel://127.0.0.1:1,{one}?sentinelServiceName=main"),
+    ] {
+        let expected = format!("({refused}; {one}: accepts connections)");
+        expect_error(&cache(&url, "a"), &expected).await;
+    }
+    let gone = "redis-cluster://127.0.0.1:1,127.0.0.1:2";
+    let expected = format!("({refused}; 127.0.0.1:2: Connection refused (os error 111))");
+    expect_error(&cache(gone, "a"), &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_and_few_rights_are_enough() {
     let server = testbed::Redis::start(&[]);
     server.ask(&format!("acl setuser node on >secret ~geostream:* &geostream:* {RIGHTS}"));
