@@ -422,10 +422,12 @@ impl<S: Store> FirstStart<S> {
         Ok(true)
     }
 
-    /// Says at which node the first admin token was made, unless this node has a file of one, or
-    /// the token was made for an operator and is in no file.
+    /// Says at which node the first admin token was made, unless this node has a file with a valid
+    /// one, or the token was made for an operator and is in no file.
     fn tell_where_the_token_is(&self, first: &TokenRecord) {
-        if first.name != self.first_token.record.name || self.token.exists() {
+        let is_valid = |text: String| self.access.authenticate(text.trim()).is_some();
+        let has_file = fs::read_to_string(&self.token).is_ok_and(is_valid);
+        if has_file || first.name != self.first_token.record.name {
             return;
         }
         let made_by = first.node.as_ref().map_or("an earlier version", NodeId::as_str);

@@ -74,7 +74,7 @@ async fn two_admins_cannot_revoke_each_other_at_once() {
     assert_eq!(access.list().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_token_of_another_node_is_known_after_one_load() {
     let store = EmbeddedStore::in_memory().unwrap();
     let here = Access::new(store.clone(), SetClock::default());
