@@ -62,6 +62,7 @@ mod pool;
 mod quorum;
 mod rank;
 mod reachability;
+mod recent;
 mod region;
 mod reports;
 mod service;
@@ -108,6 +109,7 @@ pub use quorum::{
 };
 pub use rank::{Rank, Reach, Terms};
 pub use reachability::{ReachabilityTargets, ReachabilityTargetsError};
+pub use recent::{LostCommits, RecentCommits};
 pub use region::{
     Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
     TooManyLabels,
