@@ -146,7 +146,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 15] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("route_locations_total", "Decisions by where the client's location came from"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
@@ -161,6 +161,7 @@ const COUNTERS: [(&str, &str); 14] = [
     ("rate_limit_leases_total", "Requests for a part of a shared rate limit, by their outcome"),
     ("cache_requests_total", "Requests to caches, by what came of them"),
     ("store_errors_total", "What the store could not do, by what it was to do"),
+    ("lost_commits_total", "Commits that the node has decided by and its store's log lacks"),
     (
         "audit_notes_total",
         "Notes for the audit trail of refused requests and log levels, by what became of them",
@@ -169,7 +170,7 @@ const COUNTERS: [(&str, &str); 14] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 25] = [
+const GAUGES: [(&str, &str); 28] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("server_warning", "Whether /ready and the status tell this warning (1)"),
@@ -178,6 +179,9 @@ const GAUGES: [(&str, &str); 25] = [
     ("rate_limit_per_second", "The limit of requests a second in force; 0 for no limit"),
     ("config_revision", "The revision that is decided by"),
     ("config_current", "Whether that is what the store had when it was read last (1)"),
+    ("store_available", "Whether the store can be read and takes writes now, by operation (1)"),
+    ("last_good_revision", "The revision of last-good.json: a start without the store has it"),
+    ("last_good_age_seconds", "How long ago last-good.json was written"),
     ("routing_table_age_seconds", "How long ago the routing table was compiled"),
     ("geoip_build_age_seconds", "The age of the oldest GeoIP data"),
     ("geoip_files_refused", "GeoIP files that are missing, damaged or worse than the data in use"),

@@ -17,10 +17,11 @@ use anyhow::{Context as _, bail};
 use geostream_app::{
     Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
     KnownNodes, LeaseKeeper, LogFilter, LogLevel, NewToken, Publisher, RateLimit, RegionHealth,
-    RequestLimits, Router, Traced, Tracer, ViewExchange, WriteError,
+    RequestLimits, Router, StoreHealth, StoreWatch, TokenKeeper, Traced, Tracer, ViewExchange,
+    WriteError,
 };
 use geostream_domain::{Line, NodeId, Revision};
-use geostream_embedded::{EmbeddedStore, LastGoodFile};
+use geostream_embedded::{EmbeddedStore, KnownTokensFile, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{Api, Connections, Parts, Stage, TrustedProxies};
 use geostream_http_probe::HttpProber;
@@ -140,9 +141,10 @@ fn start_on<S: Store + Clone>(
 ) -> anyhow::Result<Server> {
     let (stage, watched) = watch::channel(Stage::Serving);
     let keeping = Keeping::default();
-    let store = Counted::new(store);
-    let assembling =
-        assemble(store, cache, last_good, config, telemetry, watched.clone(), &keeping);
+    let store = Counted::new(store, SystemClock);
+    let store_health = store.health();
+    let stores = Stores { store, health: store_health, cache };
+    let assembling = assemble(stores, last_good, config, telemetry, watched.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let signals = Signals::await_on(control)?;
     let workers = sockets.serve(&api, config, &watched)?;
@@ -197,10 +199,16 @@ fn permit_many_files() {
     }
 }
 
+/// The store, and what says how it and its cache are.
+struct Stores<S> {
+    store: S,
+    health: Arc<StoreHealth>,
+    cache: Option<Arc<CacheTally>>,
+}
+
 /// Puts everything together and starts what runs beside the answers.
 async fn assemble<S: Store + Clone>(
-    store: S,
-    cache: Option<Arc<CacheTally>>,
+    Stores { store, health: store_health, cache }: Stores<S>,
     last_good: &Path,
     config: &Config,
     telemetry: Telemetry,
@@ -219,10 +227,11 @@ async fn assemble<S: Store + Clone>(
     let limits =
         RequestLimits::new(config.requests_per_second, config.requests_per_second_per_token);
     let publisher = Arc::new(Publisher::new(clock).with_limits(limits.clone()));
-    let follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
+    let mut follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
     // A store that hangs is waited for while the files are read.
     let (is_read, geo) = tokio::join!(follower.start(), open_geoip(config));
     let geo = Arc::new(geo?);
+    let directory = follower.directory();
 
     let networks = config.probe.permitted();
     let configuration = || {
@@ -241,10 +250,16 @@ async fn assemble<S: Store + Clone>(
     };
     // Clients are answered all the same; control requests are refused until the store is there.
     let is_prepared = is_read && first.prepare().await?;
+    let known_tokens = KnownTokensFile::new(&config.data_dir.join("known-tokens.json"));
+    let mut tokens = TokenKeeper::new(known_tokens, Arc::clone(&directory), clock);
+    if !is_prepared {
+        tokens.recall(&access).await;
+    }
     let configuration = configuration();
 
     let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock);
     let canaries = &config.probe.canaries;
+    let watch = StoreWatch { store: store.clone(), health: Arc::clone(&store_health), clock };
     let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
     let health = health.with_probe_networks(networks.clone()).with_node(node.clone());
     let health = Arc::new(health);
@@ -261,9 +276,10 @@ async fn assemble<S: Store + Clone>(
     }
     let driver = HealthDriver::resume(Arc::clone(&health), prober, tracer.clone()).await;
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
+    keeping.tasks.spawn(watch.run(keeping.stop.clone()));
     keeping.tasks.spawn(driver.run(keeping.stop.clone()));
     keeping.tasks.spawn(keeper.run(keeping.stop.clone()));
-    tokio::spawn(look_after_tokens(first, is_prepared));
+    tokio::spawn(look_after_tokens(first, is_prepared, tokens));
     let hangup = signal(SignalKind::hangup()).context("awaiting SIGHUP")?;
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh, hangup));
     tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
@@ -273,6 +289,8 @@ async fn assemble<S: Store + Clone>(
     Ok(Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
+        store: store_health,
+        directory,
         health,
         cache,
         access,
@@ -466,9 +484,15 @@ fn write_token(path: &Path, token: &str) -> anyhow::Result<()> {
 }
 
 /// Finishes the first start as soon as the store is there; then knows within a second which tokens
-/// other nodes have made and revoked, and sooner where a request waits for it.
-async fn look_after_tokens<S: Store>(first: FirstStart<S>, mut is_prepared: bool) {
+/// other nodes have made and revoked, and sooner where a request waits for it; keeps what is known of
+/// them.
+async fn look_after_tokens<S: Store>(
+    first: FirstStart<S>,
+    mut is_prepared: bool,
+    mut tokens: TokenKeeper<KnownTokensFile, SystemClock>,
+) {
     loop {
+        tokens.keep(&first.access).await;
         if is_prepared {
             tokio::select! {
                 () = tokio::time::sleep(TOKENS_LOOK - TOKENS_PAUSE) => {}

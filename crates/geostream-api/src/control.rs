@@ -310,7 +310,8 @@ pub struct Status {
     pub revision: u64,
     /// When its routing table was made.
     pub table_compiled: Time,
-    /// Why it decides by the table of an earlier run: the store could not be read. Null if it was.
+    /// Why the store cannot be read or takes no writes now, or has less than the node decides by.
+    /// Null if it works.
     pub store_error: Option<String>,
     /// What needs an operator's attention although the node answers; the same as in `/ready`.
     #[serde(default)]

@@ -26,6 +26,8 @@ pub struct Access<T, C> {
     clock: C,
     /// `None` until they have been read once.
     records: ArcSwapOption<HashMap<TokenId, TokenRecord>>,
+    /// What an earlier run knew, until they have been read.
+    recalled: ArcSwapOption<HashMap<TokenId, TokenRecord>>,
     /// Held from checking to reading what was written: what is checked holds until it is written.
     turn: Mutex<()>,
     looks: Looks,
@@ -101,8 +103,10 @@ impl<T, C> Access<T, C> {
 impl<T: TokenStore, C: Clock> Access<T, C> {
     /// Grants access by the tokens in this store, none before [`Access::load`].
     pub fn new(store: T, clock: C) -> Self {
+        let records = ArcSwapOption::empty();
+        let recalled = ArcSwapOption::empty();
         let looks = Looks::default();
-        Self { store, clock, records: ArcSwapOption::empty(), turn: Mutex::new(()), looks }
+        Self { store, clock, records, recalled, turn: Mutex::new(()), looks }
     }
 
     /// Reads the tokens from the store.
@@ -125,7 +129,23 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let records = self.store.tokens().await?;
         let by_id = records.into_iter().map(|record| (record.id, record)).collect();
         self.records.store(Some(Arc::new(by_id)));
+        self.recalled.store(None);
         Ok(())
+    }
+
+    /// Takes what an earlier run knew of the tokens, for reading, until they have been read.
+    pub(crate) fn recall(&self, records: Vec<TokenRecord>) {
+        let by_id = records.into_iter().map(|record| (record.id, record)).collect();
+        self.recalled.store(Some(Arc::new(by_id)));
+    }
+
+    /// Returns what the store has said of the tokens, in the order of their ids; `None` before it
+    /// has.
+    pub(crate) fn known(&self) -> Option<Vec<TokenRecord>> {
+        let by_id = self.records.load_full()?;
+        let mut records: Vec<_> = by_id.values().cloned().collect();
+        records.sort_by_key(|record| record.id);
+        Some(records)
     }
 
     /// Tells whether the tokens have ever been read: before, nobody's is known to be wrong.
@@ -140,10 +160,18 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
     #[must_use]
     pub fn authenticate(&self, token: &str) -> Option<Caller> {
         let (id, secret) = token.strip_prefix(PREFIX)?.split_once('_')?;
+        let id = id.parse().ok()?;
         let records = self.records.load();
-        let record = records.as_ref()?.get(&id.parse().ok()?)?;
+        let recalled = self.recalled.load();
+        let (record, scope) = match (&*records, &*recalled) {
+            (Some(records), _) => records.get(&id).map(|record| (record, record.scope))?,
+            (None, Some(recalled)) => recalled
+                .get(&id)
+                .and_then(|record| Some((record, recalled_scope(record.scope)?)))?,
+            (None, None) => return None,
+        };
         let is_right: bool = hash(secret).ct_eq(&record.hash).into();
-        is_right.then(|| Caller { id: record.id, name: record.name.clone(), scope: record.scope })
+        is_right.then(|| Caller { id: record.id, name: record.name.clone(), scope })
     }
 
     /// Tells whether a token may have been made at another node since the tokens were read: it is
@@ -287,6 +315,15 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
 
 fn tell_made(TokenRecord { id, name, scope, .. }: &TokenRecord) {
     tracing::info!(%id, %name, %scope, "token made");
+}
+
+/// Returns what a token is good for that may have been revoked since: reading at the most. Reports
+/// can remove regions, so they have to wait.
+fn recalled_scope(scope: Scope) -> Option<Scope> {
+    match scope {
+        Scope::Reporter => None,
+        Scope::Viewer | Scope::Operator | Scope::Admin => Some(Scope::Viewer),
+    }
 }
 
 fn hash(secret: &str) -> [u8; 32] {

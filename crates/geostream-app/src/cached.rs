@@ -8,8 +8,8 @@ use std::time::Duration;
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
     Attempt, AuditLog, AuditRecord, Audited, Cache, CacheError, Chain, ConfigStore, Head,
-    HealthLog, HealthRecord, Import, ImportError, Kept, Marked, MarkedStore, Proposal,
-    ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
+    HealthLog, HealthRecord, Import, ImportError, Kept, Look, Marked, MarkedStore, Proposal,
+    ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable, Writes,
 };
 use metrics::counter;
 use tokio::time::timeout;
@@ -250,6 +250,11 @@ impl<S: MarkedStore, C: Cache> ConfigStore for Cached<S, C> {
                 return changed;
             }
         }
+    }
+
+    /// The cache is no part of it: nothing but the store says whether the store works.
+    async fn look(&self, look: Look) -> Result<Writes, Unavailable> {
+        self.store.look(look).await
     }
 }
 

@@ -204,12 +204,16 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             Origin::Kept => self.forbidden_among(put_regions(&changes), put_targets(&changes)),
         };
         let at = self.clock.wall();
+        let mut commit = Commit { revision: expected, changes, author, reason, at };
+        let Commit { changes, author, reason, .. } = commit.clone();
         let proposal = Proposal { expected, changes, author, reason, at, attempt };
         let after = self.store.propose(proposal).await.map_err(|error| match error {
             ProposeError::Conflict { current } => WriteError::Conflict { expected, current },
             ProposeError::Invalid(error) => WriteError::Invalid(error),
             ProposeError::Unavailable(error) => WriteError::Unavailable(error),
         })?;
+        commit.revision = after.revision;
+        self.publisher.note(commit);
         self.publisher.publish(after.clone(), StoreState::Current);
         Ok(Written { before, after, forbidden })
     }

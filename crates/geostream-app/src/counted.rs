@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    Attempt, AuditLog, AuditRecord, Audited, ConfigStore, HealthLog, HealthRecord, Import,
-    ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
+    Attempt, AuditLog, AuditRecord, Audited, Chain, Clock, ConfigStore, HealthLog, HealthRecord,
+    Import, ImportError, Look, Proposal, ProposeError, TokenId, TokenRecord, TokenStore,
+    TrailQuery, Unavailable, Writes,
 };
 use metrics::{Counter, counter};
 
-/// A store whose failures are counted, by what it was to do.
+use crate::store_health::StoreHealth;
+
+/// A store whose failures are counted, by what it was to do, and told to its [`StoreHealth`].
 #[derive(Clone, Debug)]
-pub struct Counted<S> {
+pub struct Counted<S, C> {
     store: S,
+    clock: C,
+    health: Arc<StoreHealth>,
     failures: Arc<BTreeMap<Operation, Counter>>,
 }
 
@@ -79,13 +84,20 @@ impl Fault for ImportError {
     }
 }
 
-impl<S> Counted<S> {
+impl<S, C: Clock> Counted<S, C> {
     /// Counts what this store fails to do.
-    pub fn new(store: S) -> Self {
+    pub fn new(store: S, clock: C) -> Self {
         let failures = Operation::ALL.map(|operation| {
             (operation, counter!("store_errors_total", "operation" => operation.as_str()))
         });
-        Self { store, failures: Arc::new(failures.into()) }
+        let health = Arc::default();
+        Self { store, clock, health, failures: Arc::new(failures.into()) }
+    }
+
+    /// Returns what following and writing see of this store.
+    #[must_use]
+    pub fn health(&self) -> Arc<StoreHealth> {
+        Arc::clone(&self.health)
     }
 
     /// Counts a failure of this work, which is on the heap: a future that holds another one, which holds
@@ -104,19 +116,45 @@ impl<S> Counted<S> {
             done
         }
     }
+
+    /// Counts a failure of a write, and tells what comes of it.
+    async fn write<T, E: Fault + std::error::Error>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let done = self.count(operation, work).await;
+        match &done {
+            Ok(_) => self.health.handle_write(Ok(()), self.clock.wall()),
+            Err(error) if error.is_store() => {
+                self.health.handle_write(Err(Chain(error).to_string()), self.clock.wall());
+            }
+            // The store has answered: the request was wrong, or came too late.
+            Err(_) => {}
+        }
+        done
+    }
 }
 
-impl<S: ConfigStore> ConfigStore for Counted<S> {
+impl<S: ConfigStore, C: Clock + 'static> ConfigStore for Counted<S, C> {
     async fn load(&self) -> Result<Snapshot, Unavailable> {
-        self.count(Operation::Load, self.store.load()).await
+        let loaded = self.count(Operation::Load, self.store.load()).await;
+        let error = loaded.as_ref().err().map(|error| Chain(error).to_string());
+        self.health.handle_load(error, self.clock.wall());
+        loaded
     }
 
+    /// Every write begins with it, so its failure is one of writing.
     async fn base(&self) -> Result<Snapshot, Unavailable> {
-        self.count(Operation::Load, self.store.base()).await
+        let base = self.count(Operation::Load, self.store.base()).await;
+        if let Err(error) = &base {
+            self.health.handle_write(Err(Chain(error).to_string()), self.clock.wall());
+        }
+        base
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Snapshot, ProposeError> {
-        self.count(Operation::Propose, self.store.propose(proposal)).await
+        self.write(Operation::Propose, self.store.propose(proposal)).await
     }
 
     async fn history(
@@ -132,7 +170,7 @@ impl<S: ConfigStore> ConfigStore for Counted<S> {
     }
 
     async fn import(&self, import: Import) -> Result<(), ImportError> {
-        self.count(Operation::Import, self.store.import(import)).await
+        self.write(Operation::Import, self.store.import(import)).await
     }
 
     async fn at(&self, revision: Revision) -> Result<Option<Arc<Config>>, Unavailable> {
@@ -142,9 +180,13 @@ impl<S: ConfigStore> ConfigStore for Counted<S> {
     async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
         self.count(Operation::Watch, self.store.changed(since)).await
     }
+
+    async fn look(&self, look: Look) -> Result<Writes, Unavailable> {
+        self.count(Operation::Watch, self.store.look(look)).await
+    }
 }
 
-impl<S: TokenStore> TokenStore for Counted<S> {
+impl<S: TokenStore, C: Clock + 'static> TokenStore for Counted<S, C> {
     async fn tokens(&self) -> Result<Vec<TokenRecord>, Unavailable> {
         self.count(Operation::Tokens, self.store.tokens()).await
     }
@@ -154,7 +196,7 @@ impl<S: TokenStore> TokenStore for Counted<S> {
         record: TokenRecord,
         attempt: Option<Attempt>,
     ) -> Result<(), Unavailable> {
-        self.count(Operation::Tokens, self.store.put_token(record, attempt)).await
+        self.write(Operation::Tokens, self.store.put_token(record, attempt)).await
     }
 
     async fn put_first_admin(
@@ -170,11 +212,11 @@ impl<S: TokenStore> TokenStore for Counted<S> {
         id: TokenId,
         attempt: Option<Attempt>,
     ) -> Result<bool, Unavailable> {
-        self.count(Operation::Tokens, self.store.remove_token(id, attempt)).await
+        self.write(Operation::Tokens, self.store.remove_token(id, attempt)).await
     }
 }
 
-impl<S: HealthLog> HealthLog for Counted<S> {
+impl<S: HealthLog, C: Clock + 'static> HealthLog for Counted<S, C> {
     async fn append(&self, changes: Vec<HealthRecord>) -> Result<(), Unavailable> {
         self.count(Operation::Health, self.store.append(changes)).await
     }
@@ -192,7 +234,7 @@ impl<S: HealthLog> HealthLog for Counted<S> {
     }
 }
 
-impl<S: AuditLog> AuditLog for Counted<S> {
+impl<S: AuditLog, C: Clock + 'static> AuditLog for Counted<S, C> {
     async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
         self.count(Operation::Audit, self.store.record(records)).await
     }

@@ -8,6 +8,8 @@ use geostream_ports::{Chain, Clock, ConfigStore, LastGood, SavedTable, Unavailab
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::data_directory::DataDirectory;
+use crate::lineage::Lineage;
 use crate::publisher::{Publisher, StoreState};
 
 /// Publishes what others commit and what time brings, and keeps the last good table.
@@ -17,6 +19,10 @@ pub struct Follower<S, L, C> {
     last_good: L,
     publisher: Arc<Publisher<C>>,
     clock: C,
+    directory: Arc<DataDirectory>,
+    lineage: Lineage,
+    /// What is still to be kept as last good.
+    unsaved: Option<SavedTable>,
 }
 
 /// How long to wait before a store that has failed is asked again, at first and at the most.
@@ -27,20 +33,37 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// lost one has the same revision.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long to wait before a file that could not be written is tried again.
+const REWRITE: Duration = Duration::from_secs(2);
+
 /// How long an override may hold before somebody looks at the clock again.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(3600);
 
 impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     /// Follows this store, and keeps what is good there.
     pub fn new(store: S, last_good: L, publisher: Arc<Publisher<C>>, clock: C) -> Self {
-        Self { store, last_good, publisher, clock }
+        let directory = Arc::default();
+        let lineage = Lineage::new();
+        Self { store, last_good, publisher, clock, directory, lineage, unsaved: None }
+    }
+
+    /// Returns what says how the files are that are kept.
+    #[must_use]
+    pub fn directory(&self) -> Arc<DataDirectory> {
+        Arc::clone(&self.directory)
     }
 
     /// Publishes the store's configuration, or, if it cannot be read, that of an earlier run.
     ///
     /// Tells whether the store could be read.
-    pub async fn start(&self) -> bool {
+    pub async fn start(&mut self) -> bool {
         let saved = self.last_good.load().await;
+        if let Ok(Some(SavedTable { snapshot, recent, at })) = &saved {
+            self.directory.handle_loaded(Some((snapshot.revision, *at)));
+            self.publisher.recall(recent.clone());
+            self.lineage.recall(snapshot.clone(), recent);
+        }
+        self.find_records().await;
         let error = match self.store.load().await {
             Ok(latest) => {
                 if let Ok(Some(SavedTable { snapshot, .. })) = saved {
@@ -55,7 +78,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
         let error = Chain(&error).to_string();
         tracing::error!(%error, "the store cannot be read; going on with the last good table");
         match saved {
-            Ok(Some(SavedTable { snapshot, at })) => {
+            Ok(Some(SavedTable { snapshot, at, .. })) => {
                 self.publisher.publish(snapshot, StoreState::LastGood { saved: at, error });
             }
             Ok(None) => self.publisher.publish(<_>::default(), StoreState::Nothing { error }),
@@ -68,7 +91,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     }
 
     /// Goes on until it is told to stop, and then keeps what was committed last.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RETRY, LONGEST_RETRY);
         let mut chance = Chance::new(self.clock.wall().unix_millis());
         loop {
@@ -81,6 +104,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
                 }
                 Err(_) => backoff.handle_failure(&mut chance),
             };
+            self.look_after_files().await;
             tokio::select! {
                 () = self.next_commit(published, wait) => {}
                 () = self.override_ends() => self.publisher.refresh(),
@@ -94,35 +118,91 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
 
     /// Waits for a commit after the published one, or so long until the store may be asked again.
     async fn next_commit(&self, published: Result<Revision, Unavailable>, wait: Duration) {
+        let is_written = self.unsaved.is_none() && !self.lineage.has_unwritten();
+        let look = if is_written { LOOK } else { REWRITE };
         let followed = match published {
-            Ok(revision) => timeout(LOOK, self.store.changed(revision)).await,
+            Ok(revision) => timeout(look, self.store.changed(revision)).await,
             Err(error) => Ok(Err(error)),
         };
         if let Ok(Err(error)) = followed {
-            tracing::warn!(error = %Chain(&error), "the store cannot be followed");
+            tracing::debug!(error = %Chain(&error), "the store cannot be followed");
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn publish_latest(&self) -> Result<Revision, Unavailable> {
-        self.publish_and_keep(self.store.load().await?).await
+    async fn publish_latest(&mut self) -> Result<Revision, Unavailable> {
+        let mut latest = self.store.load().await?;
+        if latest.revision < self.publisher.revision() {
+            // This node may have committed meanwhile: only what is read now can be behind.
+            latest = self.store.load().await?;
+        }
+        self.publish_and_keep(latest).await
     }
 
-    async fn publish_and_keep(&self, snapshot: Snapshot) -> Result<Revision, Unavailable> {
+    async fn publish_and_keep(&mut self, snapshot: Snapshot) -> Result<Revision, Unavailable> {
+        let had = self.publisher.snapshot();
         self.publisher.publish(snapshot.clone(), StoreState::Current);
+        self.compare(&had, &snapshot).await;
         if let Some(behind) = self.publisher.behind() {
             return Err(Unavailable::new("the latest configuration", behind));
         }
         let revision = snapshot.revision;
-        self.keep(SavedTable { snapshot, at: self.clock.wall() }).await;
+        let recent = self.publisher.recent();
+        self.unsaved = Some(SavedTable { snapshot, recent, at: self.clock.wall() });
+        self.save().await;
         Ok(revision)
     }
 
+    /// Finds out whether the store's log still has the commits that this node has decided by.
+    async fn compare(&mut self, had: &Snapshot, has: &Snapshot) {
+        let Self { store, last_good, publisher, directory, lineage, clock, .. } = self;
+        let compared = lineage.compare(store, publisher, had, has, clock.wall()).await;
+        match compared {
+            Ok(None) => {}
+            // It is tried again as soon as the store can be read.
+            Err(error) => tracing::debug!(error = %Chain(&error), "commits cannot be compared"),
+            Ok(Some(name)) => {
+                // The store has got back what it had lost.
+                if let Err(error) = last_good.forget_lost(&name).await {
+                    tracing::warn!(error = %Chain(&error), name, "the record is not removed");
+                }
+            }
+        }
+        lineage.write(last_good, directory, clock.wall()).await;
+    }
+
+    /// Tries again to write what could not be written, and looks which records are still there.
+    async fn look_after_files(&mut self) {
+        if self.unsaved.is_some() {
+            self.save().await;
+        }
+        let Self { last_good, directory, lineage, clock, .. } = self;
+        lineage.write(last_good, directory, clock.wall()).await;
+        if !directory.files().lost.is_empty() {
+            self.find_records().await;
+        }
+    }
+
+    async fn find_records(&self) {
+        match self.last_good.lost().await {
+            Ok(names) => self.directory.handle_records(names),
+            Err(error) => {
+                tracing::debug!(error = %Chain(&error), "records of lost commits cannot be listed");
+            }
+        }
+    }
+
     /// Keeps a table for the day on which the store cannot be read.
-    async fn keep(&self, table: SavedTable) {
-        // The store itself is well: nothing is lost but the spare.
-        if let Err(error) = self.last_good.save(&table).await {
-            tracing::warn!(error = %Chain(&error), "the last good table is not kept");
+    async fn save(&mut self) {
+        let Some(table) = &self.unsaved else { return };
+        let saved = match self.last_good.save(table).await {
+            Ok(()) => Ok(table.snapshot.revision),
+            Err(error) => Err(Chain(&error).to_string()),
+        };
+        let is_saved = saved.is_ok();
+        self.directory.handle_saved(saved, self.clock.wall());
+        if is_saved {
+            self.unsaved = None;
         }
     }
 

@@ -6,13 +6,15 @@
 //!   [`DecisionTimer`] times some of its decisions.
 //! - [`Publisher`] puts a new table in the place of the old one, as one value.
 //! - [`Configuration`] changes the configuration through its log, and follows it.
+//! - [`DataDirectory`] says whether what a start without the store needs is on disk.
 //! - [`Cached`] reads the configuration from a cache that nodes share; [`Counted`] counts what a
-//!   store fails to do.
+//!   store fails to do, and [`StoreHealth`] says how the store is now.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes, and
 //!   [`RequestLimits`] follow the configuration.
-//! - [`Access`] says who a token belongs to; [`AuditTrail`] tells who wanted what.
+//! - [`Access`] says who a token belongs to, also by what a [`TokenKeeper`] kept; [`AuditTrail`]
+//!   tells who wanted what.
 //! - [`LogLevel`] says what is logged.
 //! - [`Tracer`] says what is traced; [`Traced`] shows what a store does.
 
@@ -21,10 +23,12 @@ mod audit;
 mod cached;
 mod configuration;
 mod counted;
+mod data_directory;
 mod follow;
 mod health;
 mod lease;
 mod limits;
+mod lineage;
 mod load;
 mod log_level;
 mod looks;
@@ -34,7 +38,9 @@ mod publisher;
 mod rate;
 mod reachability;
 mod router;
+mod store_health;
 mod timer;
+mod token_keeper;
 mod trace;
 mod traced;
 
@@ -45,6 +51,7 @@ pub use configuration::{
     Configuration, ForbiddenCheck, ForbiddenProbe, Intent, WriteError, Written,
 };
 pub use counted::Counted;
+pub use data_directory::{DataDirectory, KeptFiles};
 pub use follow::Follower;
 pub use health::{Doubts, HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
 pub use lease::LeaseKeeper;
@@ -55,6 +62,8 @@ pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::RateLimit;
 pub use reachability::Reachability;
 pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};
+pub use store_health::{StoreHealth, StoreTroubles, StoreWatch, Trouble};
 pub use timer::DecisionTimer;
+pub use token_keeper::TokenKeeper;
 pub use trace::{OpenSpan, Ratio, RatioError, Root, Sampling, Trace, Tracer};
 pub use traced::Traced;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use geostream_domain::{
-    Observations, Override, OverrideAction, RegionEntry, RegionId, Revision, RoutingTable,
-    Snapshot, Timestamp,
+    Commit, Observations, Override, OverrideAction, RecentCommits, RegionEntry, RegionId, Revision,
+    RoutingTable, Snapshot, Timestamp,
 };
 use geostream_ports::Clock;
 use thiserror::Error;
@@ -22,6 +22,8 @@ use crate::load::{Loads, Tally};
 pub struct Publisher<C> {
     published: Arc<ArcSwap<Published>>,
     sources: Mutex<Sources>,
+    /// The latest commits of the log, to name those that a store loses.
+    recent: Mutex<RecentCommits>,
     configured: watch::Sender<Revision>,
     ended: broadcast::Sender<Override>,
     limits: RequestLimits,
@@ -99,7 +101,9 @@ impl<C: Clock> Publisher<C> {
         let (configured, _) = watch::channel(Revision::ZERO);
         let (ended, _) = broadcast::channel(ENDED);
         let limits = RequestLimits::default();
-        Self { published, sources: Mutex::new(sources), configured, ended, limits, clock }
+        let sources = Mutex::new(sources);
+        let recent = Mutex::default();
+        Self { published, sources, recent, configured, ended, limits, clock }
     }
 
     /// Has these limits follow each configuration before [`Publisher::publish`] returns.
@@ -145,6 +149,27 @@ impl<C: Clock> Publisher<C> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.sources().snapshot.clone()
+    }
+
+    /// Returns the latest commits of the log, as far as they are known.
+    pub(crate) fn recent(&self) -> RecentCommits {
+        self.recent_commits().clone()
+    }
+
+    /// Takes these for the latest commits.
+    pub(crate) fn recall(&self, recent: RecentCommits) {
+        *self.recent_commits() = recent;
+    }
+
+    /// Takes in the next commits of the log.
+    pub(crate) fn follow(&self, commits: Vec<Commit>) {
+        let mut recent = self.recent_commits();
+        commits.into_iter().for_each(|commit| recent.push(commit));
+    }
+
+    /// Takes in a commit that this node has made, before it is read from the log.
+    pub(crate) fn note(&self, commit: Commit) {
+        self.recent_commits().note(commit);
     }
 
     /// Says so if the store has less than what is in use.
@@ -230,6 +255,11 @@ impl<C: Clock> Publisher<C> {
             // Nobody has to listen.
             let _nobody = self.ended.send(wish.clone()).is_err();
         }
+    }
+
+    fn recent_commits(&self) -> MutexGuard<'_, RecentCommits> {
+        // A panic between two commits leaves those before.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {

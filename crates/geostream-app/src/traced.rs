@@ -6,8 +6,8 @@ use std::sync::Arc;
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
     Attempt, AuditLog, AuditRecord, Audited, Chain, ConfigStore, HealthLog, HealthRecord, Import,
-    ImportError, Proposal, ProposeError, SpanKind, TokenId, TokenRecord, TokenStore, TrailQuery,
-    Unavailable,
+    ImportError, Look, Proposal, ProposeError, SpanKind, TokenId, TokenRecord, TokenStore,
+    TrailQuery, Unavailable, Writes,
 };
 
 use crate::trace::{Trace, Tracer};
@@ -82,6 +82,11 @@ impl<S: ConfigStore> ConfigStore for Traced<S> {
     /// Waiting is no work.
     async fn changed(&self, since: Revision) -> Result<Revision, Unavailable> {
         self.store.changed(since).await
+    }
+
+    /// A look is part of no request, and comes too often to be a trace of its own.
+    async fn look(&self, look: Look) -> Result<Writes, Unavailable> {
+        self.store.look(look).await
     }
 }
 

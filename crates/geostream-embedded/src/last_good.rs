@@ -1,16 +1,20 @@
 //! What the last routing table was made of, in a file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geostream_api::{Time, WholeConfig};
-use geostream_domain::{Revision, Snapshot};
+use geostream_api::{Commit, Time, WholeConfig};
+use geostream_domain::{LostCommits, RecentCommits, Revision, Snapshot};
 use geostream_ports::{LastGood, SavedTable, Unavailable};
 use serde::{Deserialize, Serialize};
 
-/// Keeps what the last routing table was made of in one file, which is replaced as a whole.
+use crate::lost;
+
+/// Keeps what the last routing table was made of in one file, which is replaced as a whole, and
+/// lost commits in files beside it.
 #[derive(Clone, Debug)]
 pub struct LastGoodFile {
     path: PathBuf,
@@ -22,6 +26,9 @@ struct Document {
     at: Time,
     #[serde(flatten)]
     config: WholeConfig,
+    /// Absent in the files of earlier versions.
+    #[serde(default)]
+    recent: Vec<Commit>,
 }
 
 impl LastGoodFile {
@@ -29,6 +36,15 @@ impl LastGoodFile {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
+    }
+
+    /// Works in the directory where the file is.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let directory = self.path.parent().unwrap_or_else(|| Path::new(".")).to_owned();
+        blocking("the data directory", move || work(&directory)).await
     }
 }
 
@@ -38,30 +54,52 @@ impl LastGood for LastGoodFile {
             revision: table.snapshot.revision.get(),
             at: Time(table.at),
             config: (&*table.snapshot.config).into(),
+            recent: table.recent.iter().map(Into::into).collect(),
         };
         let path = self.path.clone();
-        blocking(move || replace(&path, &document)).await
+        blocking(FILE, move || replace(&path, &serde_json::to_vec(&document)?)).await
     }
 
     async fn load(&self) -> Result<Option<SavedTable>, Unavailable> {
         let path = self.path.clone();
-        blocking(move || read(&path)).await
+        blocking(FILE, move || read(&path)).await
+    }
+
+    async fn keep_lost(&self, lost: &LostCommits) -> Result<String, Unavailable> {
+        let lost = lost.clone();
+        self.beside(move |directory| lost::keep(directory, &lost)).await
+    }
+
+    async fn lost(&self) -> Result<Vec<String>, Unavailable> {
+        self.beside(lost::list).await
+    }
+
+    async fn forget_lost(&self, name: &str) -> Result<(), Unavailable> {
+        let name = name.to_owned();
+        self.beside(move |directory| lost::forget(directory, &name)).await
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// What errors call the file.
+const FILE: &str = "the last-good file";
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &'static str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Unavailable> {
     let done = tokio::task::spawn_blocking(work).await;
     let result = done.map_err(io::Error::other).flatten();
-    result.map_err(|error| Unavailable::new("the last-good file", error))
+    result.map_err(|error| Unavailable::new(what, error))
 }
 
 /// Writes a new file beside the old one and puts it in its place: a crash leaves one of them whole.
-fn replace(path: &Path, document: &Document) -> io::Result<()> {
+///
+/// What is written is its owner's alone to read.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec(document)?)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
     file.sync_all()?;
     put_in_place(&new, path)
 }
@@ -95,5 +133,8 @@ fn parse(bytes: &[u8]) -> Result<SavedTable, String> {
     let config = document.config.to_domain().map_err(|error| error.to_string())?;
     let snapshot =
         Snapshot { revision: Revision::new(document.revision), config: Arc::new(config) };
-    Ok(SavedTable { snapshot, at: document.at.0 })
+    // They only name what a store has lost: without them, less is named.
+    let recent = document.recent.iter().map(Commit::to_domain).collect::<Result<Vec<_>, _>>();
+    let recent = recent.unwrap_or_default().into_iter().collect::<RecentCommits>();
+    Ok(SavedTable { snapshot, recent, at: document.at.0 })
 }

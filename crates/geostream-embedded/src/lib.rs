@@ -4,16 +4,20 @@
 //! [`EmbeddedStore`] keeps the log of changes in a redb database. One thread owns it: a commit is
 //! an fsync, which no caller's thread should wait for, and a database that has seen an I/O error
 //! has to be opened again by somebody. [`LastGoodFile`] keeps what the last routing table was made
-//! of in a file of its own, for the day on which the database cannot be read.
+//! of in a file of its own, for the day on which the database cannot be read, and
+//! [`KnownTokensFile`] what is known of the tokens.
 
 mod audit;
 mod documents;
 mod health;
 mod import;
+mod known_tokens;
 mod last_good;
 mod log;
+mod lost;
 mod store;
 
+pub use known_tokens::KnownTokensFile;
 pub use last_good::LastGoodFile;
 pub use log::LogError;
 pub use store::EmbeddedStore;

@@ -1,14 +1,17 @@
 //! The log in its database: every read and write, without a thread or a runtime.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geostream_api::{KeptChanges, WholeConfig};
 use geostream_domain::{Commit, Config, Revision, Snapshot};
-use geostream_ports::{Attempt, Proposal, ProposeError, TokenId, TokenRecord, Unavailable};
+use geostream_ports::{
+    Attempt, Look, Proposal, ProposeError, TokenId, TokenRecord, Unavailable, Writes,
+};
 use redb::backends::InMemoryBackend;
 use redb::{
     AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
@@ -28,9 +31,13 @@ pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("lo
 /// Whole configurations at some revisions, so that reading one never replays more than a few.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
+/// What a trial writes and removes.
+const TRIAL: TableDefinition<'_, (), &[u8]> = TableDefinition::new("trial");
 const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
 
 const THIS_FORMAT: u64 = 1;
+/// More than most commits take, so that a disk with less room is taken for a full one.
+const TRIAL_BYTES: usize = 64 << 10;
 pub(crate) const CHECKPOINT_EVERY: u64 = 64;
 /// The commits that are kept at the least: older ones go, a checkpoint's worth at a time.
 const KEEP: u64 = 10_048;
@@ -57,6 +64,12 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What has the file's name is not what is open.
+    #[error(
+        "the database's file was removed or replaced while it was open; what is written now is \
+         lost with the next start"
+    )]
+    Replaced,
     /// The work on the database panicked, as redb does on what it cannot believe.
     #[error("the work on the database panicked")]
     Panicked,
@@ -99,14 +112,27 @@ pub(crate) enum Place {
 pub(crate) struct Log {
     pub(crate) database: Database,
     pub(crate) latest: Snapshot,
+    /// Which file that is; `None` in memory.
+    file: Option<FileId>,
+}
+
+/// Tells a file from another one of the same name: its device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self(metadata.dev(), metadata.ino()))
+    }
 }
 
 impl Log {
     /// Opens the log that is there; a file that is missing or empty has been lost.
     pub(crate) fn open(place: &Place) -> Result<Self, LogError> {
         let open = || match place {
-            Place::File(path) => Self::of(builder().open(path)?),
-            Place::Memory => Self::of(new_in_memory()?),
+            Place::File(path) => Self::of(builder().open(path)?, Some(path)),
+            Place::Memory => Self::of(new_in_memory()?, None),
         };
         surviving(open).flatten()
     }
@@ -120,19 +146,54 @@ impl Log {
         let database = builder().create(&new)?;
         prepare(&database)?;
         put_in_place(&new, path)?;
-        Self::of(database)
+        Self::of(database, Some(path))
     }
 
-    fn of(database: Database) -> Result<Self, LogError> {
+    fn of(database: Database, path: Option<&Path>) -> Result<Self, LogError> {
+        let file = path.map(|path| File::open(path).and_then(|file| FileId::of(&file)));
+        let file = file.transpose()?;
         let read = begin_read(&database)?;
         check_format(&read)?;
         add_missing(&database, &read)?;
         let latest = read_latest(&begin_read(&database)?)?;
-        Ok(Self { database, latest })
+        Ok(Self { database, latest, file })
     }
 
     pub(crate) fn latest(&self) -> &Snapshot {
         &self.latest
+    }
+
+    /// Tells whether the file can be read and written.
+    ///
+    /// Opening it again shows what the open one does not: that its name or the rights are gone, or
+    /// that the disk has become read-only.
+    pub(crate) fn look(&mut self, place: &Place, look: Look) -> Result<Writes, LogError> {
+        if let Place::File(path) = place {
+            let there = FileId::of(&File::open(path)?)?;
+            if self.file != Some(there) {
+                return Err(LogError::Replaced);
+            }
+            if let Err(error) = OpenOptions::new().write(true).open(path) {
+                return Ok(Writes::Refused(unavailable(error.into())));
+            }
+        }
+        Ok(match look {
+            Look::Read => Writes::Accepted,
+            Look::TryWrite => match surviving(|| self.try_write()).flatten() {
+                Ok(()) => Writes::Accepted,
+                Err(error) => Writes::Refused(unavailable(error)),
+            },
+        })
+    }
+
+    /// Commits something of the size of a commit, and removes it.
+    fn try_write(&self) -> Result<(), LogError> {
+        let write = self.database.begin_write()?;
+        write.open_table(TRIAL)?.insert((), vec![0; TRIAL_BYTES].as_slice())?;
+        write.commit()?;
+        let write = self.database.begin_write()?;
+        write.delete_table(TRIAL)?;
+        Ok(write.commit()?)
     }
 
     /// Commits a proposal and returns what it led to.

@@ -7,7 +7,8 @@ use std::thread;
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
     Attempt, AuditLog, AuditRecord, Audited, ConfigStore, HealthLog, HealthRecord, Import,
-    ImportError, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery, Unavailable,
+    ImportError, Look, Proposal, ProposeError, TokenId, TokenRecord, TokenStore, TrailQuery,
+    Unavailable, Writes,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -167,8 +168,23 @@ impl Owner {
         Ok(self.log.as_mut().expect("it was opened above"))
     }
 
+    /// Looks at the file; what that says is told where looks are asked for, not logged here.
+    fn look(&mut self, look: Look) -> Result<Writes, LogError> {
+        let place = self.place.clone();
+        let log = self.open_log()?;
+        let found = log.look(&place, look);
+        if look == Look::TryWrite && !matches!(found, Ok(Writes::Accepted)) {
+            self.close();
+        }
+        found
+    }
+
     fn close_after(&mut self, error: &(dyn std::error::Error + 'static)) {
         tracing::error!(error, "embedded store failed; the next request opens it again");
+        self.close();
+    }
+
+    fn close(&mut self) {
         if matches!(self.place, Place::File(_)) {
             let log = self.log.take();
             if surviving(|| drop(log)).is_err() {
@@ -246,6 +262,10 @@ impl ConfigStore for EmbeddedStore {
         changed
             .map(|revision| *revision)
             .map_err(|ended| Unavailable::new("the embedded store", ended))
+    }
+
+    async fn look(&self, look: Look) -> Result<Writes, Unavailable> {
+        self.ask(move |owner| owner.look(look)).await?.map_err(unavailable)
     }
 }
 

@@ -104,6 +104,8 @@ async fn api(control: &Runtime) -> EveryPart {
     Api::new(Parts {
         router: Router::new(&publisher, Arc::new(OnePlace)),
         configuration,
+        store: Arc::default(),
+        directory: Arc::default(),
         health: Arc::new(RegionHealth::new(publisher, store.clone(), clock, &[], 1)),
         cache: None,
         access: Arc::new(Access::new(store, clock)),

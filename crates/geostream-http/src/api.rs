@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Caller, Configuration, DecisionTimer, LogLevel, RegionHealth,
-    RequestLimits, Router, Trace, Tracer,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer, LogLevel,
+    RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
 };
 use geostream_domain::{ClientKey, Line, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Store};
@@ -69,6 +69,10 @@ pub struct Parts<S, G, C> {
     pub router: Router<G>,
     /// Changes the configuration.
     pub configuration: Configuration<S, C>,
+    /// Says how the store is now.
+    pub store: Arc<StoreHealth>,
+    /// Says how the files of the data directory are.
+    pub directory: Arc<DataDirectory>,
     /// Sees how regions are.
     pub health: Arc<RegionHealth<S, C>>,
     /// Counts what comes of asking the cache, if there is one.
@@ -331,10 +335,7 @@ where
         }
         match caller {
             Some(caller) => Ok(caller),
-            None if !self.parts.access.is_loaded() => {
-                let detail = "the tokens cannot be read; decisions go on";
-                Err(Failure::new(Kind::StoreUnavailable, detail))
-            }
+            None if !self.parts.access.is_loaded() => Err(Failure::tokens_unread()),
             None => Err(Failure::unauthorized("the token is not valid")),
         }
     }

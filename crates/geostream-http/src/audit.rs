@@ -66,6 +66,9 @@ where
             let caller = self.authenticate(request.headers()).await?;
             attempt.who = Some(Actor::from(&caller));
             if !caller.scope.permits(needed) {
+                if !self.parts.access.is_loaded() {
+                    return Err(Failure::tokens_unread());
+                }
                 return Err(Failure::scope(needed));
             }
         }

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use geostream_api::Warning;
-use geostream_app::{CacheTally, Peers, RegionStatus, RequestLimits, StoreState};
+use geostream_app::{
+    CacheTally, KeptFiles, Peers, RegionStatus, RequestLimits, StoreState, StoreTroubles,
+};
 use geostream_domain::{
     Answering, BreakerState, Health, InForce, RegionEntry, RoutingTable, ServiceTable, Timestamp,
 };
@@ -51,6 +53,22 @@ pub(crate) fn show_node(version: &'static str, is_ready: bool, store: &StoreStat
     gauge!("geostream_build_info", "version" => version).set(1);
     gauge!("server_ready").set(one_if(is_ready));
     gauge!("config_current").set(one_if(*store == StoreState::Current));
+}
+
+/// Shows whether the store can be read and written now.
+pub(crate) fn show_store(troubles: &StoreTroubles) {
+    let read = one_if(troubles.is_readable());
+    let write = one_if(troubles.is_writable());
+    gauge!("store_available", "operation" => "read").set(read);
+    gauge!("store_available", "operation" => "write").set(write);
+}
+
+/// Shows what a start without the store would decide by.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and revisions are few")]
+pub(crate) fn show_last_good(files: &KeptFiles, now: Timestamp) {
+    let Some((revision, at)) = files.last_good else { return };
+    gauge!("last_good_revision").set(revision.get() as f64);
+    gauge!("last_good_age_seconds").set(now.since(at).as_secs_f64());
 }
 
 /// Shows which warnings `/ready` tells.

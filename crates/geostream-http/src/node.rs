@@ -93,14 +93,16 @@ where
         let doubts = self.parts.health.doubts();
         let reachability = self.parts.health.reachability(view.table().config().settings());
         let proxy = self.shared.forwarding.untrusted(now);
-        let found = [
-            warnings::of_store(view.store(), wall),
+        let mut warnings = warnings::of_store(view.store(), &self.parts.store.troubles(), wall);
+        warnings.extend(warnings::of_directory(&self.parts.directory.files(), wall));
+        let others = [
             warnings::of_targets(&reachability),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
             proxy.map(warnings::of_proxy),
         ];
-        found.into_iter().flatten().collect()
+        warnings.extend(others.into_iter().flatten());
+        warnings
     }
 
     /// Answers with the latest rendering of the metrics, which at most one request a second makes
@@ -143,6 +145,8 @@ where
         let view = self.router.view();
         gauges::show_table(view.table(), now);
         gauges::show_node(self.parts.version, self.readiness().is_ok(), view.store());
+        gauges::show_store(&self.parts.store.troubles());
+        gauges::show_last_good(&self.parts.directory.files(), now);
         gauges::show_warnings(&self.warnings());
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
@@ -178,6 +182,9 @@ where
         let now = self.parts.clock.wall();
         let regions = self.parts.health.regions();
         let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
+        let troubles = self.parts.store.troubles();
+        let store = warnings::of_store(view.store(), &troubles, now);
+        let store: Vec<_> = store.into_iter().map(|warning| warning.detail).collect();
         body::json(&Status {
             version: self.parts.version.to_owned(),
             node: self.parts.node.to_string(),
@@ -185,7 +192,7 @@ where
             started: Time(self.parts.started),
             revision: table.revision().get(),
             table_compiled: Time(table.compiled_at()),
-            store_error: warnings::of_store(view.store(), now).map(|warning| warning.detail),
+            store_error: (!store.is_empty()).then(|| store.join("; ")),
             warnings: self.warnings(),
             regions: config.regions().len(),
             services: config.services().len(),

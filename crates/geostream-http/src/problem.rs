@@ -213,6 +213,13 @@ impl Failure {
         Self::naming(Kind::Unauthorized, "authorization", detail)
     }
 
+    /// Says that the store, which alone says what tokens are good for, cannot be asked.
+    pub(crate) fn tokens_unread() -> Self {
+        let detail = "the tokens cannot be read, so only those that were known before the start \
+                      are valid, and only for reading; decisions go on";
+        Self::new(Kind::StoreUnavailable, detail)
+    }
+
     pub(crate) fn scope(needed: Scope) -> Self {
         let detail = format!("a token of scope {needed} or above is needed");
         Self::naming(Kind::Forbidden, "authorization", detail)

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
-use geostream_app::{Doubts, Reachability, StoreState};
+use geostream_app::{Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble};
 use geostream_domain::{RegionId, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
 pub(crate) const CODES: &[&str] = &[
     STORE_UNREADABLE,
     STORE_BEHIND,
+    STORE_READ_ONLY,
+    COMMITS_LOST,
+    LAST_GOOD_NOT_WRITTEN,
+    KNOWN_TOKENS_NOT_WRITTEN,
     TARGETS_FORBIDDEN,
     NOTHING_ANSWERS,
     REGIONS_ABSTAINED,
@@ -20,6 +24,10 @@ pub(crate) const CODES: &[&str] = &[
 
 const STORE_UNREADABLE: &str = "store-unreadable";
 const STORE_BEHIND: &str = "store-behind";
+const STORE_READ_ONLY: &str = "store-read-only";
+const COMMITS_LOST: &str = "commits-lost";
+const LAST_GOOD_NOT_WRITTEN: &str = "last-good-not-written";
+const KNOWN_TOKENS_NOT_WRITTEN: &str = "known-tokens-not-written";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
@@ -33,18 +41,105 @@ const LOOK_AT: &str = "look at the regions and at this node's network; reachabil
                        (settings.reachability_targets) tell a loss of regions from a fault of this \
                        node: configure some if there are none";
 
-/// Returns the warning that the store's state calls for.
-pub(crate) fn of_store(store: &StoreState, now: Timestamp) -> Option<Warning> {
-    match store {
-        StoreState::Unread | StoreState::Current => None,
-        StoreState::LastGood { saved, error } => {
-            let age = age_in_words(now.since(*saved));
-            let detail = format!("{error}; the configuration in use was saved {age} ago");
-            Some(warning(STORE_UNREADABLE, detail))
-        }
-        StoreState::Behind(behind) => Some(warning(STORE_BEHIND, behind.to_string())),
-        StoreState::Nothing { error } => Some(warning(STORE_UNREADABLE, error.clone())),
+/// Returns the warnings that the store calls for, by what is decided by and by how it is now.
+pub(crate) fn of_store(
+    state: &StoreState,
+    troubles: &StoreTroubles,
+    now: Timestamp,
+) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(detail) = unreadable(state, troubles, now) {
+        warnings.push(warning(STORE_UNREADABLE, detail));
     }
+    if let StoreState::Behind(behind) = state {
+        warnings.push(warning(STORE_BEHIND, behind.to_string()));
+    }
+    if let (None, Some(trouble)) = (&troubles.reading, &troubles.writing) {
+        let detail = format!("the store takes no writes: {}", in_words(trouble, now));
+        warnings.push(warning(STORE_READ_ONLY, detail));
+    }
+    warnings
+}
+
+/// Returns the warnings that the files of the data directory call for.
+pub(crate) fn of_directory(files: &KeptFiles, now: Timestamp) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(detail) = lost(files, now) {
+        warnings.push(warning(COMMITS_LOST, detail));
+    }
+    if let Some(trouble) = &files.last_good_trouble {
+        let error = in_words(trouble, now);
+        let on_disk = match files.last_good {
+            Some((revision, at)) => {
+                let age = age_in_words(now.since(at));
+                format!("would go back to revision {revision}, written {age} ago")
+            }
+            None => "would have no configuration".to_owned(),
+        };
+        let detail = format!(
+            "last-good.json cannot be written: {error}; a start without the store {on_disk}"
+        );
+        warnings.push(warning(LAST_GOOD_NOT_WRITTEN, detail));
+    }
+    if let Some(trouble) = &files.tokens_trouble {
+        let error = in_words(trouble, now);
+        let detail = format!(
+            "known-tokens.json cannot be written: {error}; after a start without the store, no \
+             token would be valid"
+        );
+        warnings.push(warning(KNOWN_TOKENS_NOT_WRITTEN, detail));
+    }
+    warnings
+}
+
+fn lost(files: &KeptFiles, now: Timestamp) -> Option<String> {
+    let unwritten = files.lost_trouble.as_ref().map(|trouble| {
+        format!(
+            "the log of this node names commits that the store has lost; they cannot be written to \
+             the data directory: {}",
+            in_words(trouble, now)
+        )
+    });
+    let written = (!files.lost.is_empty()).then(|| {
+        format!(
+            "the store's log lacks commits that this node has decided by: see {} in its data \
+             directory, make again what is still wanted, and remove the files",
+            files.lost.join(", ")
+        )
+    });
+    match (written, unwritten) {
+        (Some(written), Some(unwritten)) => Some(format!("{written}; {unwritten}")),
+        (written, unwritten) => written.or(unwritten),
+    }
+}
+
+fn unreadable(state: &StoreState, troubles: &StoreTroubles, now: Timestamp) -> Option<String> {
+    let saved = match state {
+        StoreState::LastGood { saved, .. } => {
+            let age = age_in_words(now.since(*saved));
+            format!("; the configuration in use was saved {age} ago")
+        }
+        StoreState::Unread
+        | StoreState::Current
+        | StoreState::Behind(_)
+        | StoreState::Nothing { .. } => String::new(),
+    };
+    if let Some(trouble) = &troubles.reading {
+        return Some(format!("the store cannot be read: {}{saved}", in_words(trouble, now)));
+    }
+    match state {
+        // The store can be read by now, and what it has is not in use yet.
+        StoreState::LastGood { error, .. } | StoreState::Nothing { error } => {
+            Some(format!("the store could not be read at the start: {error}{saved}"))
+        }
+        StoreState::Unread | StoreState::Current | StoreState::Behind(_) => None,
+    }
+}
+
+/// Says what fails and since when.
+fn in_words(Trouble { since, error }: &Trouble, now: Timestamp) -> String {
+    let age = age_in_words(now.since(*since));
+    format!("{error} (since {}, {age} ago)", Time(*since))
 }
 
 /// Returns the warning that reachability targets call for which the node may not probe.

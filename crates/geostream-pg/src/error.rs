@@ -70,6 +70,12 @@ pub enum PgError {
         /// The latest number that this version knows.
         known: i32,
     },
+    /// A look has found that writes would fail.
+    #[error("the database takes no writes: {obstacles}")]
+    ReadOnly {
+        /// What stands in their way.
+        obstacles: String,
+    },
     /// What is kept cannot be understood.
     #[error("the database holds {what} that cannot be read")]
     Damaged {

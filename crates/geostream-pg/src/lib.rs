@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod import;
 mod listen;
+mod look;
 pub mod migrate;
 mod session;
 mod store;

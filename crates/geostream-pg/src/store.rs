@@ -6,8 +6,8 @@ use deadpool_postgres::Pool;
 use geostream_api::{self as api, KeptChanges};
 use geostream_domain::{Chance, Change, Commit, Config, NodeId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
-    Attempt, ConfigStore, Head, Import, ImportError, Marked, MarkedStore, Proposal, ProposeError,
-    TokenId, TokenRecord, TokenStore, Unavailable,
+    Attempt, ConfigStore, Head, Import, ImportError, Look, Marked, MarkedStore, Proposal,
+    ProposeError, TokenId, TokenRecord, TokenStore, Unavailable, Writes,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -252,6 +252,10 @@ impl ConfigStore for PgStore {
         let mut revision = self.shared.revision.subscribe();
         let changed = revision.wait_for(|revision| *revision > since).await;
         changed.map(|revision| *revision).map_err(|ended| Unavailable::new("PostgreSQL", ended))
+    }
+
+    async fn look(&self, look: Look) -> Result<Writes, Unavailable> {
+        available(self.look_at(look)).await
     }
 }
 

@@ -62,6 +62,32 @@ pub trait ConfigStore: Send + Sync + 'static {
         &self,
         since: Revision,
     ) -> impl Future<Output = Result<Revision, Unavailable>> + Send;
+
+    /// Tells whether the store can be read and takes writes, without a change of what it keeps.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn look(&self, look: Look) -> impl Future<Output = Result<Writes, Unavailable>> + Send;
+}
+
+/// How closely a store is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// By reading only: a store that is read-only, or whose rights are missing, shows that.
+    Read,
+    /// By a write as well, whose effect is taken back: a full disk shows in nothing else. For use
+    /// after a write has failed.
+    TryWrite,
+}
+
+/// Whether a store that can be read takes writes.
+#[derive(Debug)]
+pub enum Writes {
+    /// Nothing is known that would keep a write from being committed.
+    Accepted,
+    /// A write would fail.
+    Refused(Unavailable),
 }
 
 /// Changes that are to be committed together.

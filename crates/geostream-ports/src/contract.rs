@@ -7,16 +7,16 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, NodeId, NodeView,
-    Rate, ReachabilityTargets, Region, Removal, ReplayError, RequestLimit, Revision, Service,
-    Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
+    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, LostCommits,
+    NodeId, NodeView, Rate, ReachabilityTargets, Region, Removal, ReplayError, RequestLimit,
+    Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
     Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, CHANGES_PER_REGION, Cache,
     ConfigStore, CounterKey, Effect, Exchanged, Head, HealthLog, HealthRecord, Import, ImportError,
-    ImportId, ImportPart, Kept, LastGood, Marked, Proposal, ProposeError, SavedTable, Scope,
-    SharedCounters, SharedViews, TokenId, TokenRecord, TokenStore, TrailQuery,
+    ImportId, ImportPart, Kept, LastGood, Look, Marked, Proposal, ProposeError, SavedTable, Scope,
+    SharedCounters, SharedViews, TokenId, TokenRecord, TokenStore, TrailQuery, Writes,
 };
 
 /// Holds a [`ConfigStore`] to its promises.
@@ -38,6 +38,18 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
     a_log_moves_whole(&new().await, &new().await).await;
     an_import_that_has_not_ended_is_nothing(&new().await).await;
     an_import_that_does_not_fit_is_refused(&new().await).await;
+    a_look_changes_nothing(&new().await).await;
+}
+
+async fn a_look_changes_nothing(store: &impl ConfigStore) {
+    let revision = propose(store, 0, vec![region("a")]).await.expect("propose").revision;
+    for look in [Look::Read, Look::TryWrite, Look::TryWrite] {
+        let found = store.look(look).await.expect("look");
+        assert!(matches!(found, Writes::Accepted), "{look:?}: {found:?}");
+    }
+    assert_eq!(store.load().await.expect("load").revision, revision);
+    assert_eq!(store.history(None, 10).await.expect("history").len(), 1);
+    assert!(propose(store, revision.get(), vec![region("b")]).await.is_ok());
 }
 
 /// Holds a [`HealthLog`] to its promises.
@@ -706,10 +718,38 @@ pub async fn last_good<L: LastGood>(new: impl AsyncFn() -> L) {
         let config = geostream_domain::Config::default().after(changes);
         let mut snapshot = Snapshot::from(config.expect("valid"));
         snapshot.revision = Revision::new(names.len() as u64);
-        let table = SavedTable { snapshot, at: Timestamp::from_unix_millis(5) };
+        let recent = [commit(names.len() as u64, names[0])].into_iter().collect();
+        let table = SavedTable { snapshot, recent, at: Timestamp::from_unix_millis(5) };
         kept.save(&table).await.expect("save");
         assert_eq!(kept.load().await.expect("load"), Some(table));
     }
+    lost_commits_are_kept_once_until_they_are_removed(&kept).await;
+}
+
+async fn lost_commits_are_kept_once_until_they_are_removed(kept: &impl LastGood) {
+    let names = async || kept.lost().await.expect("lost");
+    assert_eq!(names().await, [""; 0]);
+    let lost = |revision: u64, id: &str| LostCommits {
+        first: Revision::new(revision),
+        last: Revision::new(revision),
+        commits: vec![commit(revision, id)],
+        config: Arc::default(),
+        changes: vec![region(id)],
+        store: Revision::ZERO,
+        found: Timestamp::EPOCH,
+    };
+    let name = kept.keep_lost(&lost(1, "a")).await.expect("keep");
+    assert_eq!(kept.keep_lost(&lost(1, "a")).await.expect("keep"), name);
+    let other = kept.keep_lost(&lost(1, "b")).await.expect("keep");
+    assert_ne!(other, name, "other commits of that number are not the same");
+    assert_eq!(names().await.len(), 2);
+    kept.forget_lost(&name).await.expect("forget");
+    assert_eq!(names().await, [other]);
+    for revision in 2..40 {
+        let name = kept.keep_lost(&lost(revision, "a")).await.expect("keep");
+        assert!(names().await.contains(&name), "the oldest goes");
+    }
+    assert!(names().await.len() < 20, "their number is limited");
 }
 
 /// Holds [`SharedViews`] to its promises, by nodes that tell each other.

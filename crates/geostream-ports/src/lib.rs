@@ -15,6 +15,7 @@ mod config_store;
 pub mod contract;
 mod geo;
 mod health_log;
+mod known_tokens;
 mod last_good;
 mod prober;
 mod shared_counters;
@@ -33,10 +34,11 @@ pub use cache::{Cache, CacheError, Head, Kept, Marked, MarkedStore};
 pub use chain::Chain;
 pub use clock::{Clock, SystemClock};
 pub use config_store::{
-    ConfigStore, Import, ImportError, ImportId, ImportPart, Proposal, ProposeError,
+    ConfigStore, Import, ImportError, ImportId, ImportPart, Look, Proposal, ProposeError, Writes,
 };
 pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
 pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
+pub use known_tokens::{KnownTokens, SavedTokens};
 pub use last_good::{LastGood, SavedTable};
 pub use prober::{KeptConnection, Probed, Prober};
 pub use shared_counters::{CounterKey, MOST_LEASES, SharedCounters};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use geostream_app::{
     Configuration, Follower, Publisher, RouteQuery, Router, StoreBehind, StoreState, WriteError,
 };
-use geostream_domain::{Change, Override, OverrideAction, Revision, Snapshot, Timestamp};
+use geostream_domain::{Change, Commit, Override, OverrideAction, Revision, Snapshot, Timestamp};
 use geostream_embedded::{EmbeddedStore, LastGoodFile};
 use geostream_ports::{ConfigStore as _, LastGood as _, Proposal, SavedTable};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Berlin, SetClock, config, intent, line, two_regions};
+use crate::world::{Berlin, SetClock, config, intent, line, region, two_regions};
 
 struct Setup {
     directory: tempfile::TempDir,
@@ -77,7 +77,7 @@ async fn without_the_store_the_last_good_table_decides() {
     let setup = Setup::new();
     let snapshot = Snapshot { revision: Revision::new(7), config: Arc::new(config()) };
     let at = Timestamp::from_unix_millis(5);
-    setup.last_good().save(&SavedTable { snapshot, at }).await.unwrap();
+    setup.last_good().save(&SavedTable { snapshot, recent: <_>::default(), at }).await.unwrap();
     let path = setup.directory.path().join("config.redb");
     std::fs::write(&path, "this is no database").unwrap();
 
@@ -99,7 +99,7 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
     let setup = Setup::new();
     let snapshot = Snapshot { revision: Revision::new(2), config: Arc::new(config()) };
     let at = Timestamp::from_unix_millis(5);
-    setup.last_good().save(&SavedTable { snapshot, at }).await.unwrap();
+    setup.last_good().save(&SavedTable { snapshot, recent: <_>::default(), at }).await.unwrap();
 
     let store = EmbeddedStore::in_memory().unwrap();
     assert!(setup.follower(store.clone()).start().await, "the store can be read");
@@ -107,6 +107,8 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
     let behind = StoreBehind { store: Revision::ZERO, in_use: Revision::new(2) };
     assert_eq!(*router.view().store(), StoreState::Behind(behind));
     assert_eq!(router.view().table().revision(), Revision::new(2));
+    // Nothing is known of the commits but their numbers and what they led to.
+    assert_eq!(setup.last_good().lost().await.unwrap(), ["lost-commits-1-2.json"]);
     let kept = setup.last_good().load().await.unwrap().expect("it is not overwritten by less");
     assert_eq!(kept.snapshot.revision, Revision::new(2));
 
@@ -129,6 +131,44 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
         assert_eq!(router.view().table().revision(), in_use);
     }
     assert_eq!(*router.view().store(), StoreState::Current);
+}
+
+#[tokio::test]
+async fn a_store_on_another_branch_is_noticed_by_its_commits_though_it_has_more() {
+    let setup = Setup::new();
+    let store = EmbeddedStore::in_memory().unwrap();
+    let commit = |revision: u64, reason: &str| Commit {
+        revision: Revision::new(revision),
+        changes: two_regions(),
+        author: line("ops"),
+        reason: line(reason),
+        at: Timestamp::EPOCH,
+    };
+    let ours = [commit(1, "shared"), commit(2, "ours"), commit(3, "ours")];
+    for (expected, reason) in ["shared", "theirs", "theirs", "theirs"].into_iter().enumerate() {
+        let Commit { changes, author, reason, at, .. } = commit(0, reason);
+        let expected = Revision::new(u64::try_from(expected).unwrap());
+        let proposal = Proposal { expected, changes, author, reason, at, attempt: None };
+        store.propose(proposal).await.unwrap();
+    }
+    let snapshot = Snapshot { revision: Revision::new(3), config: Arc::new(config()) };
+    let recent = ours.into_iter().collect();
+    let saved = SavedTable { snapshot, recent, at: Timestamp::EPOCH };
+    setup.last_good().save(&saved).await.unwrap();
+
+    let mut follower = setup.follower(store.clone());
+    follower.start().await;
+    assert_eq!(setup.publisher.snapshot().revision, Revision::new(4), "the store's is in use");
+    assert_eq!(follower.directory().files().lost, ["lost-commits-2-3.json"]);
+    let kept = setup.last_good().load().await.unwrap().unwrap().recent;
+    assert_eq!(kept.last().map(|last| last.reason.as_str()), Some("theirs"));
+
+    // The node goes on from there: what it commits itself is not taken for another branch.
+    let publisher = Arc::clone(&setup.publisher);
+    let configuration = Configuration::new(store, publisher, setup.clock.clone());
+    configuration.write(intent(4), vec![region("ap", 35.7, 139.7)]).await.unwrap();
+    follower.start().await;
+    assert_eq!(follower.directory().files().lost, ["lost-commits-2-3.json"]);
 }
 
 #[tokio::test]
