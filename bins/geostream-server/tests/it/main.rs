@@ -20,6 +20,7 @@ mod postgres;
 mod restart;
 mod server;
 mod settings;
+mod store_state;
 mod survival;
 mod tls;
 mod traces;

@@ -8,6 +8,7 @@ use geostream_testbed::Postgres;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Home, Request, Server, now, wait_for};
+use crate::store_state::{is_well, warns};
 
 /// Longer than a control request may take, and the machine is shared.
 const BOUND: Duration = Duration::from_secs(15);
@@ -273,7 +274,7 @@ fn a_node_starts_from_its_last_good_table_while_the_database_hangs() {
     refused.expect_problem(503, "store-unavailable", "");
     server.thaw();
     wait_for(|| put_region(&node, &token, "r2", 2).status == 200);
-    assert_eq!(node.get("/ready").json(), json!({ "status": "ready" }));
+    is_well(&node);
 }
 
 #[test]
@@ -338,7 +339,9 @@ fn decisions_go_on_while_the_databases_disk_is_full() {
     assert!(refused.body.contains("No space left on device"), "{refused:?}");
     assert_eq!(node.route(TOKYO).json()["region"], "ap-northeast-1");
     assert_eq!(get(&node, &token, "/api/v1/config/history").status, 200, "it can be read");
+    warns(&node, "store-read-only", "No space left on device");
     server.clear_disk();
+    is_well(&node);
     wait_for(|| put_large_region(&node, &token, revision).status == 200);
 }
 
