@@ -143,12 +143,12 @@ pub(crate) struct Arguments {
     max_connections_per_network: Option<usize>,
 
     /// How often a client's network may ask, 0 for no limit, as long as the shared configuration
-    /// has no settings.requests_per_second: for a single node [default: 0]
+    /// has no `settings.requests_per_second`: for a single node [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND", value_name = "NUMBER")]
     requests_per_second: Option<PerSecond>,
 
     /// How often may be asked with one token, 0 for no limit, as long as the shared configuration
-    /// has no settings.requests_per_second_per_token: for a single node [default: 0]
+    /// has no `settings.requests_per_second_per_token`: for a single node [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND_PER_TOKEN", value_name = "NUMBER")]
     requests_per_second_per_token: Option<PerSecond>,
 
@@ -179,7 +179,7 @@ pub(crate) struct Arguments {
 
     /// An address that tells whether this node has a network: while none of them accepts
     /// connections, no region is taken for dead. It is used as long as the shared configuration has
-    /// no settings.reachability_targets: for a single node; may be repeated
+    /// no `settings.reachability_targets`: for a single node; may be repeated
     #[arg(
         long,
         env = "GEOSTREAM_PROBE_CANARY",

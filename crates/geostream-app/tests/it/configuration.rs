@@ -1,5 +1,6 @@
 //! Writes.
 
+use std::slice;
 use std::sync::Arc;
 
 use geostream_app::{
@@ -128,7 +129,7 @@ async fn a_new_reachability_target_that_may_not_be_probed_is_refused_and_an_old_
     let one = write(&permissive, 0, targets(&["10.1.2.3:443"])).await;
     assert_eq!(one.unwrap(), 1, "what this node may probe is taken");
     let kept = strict.write(intent(1), targets(&["8.8.8.8:53", "10.1.2.3:443"])).await.unwrap();
-    assert_eq!(kept.forbidden, [private.clone()], "it was there before");
+    assert_eq!(kept.forbidden, slice::from_ref(&private), "it was there before");
     let added = write(&strict, 2, targets(&["10.1.2.3:443", "10.9.9.9:1"])).await;
     let other = ForbiddenProbe::Target("10.9.9.9:1".parse().unwrap());
     assert!(matches!(added, Err(WriteError::Forbidden(probes)) if probes == [other]));
