@@ -1,8 +1,10 @@
 //! Changing the configuration.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain::{
     Change, Commit, Config, Lack, Line, Override, OverrideAction, PermittedNetworks, ProbeTarget,
@@ -184,13 +186,14 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// If another write came first, the result would be invalid, a new check names an address that
     /// this node may not probe, or the store cannot be used.
     pub async fn write(&self, intent: Intent, changes: Vec<Change>) -> Result<Written, WriteError> {
-        self.commit(intent, changes, Origin::New).await
+        self.commit(intent, changes, BTreeMap::new(), Origin::New).await
     }
 
     async fn commit(
         &self,
         intent: Intent,
         changes: Vec<Change>,
+        lasting: BTreeMap<RegionId, Duration>,
         origin: Origin,
     ) -> Result<Written, WriteError> {
         let Intent { expected, author, reason, attempt } = intent;
@@ -204,9 +207,10 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             Origin::Kept => self.forbidden_among(put_regions(&changes), put_targets(&changes)),
         };
         let at = self.clock.wall();
+        let proposal = Proposal { expected, changes, author, reason, at, lasting, attempt };
+        let proposal = proposal.dated(at);
+        let Proposal { changes, author, reason, .. } = proposal.clone();
         let mut commit = Commit { revision: expected, changes, author, reason, at };
-        let Commit { changes, author, reason, .. } = commit.clone();
-        let proposal = Proposal { expected, changes, author, reason, at, attempt };
         let after = self.store.propose(proposal).await.map_err(|error| match error {
             ProposeError::Conflict { current } => WriteError::Conflict { expected, current },
             ProposeError::Invalid(error) => WriteError::Invalid(error),
@@ -263,6 +267,9 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     /// A drain after which a service would have no region that can serve is refused, unless it is
     /// forced. It is judged by the revision that it expects and by what is seen at the moment.
     ///
+    /// One that is to last for a while ends so long after the commit, by the store's clock where it
+    /// has one; else it ends when it says.
+    ///
     /// # Errors
     ///
     /// As [`Configuration::write`], or if it is refused.
@@ -270,6 +277,7 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         &self,
         intent: Intent,
         wish: Override,
+        lasts: Option<Duration>,
         force: bool,
     ) -> Result<(Written, Vec<Shortage>), WriteError> {
         let before = self.expect(intent.expected).await?;
@@ -285,7 +293,9 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         if !force && !services.is_empty() {
             return Err(WriteError::LastRegion { region: wish.region, services });
         }
-        let written = self.write(intent, vec![Change::SetOverride(wish)]).await?;
+        let lasting = lasts.map(|lasts| (wish.region.clone(), lasts)).into_iter().collect();
+        let changes = vec![Change::SetOverride(wish)];
+        let written = self.commit(intent, changes, lasting, Origin::New).await?;
         Ok((written, shortages))
     }
 
@@ -306,7 +316,7 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     ) -> Result<Written, WriteError> {
         let before = self.expect(intent.expected).await?;
         let changes = before.changes_to(&target.clone().with_overrides_of(&before));
-        self.commit(intent, changes, origin).await
+        self.commit(intent, changes, BTreeMap::new(), origin).await
     }
 
     /// Goes back to what an earlier revision said, except for the overrides, as a new revision.

@@ -192,8 +192,9 @@ where
         let region: RegionId = call.parameter()?;
         let caller = call.attempt.who.as_ref().map(|who| who.name.clone());
         let wish = read_override(&request, region, caller, self.parts.clock.wall())?;
+        let lasts = request.duration_seconds.map(|seconds| Duration::from_secs(seconds.into()));
         let intent = lone_intent(call, wish.reason.as_str())?;
-        let set = self.parts.configuration.set_override(intent, wish, request.force);
+        let set = self.parts.configuration.set_override(intent, wish, lasts, request.force);
         let (written, shortages) = set.await?;
         answer(&written, shortages.iter().map(ToString::to_string).collect())
     }

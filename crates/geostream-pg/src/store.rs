@@ -52,8 +52,11 @@ pub(crate) const CHANNEL: &str = "geostream_config";
 
 pub(crate) const HEAD: &str = "SELECT revision, mark::text FROM config_head";
 
-/// So do whoever commits take turns.
-pub(crate) const LOCKED_HEAD: &str = "SELECT revision, mark::text FROM config_head FOR UPDATE";
+/// Locks the head, so that commits take turns. The clock is read once the lock is held, so commits
+/// are dated in their order.
+pub(crate) const LOCKED_HEAD: &str = "WITH head AS MATERIALIZED (
+    SELECT revision, mark::text FROM config_head FOR UPDATE)
+SELECT revision, mark, (extract(epoch FROM clock_timestamp()) * 1000)::bigint FROM head";
 
 pub(crate) const MOVE_HEAD: &str = "UPDATE config_head SET revision = $1, mark = $2::uuid";
 
@@ -138,7 +141,9 @@ impl PgStore {
 
     async fn commit(&self, proposal: Proposal) -> Result<Result<Snapshot, ProposeError>, PgError> {
         let session = self.begin(Purpose::Write).await?;
-        let head = head(&session.row(LOCKED_HEAD, &[]).await?)?;
+        let row = session.row(LOCKED_HEAD, &[]).await?;
+        let proposal = proposal.dated(time(&row, 2)?);
+        let head = head(&row)?;
         if proposal.expected != head.revision {
             session.commit().await?;
             return Ok(Err(ProposeError::Conflict { current: head.revision }));
@@ -402,6 +407,12 @@ pub(crate) fn revision(row: &Row, column: usize) -> Result<Revision, PgError> {
     let number: i64 = row.try_get(column)?;
     // Revisions count up from 0.
     Ok(Revision::new(number.unsigned_abs()))
+}
+
+/// Reads a moment that a statement returns as milliseconds since the epoch.
+fn time(row: &Row, column: usize) -> Result<Timestamp, PgError> {
+    let millis: i64 = row.try_get(column)?;
+    Ok(Timestamp::from_unix_millis(millis.unsigned_abs()))
 }
 
 /// Tells of a revision, unless a later one was told of.

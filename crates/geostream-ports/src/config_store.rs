@@ -1,10 +1,12 @@
 //! The versioned log of configurations.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain::{
-    Change, ChangeError, Commit, Config, Line, ReplayError, Revision, Snapshot, Timestamp,
+    Change, ChangeError, Commit, Config, Line, RegionId, ReplayError, Revision, Snapshot, Timestamp,
 };
 use thiserror::Error;
 
@@ -101,10 +103,31 @@ pub struct Proposal {
     pub author: Line,
     /// Why.
     pub reason: Line,
-    /// When.
+    /// When, by the clock of the node that proposes them. A store that several nodes share dates
+    /// the proposal by its own clock.
     pub at: Timestamp,
+    /// For how long the overrides among the changes hold that end so long after the commit. Other
+    /// overrides end when they say.
+    pub lasting: BTreeMap<RegionId, Duration>,
     /// Whose attempt it is, for the audit trail; `None` for nobody's.
     pub attempt: Option<Attempt>,
+}
+
+impl Proposal {
+    /// Returns the proposal as if it was made at this moment: its overrides begin then, and end
+    /// after the time that they are to last.
+    #[must_use]
+    pub fn dated(mut self, now: Timestamp) -> Self {
+        self.at = now;
+        for change in &mut self.changes {
+            let Change::SetOverride(set) = change else { continue };
+            set.since = now;
+            if let Some(lasts) = self.lasting.get(&set.region) {
+                set.expires = Some(now.after(*lasts));
+            }
+        }
+        self
+    }
 }
 
 /// Why changes were not committed.

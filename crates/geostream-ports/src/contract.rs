@@ -2,14 +2,16 @@
 //!
 //! Each takes a way to make a new, empty adapter and panics where a promise of the port is broken.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, LostCommits,
-    NodeId, NodeView, Rate, ReachabilityTargets, Region, Removal, ReplayError, RequestLimit,
-    Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS, Vote,
+    NodeId, NodeView, Override, OverrideAction, Rate, ReachabilityTargets, Region, Removal,
+    ReplayError, RequestLimit, Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS,
+    Vote,
 };
 
 use crate::{
@@ -31,6 +33,7 @@ pub async fn config_store<S: ConfigStore>(new: impl AsyncFn() -> S) {
     an_invalid_proposal_leaves_no_trace(&new().await).await;
     settings_of_all_nodes_are_kept_and_taken_back(&new().await).await;
     history_is_newest_first_and_paged(&new().await).await;
+    an_override_lasts_from_the_commit_on(&new().await).await;
     old_revisions_are_kept(&new().await).await;
     whoever_waits_is_told(&new().await).await;
     of_two_proposals_at_once_one_wins(Arc::new(new().await)).await;
@@ -205,7 +208,44 @@ async fn history_is_newest_first_and_paged(store: &impl ConfigStore) {
     let commit = &oldest[0];
     assert_eq!(commit.changes, [region("r0")]);
     assert_eq!((commit.author.as_str(), commit.reason.as_str()), ("ops", "because"));
-    assert_eq!(commit.at, Timestamp::from_unix_millis(1_700_000_000_123));
+    let proposed = Timestamp::from_unix_millis(1_700_000_000_123);
+    assert!(commit.at >= proposed, "as proposed, or by a clock of the store: {:?}", commit.at);
+}
+
+async fn an_override_lasts_from_the_commit_on(store: &impl ConfigStore) {
+    let line = |text: &str| text.parse().expect("a line");
+    let literal = Timestamp::from_unix_millis(1_900_000_000_999);
+    let at = Timestamp::from_unix_millis(1_700_000_000_123);
+    let drain = |region: &str| {
+        Change::SetOverride(Override {
+            region: id(region),
+            action: OverrideAction::Drain,
+            owner: line("ops"),
+            reason: line("work"),
+            since: at,
+            expires: Some(literal),
+        })
+    };
+    propose(store, 0, vec![region("a"), region("b")]).await.expect("valid");
+    let lasts = Duration::from_secs(1800);
+    let proposal = Proposal {
+        expected: Revision::new(1),
+        changes: vec![drain("a"), drain("b")],
+        author: line("ops"),
+        reason: line("because"),
+        at,
+        lasting: [(id("a"), lasts)].into(),
+        attempt: None,
+    };
+    let set = store.propose(proposal.dated(at)).await.expect("valid");
+    let commit = store.history(None, 1).await.expect("history").remove(0);
+    let expires = |snapshot: &Snapshot, region| snapshot.config.overrides()[&id(region)].expires;
+    assert_eq!(expires(&set, "a"), Some(commit.at.after(lasts)), "so long after the commit");
+    assert_eq!(expires(&set, "b"), Some(literal), "what is said is taken literally");
+    assert_eq!(set.config.overrides()[&id("a")].since, commit.at);
+    assert_eq!(store.load().await.expect("load"), set);
+    let Change::SetOverride(logged) = &commit.changes[0] else { panic!("{commit:?}") };
+    assert_eq!(*logged, set.config.overrides()[&id("a")], "the log says the same");
 }
 
 async fn old_revisions_are_kept(store: &impl ConfigStore) {
@@ -602,6 +642,7 @@ async fn a_commit_is_recorded_with_its_changes(store: &(impl AuditLog + ConfigSt
             author: line("ops"),
             reason: line("because"),
             at: Timestamp::from_unix_millis(expected),
+            lasting: BTreeMap::new(),
             attempt: Some(attempt("putRegion", expected)),
         };
         store.propose(proposal).await
@@ -866,7 +907,8 @@ async fn propose(
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
     let expected = Revision::new(expected);
     let (author, reason) = (line("ops"), line("because"));
-    store.propose(Proposal { expected, changes, author, reason, at, attempt: None }).await
+    let lasting = BTreeMap::new();
+    store.propose(Proposal { expected, changes, author, reason, at, lasting, attempt: None }).await
 }
 
 fn region(name: &str) -> Change {

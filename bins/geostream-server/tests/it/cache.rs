@@ -1,5 +1,6 @@
 //! A store under a cache: PostgreSQL and Redis as they are, without a server around them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -288,7 +289,7 @@ async fn commit(store: &impl ConfigStore, expected: Revision, name: &str) -> Sna
 fn proposal(expected: Revision, changes: Vec<Change>) -> Proposal {
     let at = Timestamp::from_unix_millis(1_700_000_000_123);
     let (author, reason) = (line("ops"), line("because"));
-    Proposal { expected, changes, author, reason, at, attempt: None }
+    Proposal { expected, changes, author, reason, at, lasting: BTreeMap::new(), attempt: None }
 }
 
 fn put(name: &str) -> Change {

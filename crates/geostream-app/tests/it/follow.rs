@@ -1,5 +1,6 @@
 //! What is published without anybody asking.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ async fn what_others_commit_is_published_and_kept() {
         author: line("another node"),
         reason: line("because"),
         at: Timestamp::EPOCH,
+        lasting: BTreeMap::new(),
         attempt: None,
     };
     store.propose(proposal).await.unwrap();
@@ -124,7 +126,15 @@ async fn nobody_goes_back_to_an_earlier_revision_unasked() {
         let changes = if expected == 0 { two_regions() } else { Vec::new() };
         let (author, reason) = (line("another node"), line("because"));
         let (expected, at) = (Revision::new(expected), Timestamp::EPOCH);
-        let proposal = Proposal { expected, changes, author, reason, at, attempt: None };
+        let proposal = Proposal {
+            expected,
+            changes,
+            author,
+            reason,
+            at,
+            lasting: BTreeMap::new(),
+            attempt: None,
+        };
         store.propose(proposal).await.unwrap();
         setup.follower(store.clone()).start().await;
         let in_use = expected.next().max(Revision::new(2));

@@ -1,5 +1,6 @@
 //! The ports' suites against the real thing.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use geostream_domain::{Change, GeoPoint, Health, Region, Revision, Snapshot, Timestamp};
@@ -126,6 +127,7 @@ async fn fill(store: &EmbeddedStore) {
             author: "writer".parse().expect("a line"),
             reason: "to have something".parse().expect("a line"),
             at: Timestamp::EPOCH,
+            lasting: BTreeMap::new(),
             attempt: None,
         };
         store.propose(proposal).await.expect("written");

@@ -1,5 +1,6 @@
 //! A writer that is killed, again and again: what it was told is committed must be there.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -88,6 +89,7 @@ async fn writer() {
             author: "writer".parse().unwrap(),
             reason: "to be killed".parse().unwrap(),
             at: Timestamp::EPOCH,
+            lasting: BTreeMap::new(),
             attempt: None,
         };
         expected = store.propose(proposal).await.unwrap().revision;
