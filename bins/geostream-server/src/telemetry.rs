@@ -170,10 +170,14 @@ const COUNTERS: [(&str, &str); 15] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 28] = [
+const GAUGES: [(&str, &str); 29] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("server_warning", "Whether /ready and the status tell this warning (1)"),
+    (
+        "clock_skew_seconds",
+        "How far the node's clock is ahead of the store's, the cache's, and that peer's which differs most",
+    ),
     ("connections_open", "Connections that are open, on all listeners"),
     ("connections_held_bytes", "Memory that requests and their unsent answers take"),
     ("rate_limit_per_second", "The limit of requests a second in force; 0 for no limit"),

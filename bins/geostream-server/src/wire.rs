@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Cached, Configuration, Counted, Follower, HealthDriver, Intent,
-    KnownNodes, LeaseKeeper, LogFilter, LogLevel, NewToken, Publisher, RateLimit, RegionHealth,
-    RequestLimits, Router, StoreHealth, StoreWatch, TokenKeeper, Traced, Tracer, ViewExchange,
-    WriteError,
+    Access, AuditTrail, CacheTally, Cached, Clocks, Configuration, Counted, Follower, HealthDriver,
+    Intent, KnownNodes, LeaseKeeper, LogFilter, LogLevel, NewToken, Publisher, RateLimit,
+    RegionHealth, RequestLimits, Router, StoreHealth, StoreWatch, TokenKeeper, Traced, Tracer,
+    ViewExchange, WriteError,
 };
 use geostream_domain::{Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, KnownTokensFile, LastGoodFile};
@@ -52,7 +52,7 @@ const TOKENS_LOOK: Duration = Duration::from_secs(1);
 /// requests with invented tokens cost the store no more than ten reads a second.
 const TOKENS_PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) type ServerApi<S> = Api<Traced<S>, GeoIp, SystemClock>;
+pub(crate) type ServerApi<S> = Api<Traced<S>, GeoIp, Clocks>;
 
 /// How long a server that has answered its last client may take to keep what has happened, and then
 /// again for what is still under way: together with the time to drain, less than supervisors wait.
@@ -108,13 +108,16 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
     match &config.store {
         config::Store::Embedded => {
             let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
-            start_on(store, None, &last_good, sockets, config, control, telemetry)
+            let beside = Beside { cache: None, clocks: Clocks::default() };
+            start_on(store, beside, &last_good, sockets, config, control, telemetry)
         }
         config::Store::Postgres(target) => {
             let _context = control.enter();
             let store = PgStore::new(target.clone(), config.health_days, seed()?);
+            let clocks = Clocks::following(store.clock_readings());
             let Some(cache) = &config.cache else {
-                return start_on(store, None, &last_good, sockets, config, control, telemetry);
+                let beside = Beside { cache: None, clocks };
+                return start_on(store, beside, &last_good, sockets, config, control, telemetry);
             };
             if cache.travels_in_clear() {
                 tracing::warn!(
@@ -124,15 +127,23 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             }
             let redis = Redis::new(cache.clone()).context("cache")?;
             let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
-            let tally = Some(store.tally());
-            start_on(store, tally, &last_good, sockets, config, control, telemetry)
+            let beside = Beside { cache: Some(store.tally()), clocks };
+            start_on(store, beside, &last_good, sockets, config, control, telemetry)
         }
     }
 }
 
+/// What is known of a store beside what its ports tell.
+struct Beside {
+    /// Counts what comes of asking the cache, if there is one.
+    cache: Option<Arc<CacheTally>>,
+    /// Follows the store's clock, if it has one.
+    clocks: Clocks,
+}
+
 fn start_on<S: Store + Clone>(
     store: S,
-    cache: Option<Arc<CacheTally>>,
+    beside: Beside,
     last_good: &Path,
     sockets: Sockets,
     config: &Config,
@@ -141,9 +152,10 @@ fn start_on<S: Store + Clone>(
 ) -> anyhow::Result<Server> {
     let (stage, watched) = watch::channel(Stage::Serving);
     let keeping = Keeping::default();
+    let Beside { cache, clocks } = beside;
     let store = Counted::new(store, SystemClock);
-    let store_health = store.health();
-    let stores = Stores { store, health: store_health, cache };
+    let health = store.health();
+    let stores = Stores { store, health, cache, clocks };
     let assembling = assemble(stores, last_good, config, telemetry, watched.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let signals = Signals::await_on(control)?;
@@ -204,19 +216,20 @@ struct Stores<S> {
     store: S,
     health: Arc<StoreHealth>,
     cache: Option<Arc<CacheTally>>,
+    clocks: Clocks,
 }
 
 /// Puts everything together and starts what runs beside the answers.
 async fn assemble<S: Store + Clone>(
-    Stores { store, health: store_health, cache }: Stores<S>,
+    Stores { store, health: store_health, cache, clocks: clock }: Stores<S>,
     last_good: &Path,
     config: &Config,
     telemetry: Telemetry,
     stage: watch::Receiver<Stage>,
     keeping: &Keeping,
 ) -> anyhow::Result<ServerApi<S>> {
-    let clock = SystemClock;
-    let started = clock.wall();
+    // Others compare it with their own time, so it is the node's own.
+    let started = clock.own_wall();
     let node = NodeId::of_start(&config.node, seed()?).context("node")?;
     let tracer = match &config.trace {
         Some(trace) => start_tracing(trace, &node, keeping)?,
@@ -226,19 +239,21 @@ async fn assemble<S: Store + Clone>(
     let last_good = LastGoodFile::new(last_good);
     let limits =
         RequestLimits::new(config.requests_per_second, config.requests_per_second_per_token);
-    let publisher = Arc::new(Publisher::new(clock).with_limits(limits.clone()));
-    let mut follower = Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock);
+    let publisher = Arc::new(Publisher::new(clock.clone()).with_limits(limits.clone()));
+    let mut follower =
+        Follower::new(store.clone(), last_good, Arc::clone(&publisher), clock.clone());
     // A store that hangs is waited for while the files are read.
     let (is_read, geo) = tokio::join!(follower.start(), open_geoip(config));
     let geo = Arc::new(geo?);
     let directory = follower.directory();
+    tokio::spawn(clock.clone().refresh(Arc::clone(&publisher)));
 
     let networks = config.probe.permitted();
     let configuration = || {
-        Configuration::new(store.clone(), Arc::clone(&publisher), clock)
+        Configuration::new(store.clone(), Arc::clone(&publisher), clock.clone())
             .with_probe_networks(networks.clone())
     };
-    let access = Arc::new(Access::new(store.clone(), clock));
+    let access = Arc::new(Access::new(store.clone(), clock.clone()));
     let first = FirstStart {
         configuration: configuration(),
         first_token: access.draw(line("first-admin")?, Scope::Admin, Some(node.clone()))?,
@@ -247,32 +262,35 @@ async fn assemble<S: Store + Clone>(
         token: config.data_dir.join("admin.token"),
         wants_token: config.new_admin_token,
         node: node.clone(),
+        clock: clock.clone(),
     };
     // Clients are answered all the same; control requests are refused until the store is there.
     let is_prepared = is_read && first.prepare().await?;
     let known_tokens = KnownTokensFile::new(&config.data_dir.join("known-tokens.json"));
-    let mut tokens = TokenKeeper::new(known_tokens, Arc::clone(&directory), clock);
+    let mut tokens = TokenKeeper::new(known_tokens, Arc::clone(&directory), clock.clone());
     if !is_prepared {
         tokens.recall(&access).await;
     }
     let configuration = configuration();
 
-    let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock);
+    let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock.clone());
     let canaries = &config.probe.canaries;
-    let watch = StoreWatch { store: store.clone(), health: Arc::clone(&store_health), clock };
-    let health = RegionHealth::new(Arc::clone(&publisher), store, clock, canaries, seed()?);
+    let watch =
+        StoreWatch { store: store.clone(), health: Arc::clone(&store_health), clock: SystemClock };
+    let health = RegionHealth::new(Arc::clone(&publisher), store, clock.clone(), canaries, seed()?);
     let health = health.with_probe_networks(networks.clone()).with_node(node.clone());
     let health = Arc::new(health);
     let prober = HttpProber::new(networks, config.probe.authorities.as_deref())
         .context("preparing health checks")?;
-
+    let mut nodes = None;
+    let mut exchange = None;
     if let Some(target) = &config.cache {
         // Connections of their own: views wait neither for a large configuration nor for leases.
         let connect = || Redis::new(target.clone()).context("cache");
-        let nodes = share_limits(&limits, &connect()?, keeping);
+        let known = share_limits(&limits, &connect()?, keeping);
         let views = RedisViews::new(connect()?, node.clone()).context("cache")?;
-        let exchange = ViewExchange::new(views, Arc::clone(&health), nodes);
-        keeping.tasks.spawn(exchange.run(keeping.stop.clone()));
+        nodes = Some(Arc::clone(&known));
+        exchange = Some(ViewExchange::new(views, Arc::clone(&health), known, clock.clone()));
     }
     let driver = HealthDriver::resume(Arc::clone(&health), prober, tracer.clone()).await;
     keeping.tasks.spawn(follower.run(keeping.stop.clone()));
@@ -286,16 +304,17 @@ async fn assemble<S: Store + Clone>(
     let metrics = telemetry.metrics.clone();
     let proxies = TrustedProxies::new(config.trusted_proxies.clone());
     let apply = move |filter: &LogFilter| telemetry.apply(filter);
-    Ok(Api::new(Parts {
+    let api = Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
         store: store_health,
         directory,
         health,
+        nodes,
         cache,
         access,
         trail,
-        clock,
+        clock: clock.clone(),
         limits,
         max_connections: config.limits.connections * config.workers,
         log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
@@ -308,7 +327,12 @@ async fn assemble<S: Store + Clone>(
         version: env!("CARGO_PKG_VERSION"),
         started,
         stopping: Box::new(move || *stage.borrow() >= Stage::Leaving),
-    }))
+    });
+    if let Some(exchange) = exchange {
+        let summarizing = api.clone();
+        keeping.tasks.spawn(exchange.run(move || summarizing.summary(), keeping.stop.clone()));
+    }
+    Ok(api)
 }
 
 /// Has spans sent, as long as the server keeps anything.
@@ -374,8 +398,8 @@ fn is_missing(path: &Path) -> anyhow::Result<bool> {
 
 /// What a first start leaves behind: a configuration, and a token to change it with.
 struct FirstStart<S> {
-    configuration: Configuration<S, SystemClock>,
-    access: Arc<Access<S, SystemClock>>,
+    configuration: Configuration<S, Clocks>,
+    access: Arc<Access<S, Clocks>>,
     /// The admin token, if this node is the one that makes it: the same however often it is tried,
     /// since a store that did not answer may have it all the same.
     first_token: NewToken,
@@ -386,6 +410,8 @@ struct FirstStart<S> {
     wants_token: bool,
     /// Who does this, for the audit trail.
     node: NodeId,
+    /// Tells when.
+    clock: Clocks,
 }
 
 impl<S: Store> FirstStart<S> {
@@ -460,7 +486,7 @@ impl<S: Store> FirstStart<S> {
     /// Says in the words of the API what the node does by itself.
     fn attempt(&self, name: Line, action: &str, target: &str) -> Attempt {
         Attempt {
-            at: SystemClock.wall(),
+            at: self.clock.wall(),
             node: self.node.clone(),
             who: Some(Actor { name, token: None }),
             address: None,
@@ -489,7 +515,7 @@ fn write_token(path: &Path, token: &str) -> anyhow::Result<()> {
 async fn look_after_tokens<S: Store>(
     first: FirstStart<S>,
     mut is_prepared: bool,
-    mut tokens: TokenKeeper<KnownTokensFile, SystemClock>,
+    mut tokens: TokenKeeper<KnownTokensFile, Clocks>,
 ) {
     loop {
         tokens.keep(&first.access).await;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
 use crate::health::{BudgetSpent, HeldRegion};
 use crate::limits::Limits;
+use crate::nodes::{ClockSkews, Node};
 use crate::time::Time;
 
 /// What a write led to, or would lead to.
@@ -337,6 +338,12 @@ pub struct Status {
     /// The limits in force; null from a server of an earlier version.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// How far its clock is ahead of others.
+    #[serde(default)]
+    pub clock_skew_ms: ClockSkews,
+    /// This node and, if it shares what it sees, those that it hears or has missed lately.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
     /// The GeoIP data.
     pub geo: Vec<GeoDatabase>,
 }

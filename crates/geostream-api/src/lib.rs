@@ -15,6 +15,7 @@ mod file;
 mod health;
 mod limits;
 mod log;
+mod nodes;
 mod problem;
 mod read;
 mod route;
@@ -40,6 +41,7 @@ pub use health::{
 };
 pub use limits::{InForce, Limits};
 pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
+pub use nodes::{ClockSkews, Node, NodeState, NodeSummary};
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};
 pub use route::{

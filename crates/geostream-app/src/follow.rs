@@ -148,7 +148,8 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
         }
         let revision = snapshot.revision;
         let recent = self.publisher.recent();
-        self.unsaved = Some(SavedTable { snapshot, recent, at: self.clock.wall() });
+        // Only this node reads it, maybe before it knows the store's time.
+        self.unsaved = Some(SavedTable { snapshot, recent, at: self.clock.own_wall() });
         self.save().await;
         Ok(revision)
     }
@@ -200,7 +201,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
             Err(error) => Err(Chain(&error).to_string()),
         };
         let is_saved = saved.is_ok();
-        self.directory.handle_saved(saved, self.clock.wall());
+        self.directory.handle_saved(saved, self.clock.own_wall());
         if is_saved {
             self.unsaved = None;
         }

@@ -336,7 +336,7 @@ impl<L: HealthLog, C: Clock> RegionHealth<L, C> {
         match exchanged {
             Ok(heard) => {
                 let until = |age| asked + VIEW_HOLDS.saturating_sub(age);
-                let views = heard.into_iter().map(|Heard { node, view, age }| HeardView {
+                let views = heard.into_iter().map(|Heard { node, view, age, .. }| HeardView {
                     node,
                     view,
                     until: until(age),

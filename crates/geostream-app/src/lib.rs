@@ -11,6 +11,7 @@
 //!   store fails to do, and [`StoreHealth`] says how the store is now.
 //! - [`RegionHealth`] takes in what is seen of the regions; [`HealthDriver`] has them probed.
 //! - [`ViewExchange`] tells other nodes what this one sees, and takes in what they say.
+//! - [`Clocks`] tells the time by the store's clock, and how far the node's own is from it.
 //! - [`RateLimit`] lets each ask so often; [`LeaseKeeper`] shares a limit with other nodes, and
 //!   [`RequestLimits`] follow the configuration.
 //! - [`Access`] says who a token belongs to, also by what a [`TokenKeeper`] kept; [`AuditTrail`]
@@ -21,6 +22,7 @@
 mod access;
 mod audit;
 mod cached;
+mod clocks;
 mod configuration;
 mod counted;
 mod data_directory;
@@ -47,6 +49,7 @@ mod traced;
 pub use access::{Access, AccessError, Caller, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
+pub use clocks::Clocks;
 pub use configuration::{
     Configuration, ForbiddenCheck, ForbiddenProbe, Intent, WriteError, Written,
 };

@@ -77,6 +77,20 @@ pub enum StoreState {
     },
 }
 
+impl StoreState {
+    /// Returns a word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Current => "current",
+            Self::LastGood { .. } => "last_good",
+            Self::Behind(_) => "behind",
+            Self::Nothing { .. } => "nothing",
+        }
+    }
+}
+
 /// The store has less than a node has decided by: it is another one, an older one, or has lost
 /// commits.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -43,7 +43,7 @@ impl<K: KnownTokens, C: Clock> TokenKeeper<K, C> {
                 return;
             }
         };
-        if is_usable(saved.at, self.clock.wall()) {
+        if is_usable(saved.at, self.clock.own_wall()) {
             tracing::info!(tokens = saved.records.len(), "known tokens are valid for reading");
             access.recall(saved.records.clone());
         } else {
@@ -58,7 +58,7 @@ impl<K: KnownTokens, C: Clock> TokenKeeper<K, C> {
     /// been revoked.
     pub async fn keep<T: TokenStore>(&mut self, access: &Access<T, C>) {
         let Some(records) = access.known() else { return };
-        let at = self.clock.wall();
+        let at = self.clock.own_wall();
         let is_changed = match &self.written {
             Some(written) if written.records != records => true,
             Some(written) if at.since(written.at) < REFRESH => return,

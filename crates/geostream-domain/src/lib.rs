@@ -65,7 +65,9 @@ mod reachability;
 mod recent;
 mod region;
 mod reports;
+mod roster;
 mod service;
+mod skew;
 mod spill;
 mod table;
 mod tiers;
@@ -115,10 +117,12 @@ pub use region::{
     TooManyLabels,
 };
 pub use reports::Report;
+pub use roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
 pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
     RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
 };
+pub use skew::{ClockReading, KnownSkew, NOISE, SKEW_WARNS, Skew, SkewWatch, Skews};
 pub use table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
 pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};

@@ -107,6 +107,7 @@ async fn api(control: &Runtime) -> EveryPart {
         store: Arc::default(),
         directory: Arc::default(),
         health: Arc::new(RegionHealth::new(publisher, store.clone(), clock, &[], 1)),
+        nodes: None,
         cache: None,
         access: Arc::new(Access::new(store, clock)),
         trail,

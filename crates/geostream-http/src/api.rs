@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer, LogLevel,
-    RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer,
+    KnownNodes, LogLevel, RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
 };
 use geostream_domain::{ClientKey, Line, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Store};
@@ -75,6 +75,8 @@ pub struct Parts<S, G, C> {
     pub directory: Arc<DataDirectory>,
     /// Sees how regions are.
     pub health: Arc<RegionHealth<S, C>>,
+    /// Knows the other nodes, if views are shared.
+    pub nodes: Option<Arc<KnownNodes>>,
     /// Counts what comes of asking the cache, if there is one.
     pub cache: Option<Arc<CacheTally>>,
     /// Says who a token belongs to.

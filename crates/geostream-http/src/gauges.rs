@@ -11,7 +11,8 @@ use geostream_app::{
     CacheTally, KeptFiles, Peers, RegionStatus, RequestLimits, StoreState, StoreTroubles,
 };
 use geostream_domain::{
-    Answering, BreakerState, Health, InForce, RegionEntry, RoutingTable, ServiceTable, Timestamp,
+    Answering, BreakerState, Health, InForce, KnownSkew, RegionEntry, RoutingTable, ServiceTable,
+    Skew, Skews, Timestamp,
 };
 use geostream_ports::GeoDatabase;
 use metrics::{SharedString, gauge};
@@ -77,6 +78,24 @@ pub(crate) fn show_warnings(warnings: &[Warning]) {
         let is_told = warnings.iter().any(|warning| warning.code == code);
         gauge!("server_warning", "warning" => code).set(one_if(is_told));
     }
+}
+
+/// Shows how far the node's clock is ahead of others.
+pub(crate) fn show_skews(skews: &Skews) {
+    let Skews { store, cache, peers } = *skews;
+    for (against, known) in [("store", store), ("cache", cache), ("peers", peers)] {
+        if let Some(KnownSkew { skew, .. }) = known {
+            gauge!("clock_skew_seconds", "against" => against).set(seconds(skew));
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float, and milliseconds do not matter"
+)]
+fn seconds(skew: Skew) -> f64 {
+    skew.millis() as f64 / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and these are small")]

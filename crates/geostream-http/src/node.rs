@@ -1,11 +1,15 @@
 //! How the node is: alive, ready, and in numbers.
 
+use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use geostream_api::{GeoData, GeoDatabase, Override, Peers, Status, Time, Warning};
+use geostream_api::{
+    ClockSkews, GeoData, GeoDatabase, Node, NodeState, Override, Peers, Status, Time, Warning,
+};
 use geostream_app::{LocationSource, StoreState};
-use geostream_domain::{ClientKey, Revision};
+use geostream_domain::{ClientKey, KnownSkew, NodeSummary, RequestLimit, Revision, RosterEntry};
 use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
 use http::Request;
 use http::header::HeaderValue;
@@ -89,13 +93,14 @@ where
     fn warnings(&self) -> Vec<Warning> {
         let view = self.router.view();
         let now = self.parts.clock.now();
-        let wall = self.parts.clock.wall();
+        let wall = self.parts.clock.own_wall();
         let doubts = self.parts.health.doubts();
         let reachability = self.parts.health.reachability(view.table().config().settings());
         let proxy = self.shared.forwarding.untrusted(now);
         let mut warnings = warnings::of_store(view.store(), &self.parts.store.troubles(), wall);
         warnings.extend(warnings::of_directory(&self.parts.directory.files(), wall));
         let others = [
+            warnings::of_clocks(&self.parts.clock.skews()),
             warnings::of_targets(&reachability),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
@@ -148,6 +153,7 @@ where
         gauges::show_store(&self.parts.store.troubles());
         gauges::show_last_good(&self.parts.directory.files(), now);
         gauges::show_warnings(&self.warnings());
+        gauges::show_skews(&self.parts.clock.skews());
         self.parts.health.regions().iter().for_each(gauges::show_region);
         self.parts.health.canaries().iter().for_each(gauges::show_canary);
         gauges::show_answering(self.parts.health.doubts().answering, self.parts.clock.now());
@@ -183,7 +189,7 @@ where
         let regions = self.parts.health.regions();
         let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
         let troubles = self.parts.store.troubles();
-        let store = warnings::of_store(view.store(), &troubles, now);
+        let store = warnings::of_store(view.store(), &troubles, self.parts.clock.own_wall());
         let store: Vec<_> = store.into_iter().map(|warning| warning.detail).collect();
         body::json(&Status {
             version: self.parts.version.to_owned(),
@@ -212,8 +218,76 @@ where
                 .map(|status| status.region.to_string())
                 .collect(),
             limits: Some(self.limits(config.settings())),
+            clock_skew_ms: ClockSkews::from(&self.parts.clock.skews()),
+            nodes: self.nodes(),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),
         })
+    }
+
+    /// Returns what this node says of itself, for the others and for operators.
+    #[must_use]
+    pub fn summary(&self) -> NodeSummary {
+        let view = self.router.view();
+        let skews = self.parts.clock.skews();
+        let settled = |known: Option<KnownSkew>| known.map(|known| known.settled);
+        NodeSummary {
+            version: self.parts.version.to_owned(),
+            started: self.parts.started,
+            revision: view.table().revision(),
+            store: self.store_in_a_word().to_owned(),
+            warnings: self.warnings().into_iter().map(|warning| warning.code).collect(),
+            store_skew: settled(skews.store),
+            cache_skew: settled(skews.cache),
+            limits: self.limits_by_name(),
+            last_good: self.parts.directory.files().last_good.map(|(revision, _)| revision),
+            is_leaving: (self.parts.stopping)(),
+        }
+    }
+
+    /// Returns the limits in force, by the names of their settings.
+    fn limits_by_name(&self) -> BTreeMap<String, u32> {
+        let limits = &self.parts.limits;
+        let limits = [
+            ("requests_per_second", limits.clients.in_force()),
+            ("requests_per_second_per_token", limits.tokens.in_force()),
+        ];
+        let limits = limits.into_iter().filter(|(_, limit)| limit.value != RequestLimit::NONE);
+        limits.map(|(name, limit)| (name.to_owned(), limit.value.per_second())).collect()
+    }
+
+    /// Says in a word how the store is, or where the configuration in use comes from.
+    fn store_in_a_word(&self) -> &'static str {
+        let troubles = self.parts.store.troubles();
+        if !troubles.is_readable() {
+            "unreadable"
+        } else if !troubles.is_writable() {
+            "read_only"
+        } else {
+            self.router.view().store().as_str()
+        }
+    }
+
+    /// Returns this node and those that it hears or misses.
+    fn nodes(&self) -> Vec<Node> {
+        let own = Node {
+            node: self.parts.node.to_string(),
+            state: NodeState::Answers,
+            silent_ms: 0,
+            summary: Some(geostream_api::NodeSummary::from(&self.summary())),
+        };
+        let now = self.parts.clock.now();
+        let others = self.parts.nodes.iter().flat_map(|nodes| nodes.others(now));
+        iter::once(own).chain(others.map(describe_node)).collect()
+    }
+}
+
+fn describe_node(entry: RosterEntry) -> Node {
+    let RosterEntry { node, summary, silent, is_missing } = entry;
+    Node {
+        node: node.to_string(),
+        state: if is_missing { NodeState::Missing } else { NodeState::Heard },
+        silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+        summary: summary.map(|summary| geostream_api::NodeSummary::from(&*summary)),
     }
 }
 

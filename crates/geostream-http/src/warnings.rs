@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
 use geostream_app::{Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble};
-use geostream_domain::{RegionId, Timestamp};
+use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
 pub(crate) const CODES: &[&str] = &[
@@ -16,6 +16,7 @@ pub(crate) const CODES: &[&str] = &[
     COMMITS_LOST,
     LAST_GOOD_NOT_WRITTEN,
     KNOWN_TOKENS_NOT_WRITTEN,
+    CLOCK_SKEW,
     TARGETS_FORBIDDEN,
     NOTHING_ANSWERS,
     REGIONS_ABSTAINED,
@@ -28,6 +29,7 @@ const STORE_READ_ONLY: &str = "store-read-only";
 const COMMITS_LOST: &str = "commits-lost";
 const LAST_GOOD_NOT_WRITTEN: &str = "last-good-not-written";
 const KNOWN_TOKENS_NOT_WRITTEN: &str = "known-tokens-not-written";
+const CLOCK_SKEW: &str = "clock-skew";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
@@ -192,6 +194,43 @@ pub(crate) fn of_proxy(proxy: IpAddr) -> Warning {
     warning(PROXY_NOT_TRUSTED, detail)
 }
 
+/// Writes `2 h ahead of` or `2 h behind` another clock.
+fn beside(skew: Skew, other: &str) -> String {
+    if skew.is_ahead() { format!("{skew} of {other}") } else { format!("{skew} {other}") }
+}
+
+/// Returns the warning that the skews of the node's clock call for.
+pub(crate) fn of_clocks(skews: &Skews) -> Option<Warning> {
+    let beyond = |known: Option<KnownSkew>| known.filter(|known| known.is_beyond);
+    let against = [
+        ("the store's clock", beyond(skews.store)),
+        ("the cache's clock", beyond(skews.cache)),
+        ("the clocks of most other nodes", beyond(skews.peers)),
+    ];
+    let differences: Vec<_> =
+        against.into_iter().filter_map(|(other, known)| Some(beside(known?.skew, other))).collect();
+    if differences.is_empty() {
+        return None;
+    }
+    let follows = match skews.store {
+        Some(_) => {
+            "this node judges overrides by the store's clock all the same; after a restart without \
+             the store it would judge them by its own"
+        }
+        None => {
+            "the store's clock has not been read since the start, so overrides are judged by this \
+             node's and end too early or too late"
+        }
+    };
+    let detail = format!(
+        "this node's clock is {}; {follows}; its logs and checks of certificates go by its own; set \
+         the clock (timedatectl status, chronyc tracking), or, if every node says this, that of \
+         the other server",
+        differences.join(", ")
+    );
+    Some(warning(CLOCK_SKEW, detail))
+}
+
 fn warning(code: &str, detail: String) -> Warning {
     debug_assert!(CODES.contains(&code), "{code} is missing in CODES");
     Warning { code: code.to_owned(), detail }
@@ -203,5 +242,34 @@ fn age_in_words(age: Duration) -> String {
         seconds @ 120..7200 => format!("{} min", seconds / 60),
         seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(millis: i64, is_beyond: bool) -> KnownSkew {
+        let skew = Skew::from_millis(millis);
+        KnownSkew { skew, settled: skew, is_beyond }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_with_its_direction_and_what_it_differs_from() {
+        let store = Some(known(-7_200_000, true));
+        let skews = Skews { store, cache: Some(known(3, false)), peers: None };
+        let warning = of_clocks(&skews).expect("it is two hours off");
+        assert_eq!(warning.code, "clock-skew");
+        assert!(warning.detail.starts_with("this node's clock is 2 h behind the store's clock;"));
+        assert!(!warning.detail.contains("cache"), "{}", warning.detail);
+        let ahead = Some(known(90_000, true));
+        let skews = Skews { store: None, cache: ahead, peers: ahead };
+        let warning = of_clocks(&skews).expect("it is ahead");
+        assert!(
+            warning.detail.contains("90 s ahead of the cache's clock, 90 s ahead of the clocks")
+        );
+        assert!(warning.detail.contains("has not been read since the start"));
+        let skews = Skews { store: Some(known(900, false)), ..Skews::default() };
+        assert_eq!(of_clocks(&skews), None);
     }
 }

@@ -9,6 +9,7 @@
 //! [`Target`] says where the database is, and [`migrate`] prepares it.
 
 mod audit;
+mod clock;
 mod error;
 mod health;
 mod import;

@@ -11,8 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client};
 
+use crate::clock::{Asked, Readings};
 use crate::error::PgError;
-use crate::store::{CHANNEL, HEAD, revision};
+use crate::store::{CHANNEL, HEAD_AND_TIME, revision, time};
 use crate::target::{Target, TargetConnection};
 
 /// How often the revision is looked at though nothing was heard: where a pooler keeps
@@ -26,20 +27,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
+/// What the database is followed for.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) revision: watch::Sender<Revision>,
+    pub(crate) clock: Readings,
+}
+
 /// Tells the latest revision for ever, on a connection of its own.
 ///
 /// What is announced while nobody listens is lost, so the revision is read after each announcement
 /// and after each connection, and never taken from an announcement.
-pub(crate) async fn listen(
-    target: Target,
-    pool: Pool,
-    told: watch::Sender<Revision>,
-    mut chance: Chance,
-) {
+pub(crate) async fn listen(target: Target, pool: Pool, told: Told, mut chance: Chance) {
     let mut backoff = Backoff::new(RETRY, LONGEST_RETRY);
     let mut is_away = false;
     loop {
-        let before = *told.borrow();
+        let before = *told.revision.borrow();
         let Err(error) = follow(&target, &told, &mut is_away, &mut backoff).await;
         if !is_away {
             tracing::warn!(error = %Chain(&error), %target, "commits of others are not heard of");
@@ -54,7 +57,7 @@ pub(crate) async fn listen(
 
 async fn follow(
     target: &Target,
-    told: &watch::Sender<Revision>,
+    told: &Told,
     is_away: &mut bool,
     backoff: &mut Backoff,
 ) -> Result<Infallible, PgError> {
@@ -63,7 +66,7 @@ async fn follow(
     let looking = async {
         bounded(client.batch_execute(&format!("LISTEN {CHANNEL}"))).await?;
         loop {
-            tell(told, latest(&client).await?);
+            tell(&told.revision, latest(&client, &told.clock).await?);
             if std::mem::take(is_away) {
                 tracing::info!(%target, "commits of others are heard of again");
             }
@@ -95,8 +98,11 @@ async fn hear(mut connection: TargetConnection, heard: &Notify) -> Result<Infall
     }
 }
 
-async fn latest(client: &Client) -> Result<Revision, PgError> {
-    let row = bounded(client.query_typed_one(HEAD, &[])).await?;
+/// Reads the revision, and the database's clock on the way.
+async fn latest(client: &Client, clock: &Readings) -> Result<Revision, PgError> {
+    let asked = Asked::now();
+    let row = bounded(client.query_typed_one(HEAD_AND_TIME, &[])).await?;
+    clock.note(asked, time(&row, 2)?);
     revision(&row, 0)
 }
 

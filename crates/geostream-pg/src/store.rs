@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deadpool_postgres::Pool;
 use geostream_api::{self as api, KeptChanges};
-use geostream_domain::{Chance, Change, Commit, Config, NodeId, Revision, Snapshot, Timestamp};
+use geostream_domain::{
+    Chance, Change, ClockReading, Commit, Config, NodeId, Revision, Snapshot, Timestamp,
+};
 use geostream_ports::{
     Attempt, ConfigStore, Head, Import, ImportError, Look, Marked, MarkedStore, Proposal,
     ProposeError, TokenId, TokenRecord, TokenStore, Unavailable, Writes,
@@ -15,9 +17,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::audit;
+use crate::clock::{Asked, Readings};
 use crate::error::{PgError, unreadable};
 use crate::import;
-use crate::listen::listen;
+use crate::listen::{Told, listen};
 use crate::session::{Purpose, Session, available, bounded, pool};
 use crate::tables::{self, documents, parse, text};
 use crate::target::Target;
@@ -37,6 +40,7 @@ struct Shared {
     /// The latest configuration that was read or written here.
     known: Mutex<Arc<Marked>>,
     revision: watch::Sender<Revision>,
+    clock: Readings,
     listener: AbortHandle,
     health_days: u16,
 }
@@ -51,6 +55,11 @@ impl Drop for Shared {
 pub(crate) const CHANNEL: &str = "geostream_config";
 
 pub(crate) const HEAD: &str = "SELECT revision, mark::text FROM config_head";
+
+/// The head and the database's clock.
+pub(crate) const HEAD_AND_TIME: &str = "SELECT revision, mark::text,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+FROM config_head";
 
 /// Locks the head, so that commits take turns. The clock is read once the lock is held, so commits
 /// are dated in their order.
@@ -108,11 +117,19 @@ impl PgStore {
     pub fn new(target: Target, health_days: u16, seed: u64) -> Self {
         let pool = pool(target.clone());
         let (revision, _) = watch::channel(Revision::ZERO);
-        let listening = listen(target.clone(), pool.clone(), revision.clone(), Chance::new(seed));
+        let clock = Readings::default();
+        let told = Told { revision: revision.clone(), clock: clock.clone() };
+        let listening = listen(target.clone(), pool.clone(), told, Chance::new(seed));
         let listener = tokio::spawn(listening).abort_handle();
         let known = Mutex::default();
-        let shared = Shared { target, pool, known, revision, listener, health_days };
+        let shared = Shared { target, pool, known, revision, clock, listener, health_days };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells of every reading of the database's clock: about one a second, and one with each load.
+    #[must_use]
+    pub fn clock_readings(&self) -> watch::Receiver<Option<ClockReading>> {
+        self.shared.clock.subscribe()
     }
 
     pub(crate) fn health_days(&self) -> u16 {
@@ -125,7 +142,10 @@ impl PgStore {
 
     async fn read_latest(&self) -> Result<Snapshot, PgError> {
         let session = self.begin(Purpose::Read).await?;
-        let head = head(&session.row(HEAD, &[]).await?)?;
+        let asked = Asked::now();
+        let row = session.row(HEAD_AND_TIME, &[]).await?;
+        self.shared.clock.note(asked, time(&row, 2)?);
+        let head = head(&row)?;
         let snapshot = self.at_head(&session, &head).await?;
         session.commit().await?;
         self.remember(Marked { mark: head.mark, snapshot: snapshot.clone() });
@@ -410,7 +430,7 @@ pub(crate) fn revision(row: &Row, column: usize) -> Result<Revision, PgError> {
 }
 
 /// Reads a moment that a statement returns as milliseconds since the epoch.
-fn time(row: &Row, column: usize) -> Result<Timestamp, PgError> {
+pub(crate) fn time(row: &Row, column: usize) -> Result<Timestamp, PgError> {
     let millis: i64 = row.try_get(column)?;
     Ok(Timestamp::from_unix_millis(millis.unsigned_abs()))
 }

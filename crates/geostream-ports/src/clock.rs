@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use geostream_domain::Timestamp;
+use geostream_domain::{Skews, Timestamp};
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -11,6 +11,17 @@ pub trait Clock: Send + Sync {
 
     /// Returns the wall time, for what leaves the process.
     fn wall(&self) -> Timestamp;
+
+    /// Returns the wall time by the node's own clock, uncorrected: for what only this node dates and
+    /// reads.
+    fn own_wall(&self) -> Timestamp {
+        self.wall()
+    }
+
+    /// Returns how far the node's own clock is from others, where that is measured.
+    fn skews(&self) -> Skews {
+        Skews::default()
+    }
 }
 
 /// The clocks of the operating system.

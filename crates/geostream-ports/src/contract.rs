@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use geostream_domain::{
     Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, LostCommits,
-    NodeId, NodeView, Override, OverrideAction, Rate, ReachabilityTargets, Region, Removal,
-    ReplayError, RequestLimit, Revision, Service, Setting, Sight, Snapshot, Timestamp, VIEW_HOLDS,
-    Vote,
+    NodeId, NodeSummary, NodeView, Override, OverrideAction, Rate, ReachabilityTargets, Region,
+    Removal, ReplayError, RequestLimit, Revision, Service, Setting, Sight, Skew, Snapshot,
+    Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
@@ -800,33 +800,41 @@ async fn lost_commits_are_kept_once_until_they_are_removed(kept: &impl LastGood)
 /// Where it breaks one.
 pub async fn shared_views<V: SharedViews>(new: impl AsyncFn() -> [V; 3]) {
     let [a, b, c] = new().await;
-    let alone = a.exchange(&view(Vote::Well, 1.0)).await.expect("exchange");
-    assert_eq!(alone, Exchanged::default(), "nobody hears itself");
+    let summary = summary("1.0.0");
+    let nothing = Arc::<NodeSummary>::default();
+    let alone = a.exchange(&view(Vote::Well, 1.0), &summary).await.expect("exchange");
+    let alone = Exchanged { clock: None, ..alone };
+    assert_eq!(alone, Exchanged::default(), "no node hears itself");
     whoever_waits_is_told_of_views(&a, &b).await;
     // What it said first may be forgotten by now.
-    a.exchange(&view(Vote::Well, 1.0)).await.expect("exchange");
+    a.exchange(&view(Vote::Well, 1.0), &summary).await.expect("exchange");
     let said = view(Vote::Down(Removal::Proven), 2.5);
-    let heard = b.exchange(&said).await.expect("exchange").heard;
+    let heard = b.exchange(&said, &nothing).await.expect("exchange").heard;
     assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0].summary, Some(Arc::clone(&summary)), "the summary travels whole");
     assert_eq!(heard[0].view, view(Vote::Well, 1.0));
     assert!(heard[0].age < VIEW_HOLDS, "{heard:?}");
-    c.exchange(&Arc::default()).await.expect("exchange");
+    let later = self::summary("1.0.1");
+    a.exchange(&view(Vote::Well, 1.0), &later).await.expect("exchange");
+    let heard = b.exchange(&said, &nothing).await.expect("exchange").heard;
+    assert_eq!(heard[0].summary, Some(Arc::clone(&later)), "a new one replaces the old one");
+    c.exchange(&Arc::default(), &nothing).await.expect("exchange");
     let own = view(Vote::Well, 1.0);
-    let first = a.exchange(&own).await.expect("exchange").heard;
+    let first = a.exchange(&own, &later).await.expect("exchange").heard;
     let views: Vec<_> = first.iter().map(|heard| Arc::clone(&heard.view)).collect();
     assert!(views.contains(&said) && views.contains(&Arc::default()), "{first:?}");
     assert!(first[0].node < first[1].node);
-    let again = a.exchange(&own).await.expect("exchange").heard;
+    let again = a.exchange(&own, &later).await.expect("exchange").heard;
     let is_same = first.iter().zip(&again).all(|(one, two)| Arc::ptr_eq(&one.view, &two.view));
     assert!(is_same, "what is known is not read again");
-    b.exchange(&Arc::default()).await.expect("exchange");
-    let heard = a.exchange(&own).await.expect("exchange").heard;
+    b.exchange(&Arc::default(), &nothing).await.expect("exchange");
+    let heard = a.exchange(&own, &later).await.expect("exchange").heard;
     assert!(
         heard.iter().all(|heard| heard.view.regions.is_empty()),
         "who goes has no say: {heard:?}"
     );
     // Whoever says nothing is forgotten.
-    while !a.exchange(&own).await.expect("exchange").heard.is_empty() {}
+    while !a.exchange(&own, &later).await.expect("exchange").heard.is_empty() {}
 }
 
 async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedViews) {
@@ -839,9 +847,25 @@ async fn whoever_waits_is_told_of_views(a: &impl SharedViews, b: &impl SharedVie
             Vote::Down(Removal::Unproven) => Vote::Down(Removal::Proven),
             Vote::Down(_) => Vote::Well,
         };
-        b.exchange(&view(vote, 1.0)).await.expect("exchange");
+        b.exchange(&view(vote, 1.0), &Arc::default()).await.expect("exchange");
         is_told = std::future::poll_fn(|cx| Poll::Ready(news.as_mut().poll(cx).is_ready())).await;
     }
+}
+
+/// Makes a summary in which everything is said.
+fn summary(version: &str) -> Arc<NodeSummary> {
+    Arc::new(NodeSummary {
+        version: version.to_owned(),
+        started: Timestamp::from_unix_millis(1_700_000_000_123),
+        revision: Revision::new(7),
+        store: "current".to_owned(),
+        last_good: Some(Revision::new(6)),
+        warnings: vec!["clock-skew".to_owned()],
+        store_skew: Some(Skew::from_millis(-7_200_000)),
+        cache_skew: Some(Skew::ZERO),
+        limits: [("http.requests_per_second".to_owned(), 50)].into(),
+        is_leaving: true,
+    })
 }
 
 fn view(vote: Vote, own: f64) -> Arc<NodeView> {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use geostream_domain::{NodeId, NodeView};
+use geostream_domain::{ClockReading, NodeId, NodeSummary, NodeView};
 
 use crate::Unavailable;
 
@@ -21,9 +21,13 @@ pub trait SharedViews: Send + Sync + 'static {
     ///
     /// A view that is the same as before is returned as the same `Arc`. A node whose words cannot be
     /// understood is left out, and counted.
+    ///
+    /// The summary travels beside the view, for operators. It decides nothing, so one that is
+    /// missing or cannot be understood leaves the view as it is.
     fn exchange(
         &self,
         said: &Arc<NodeView>,
+        summary: &Arc<NodeSummary>,
     ) -> impl Future<Output = Result<Exchanged, Unavailable>> + Send;
 
     /// Returns when somebody votes otherwise from now on, or may do so. It is no promise: whoever
@@ -38,6 +42,8 @@ pub struct Exchanged {
     pub heard: Vec<Heard>,
     /// How many could not be understood.
     pub refused: usize,
+    /// What the clock showed that ages are measured by; `None` if there is no such clock.
+    pub clock: Option<ClockReading>,
 }
 
 /// What another node says.
@@ -47,6 +53,8 @@ pub struct Heard {
     pub node: NodeId,
     /// What it sees.
     pub view: Arc<NodeView>,
+    /// What it says of itself; `None` from a node of an earlier version.
+    pub summary: Option<Arc<NodeSummary>>,
     /// How long ago it has said so, when the exchange was answered.
     pub age: Duration,
 }

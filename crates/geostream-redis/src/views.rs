@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use fred::types::Value;
 use fred::types::scripts::Script;
+use geostream_api as api;
 use geostream_domain::{
-    Load, LoadError, LoadShare, MOST_NODES, NameError, NodeId, NodeView, RegionId, Removal, Sight,
-    VIEW_HOLDS, Vote,
+    ClockReading, Load, LoadError, LoadShare, MOST_NODES, NameError, NodeId, NodeSummary, NodeView,
+    RegionId, Removal, Sight, Timestamp, VIEW_HOLDS, Vote,
 };
-use geostream_ports::{Exchanged, Heard, SharedViews, Unavailable};
+use geostream_ports::{Clock as _, Exchanged, Heard, SharedViews, SystemClock, Unavailable};
 use thiserror::Error;
 
 use crate::connection::{Ear, Redis};
@@ -19,9 +20,10 @@ use crate::error::RedisError;
 
 /// What nodes tell each other, in Redis.
 ///
-/// Who has said something when, by the server's clock, what number that has, what it is, and how
-/// sure the node is of the regions that it sees down: four keys with a field for each node. Nodes
-/// of earlier versions read and write the first three, so their votes come without proof. A view is
+/// Who has said something when, by the server's clock, what number that has, what it is, how sure
+/// the node is of the regions that it sees down, and what it says of itself: five keys with a field
+/// for each node. Nodes of earlier versions read and write the first three or four, so their votes
+/// come without proof, and they say nothing of themselves. A view is
 /// written and read once; from then on its number says that it still holds. On the channel nothing
 /// is said but that it is time to look, so a message that is late, lost or repeated does no harm.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub struct RedisViews {
     redis: Redis,
     node: NodeId,
     ear: Ear,
-    keys: [String; 4],
+    keys: [String; 5],
     channel: String,
     known: Mutex<Known>,
     /// The number of what this node has said last.
@@ -39,13 +41,24 @@ pub struct RedisViews {
 #[derive(Debug, Default)]
 struct Known {
     /// What the server has of this node.
-    said: Option<Arc<NodeView>>,
+    said: Option<Said>,
     /// What others have said, by its number.
-    heard: BTreeMap<NodeId, (String, Arc<NodeView>)>,
+    heard: BTreeMap<NodeId, (String, Said)>,
+}
+
+/// What a node says of the regions and of itself.
+#[derive(Clone, Debug, PartialEq)]
+struct Said {
+    view: Arc<NodeView>,
+    /// `None` from a node of an earlier version.
+    summary: Option<Arc<NodeSummary>>,
 }
 
 /// The most bytes of a view: 20,000 regions have less.
 const MOST_BYTES: usize = 4 << 20;
+
+/// The most bytes of a summary, its number included.
+const MOST_SUMMARY_BYTES: usize = 8 << 10;
 
 /// The most regions of a view.
 const MOST_REGIONS: usize = 20_000;
@@ -64,9 +77,9 @@ impl RedisViews {
     ///
     /// Outside of a tokio runtime.
     pub fn new(redis: Redis, node: NodeId) -> Result<Self, RedisError> {
-        // In a cluster, what is in braces decides where a key is: all four are at one place. The
+        // In a cluster, what is in braces decides where a key is: all five are at one place. The
         // number is that of the format.
-        let keys = ["said", "numbers", "bodies", "removals"]
+        let keys = ["said", "numbers", "bodies", "removals", "summaries"]
             .map(|key| redis.name(&format!("{{views1}}:{key}")));
         let ear = redis.hear("views1")?;
         let channel = redis.name("views1");
@@ -75,35 +88,41 @@ impl RedisViews {
     }
 
     /// Asks the server; `None` if it does not know what this node says without the words.
-    async fn ask(
-        &self,
-        words: String,
-        removals: String,
-        is_news: bool,
-    ) -> Result<Option<Vec<Value>>, RedisError> {
+    async fn ask(&self, words: Words, is_news: bool) -> Result<Option<Answer>, RedisError> {
         let channel = if is_news { &*self.channel } else { "" };
         let number = self.number.load(Ordering::Relaxed);
         let mut arguments: Vec<Value> = vec![
             self.node.as_str().into(),
             number.to_string().into(),
-            words.into(),
+            words.view.into(),
             channel.into(),
             VIEW_HOLDS.as_millis().to_string().into(),
             MOST_NODES.to_string().into(),
             MOST_BYTES.to_string().into(),
-            removals.into(),
+            words.removals.into(),
+            words.summary.into(),
+            MOST_SUMMARY_BYTES.to_string().into(),
         ];
         for (node, (number, _)) in &self.known().heard {
             arguments.extend([node.as_str().into(), number.clone().into()]);
         }
+        let asked = SystemClock.now();
+        let asked_wall = SystemClock.wall();
         let answer = self.redis.run(&EXCHANGE, self.keys.to_vec(), arguments).await?;
+        let took = SystemClock.now().saturating_duration_since(asked);
         if answer.is_null() {
             return Ok(None);
         }
-        if !answer.is_array() {
-            return Err(RedisError::nonsense("views", "they are no list"));
+        let nonsense = || RedisError::nonsense("views", "they are no time and list");
+        let parts: Result<[Value; 2], _> = answer.into_array().try_into();
+        let [time, nodes] = parts.map_err(|_| nonsense())?;
+        let told = time.as_u64().ok_or_else(nonsense)?;
+        if !nodes.is_array() {
+            return Err(nonsense());
         }
-        Ok(Some(answer.into_array()))
+        let told = Timestamp::from_unix_millis(told);
+        let clock = ClockReading::new(asked, asked_wall, took, told);
+        Ok(Some(Answer { nodes: nodes.into_array(), clock }))
     }
 
     /// Reads what others say, and keeps it in mind.
@@ -114,7 +133,8 @@ impl RedisViews {
         for node in nodes {
             match read_node(node, &before) {
                 Ok((number, heard)) => {
-                    known.heard.insert(heard.node.clone(), (number, Arc::clone(&heard.view)));
+                    let Heard { view, summary, .. } = heard.clone();
+                    known.heard.insert(heard.node.clone(), (number, Said { view, summary }));
                     exchanged.heard.push(heard);
                 }
                 Err(error) => {
@@ -132,21 +152,46 @@ impl RedisViews {
     }
 }
 
+/// What a node says, as it is kept in Redis; empty where its number stands for it.
+#[derive(Debug, Default)]
+struct Words {
+    view: String,
+    removals: String,
+    summary: String,
+}
+
+/// What the server has answered.
+struct Answer {
+    nodes: Vec<Value>,
+    clock: ClockReading,
+}
+
 impl SharedViews for RedisViews {
-    async fn exchange(&self, said: &Arc<NodeView>) -> Result<Exchanged, Unavailable> {
+    async fn exchange(
+        &self,
+        view: &Arc<NodeView>,
+        summary: &Arc<NodeSummary>,
+    ) -> Result<Exchanged, Unavailable> {
+        let said = Said { view: Arc::clone(view), summary: Some(Arc::clone(summary)) };
         // Until there is an answer, it is not known what the server has.
         let before = self.known().said.take();
         let mut answer = None;
-        if before.as_ref() == Some(said) {
-            answer = self.ask(String::new(), String::new(), false).await?;
+        if before.as_ref() == Some(&said) {
+            answer = self.ask(Words::default(), false).await?;
         }
         if answer.is_none() {
-            let is_news = before.is_none_or(|before| !before.votes().eq(said.votes()));
+            let is_news = before.is_none_or(|before| !before.view.votes().eq(view.votes()));
             self.number.fetch_add(1, Ordering::Relaxed);
-            answer = self.ask(write(said), write_removals(said), is_news).await?;
+            let words = Words {
+                view: write(view),
+                removals: write_removals(view),
+                summary: write_summary(summary),
+            };
+            answer = self.ask(words, is_news).await?;
         }
-        self.known().said = Some(Arc::clone(said));
-        Ok(self.hear(answer.unwrap_or_default()))
+        self.known().said = Some(said);
+        let Some(Answer { nodes, clock }) = answer else { return Ok(Exchanged::default()) };
+        Ok(Exchanged { clock: Some(clock), ..self.hear(nodes) })
     }
 
     async fn news(&self) {
@@ -156,14 +201,14 @@ impl SharedViews for RedisViews {
 
 /// Whether it is down, if the node votes on it; its own clients, displaced ones, and those away; and
 /// what it reports.
-type Words = (Option<bool>, f64, f64, f64, Option<f64>);
+type RegionWords = (Option<bool>, f64, f64, f64, Option<f64>);
 
 fn write(view: &NodeView) -> String {
     let words = view.regions.iter().map(|(region, Sight { vote, load })| {
         let is_down = vote.map(|vote| vote != Vote::Well);
         let reported = load.reported.map(Load::units);
         let [own, displaced, away] = [load.own, load.displaced, load.away].map(Load::units);
-        let words: Words = (is_down, own, displaced, away, reported);
+        let words: RegionWords = (is_down, own, displaced, away, reported);
         (region.as_str(), words)
     });
     // Maps of names to numbers can always be written.
@@ -195,6 +240,27 @@ fn read_removals(text: &str) -> Result<BTreeMap<RegionId, Removal>, Nonsense> {
     Ok(known.collect::<Result<_, _>>()?)
 }
 
+/// Writes what a node says of itself.
+fn write_summary(summary: &NodeSummary) -> String {
+    // Words, numbers and maps of names can always be written.
+    serde_json::to_string(&api::NodeSummary::from(summary)).unwrap_or_default()
+}
+
+/// Reads what a node says of itself, if it says anything and that is understood.
+fn read_summary(text: &str) -> Option<Arc<NodeSummary>> {
+    if text.is_empty() {
+        return None;
+    }
+    let summary: api::NodeSummary = match serde_json::from_str(text) {
+        Ok(summary) => summary,
+        Err(error) => {
+            tracing::debug!(%error, "a node's summary is not understood");
+            return None;
+        }
+    };
+    summary.to_domain().map(Arc::new)
+}
+
 /// Why a node is not understood.
 #[derive(Debug, Error)]
 enum Nonsense {
@@ -210,26 +276,31 @@ enum Nonsense {
     Words(#[from] serde_json::Error),
 }
 
-/// Reads what is said of a node: its name, the age, the number, and the words and removals, if they
-/// are not known.
+/// Reads what is said of a node: its name, the age, the number, and the words, removals and summary,
+/// if they are not known.
 fn read_node(
     node: Value,
-    known: &BTreeMap<NodeId, (String, Arc<NodeView>)>,
+    known: &BTreeMap<NodeId, (String, Said)>,
 ) -> Result<(String, Heard), Nonsense> {
-    let parts: [Value; 5] = node.into_array().try_into().map_err(|_| Nonsense::Form)?;
-    let [name, age, number, words, removals] = parts;
+    let parts: [Value; 6] = node.into_array().try_into().map_err(|_| Nonsense::Form)?;
+    let [name, age, number, words, removals, summary] = parts;
     let text = |value: &Value| value.as_string().ok_or(Nonsense::Form);
-    let (node, number) = (text(&name)?.parse::<NodeId>()?, text(&number)?);
+    let node: NodeId = text(&name)?.parse()?;
+    let number = text(&number)?;
     let age = Duration::from_millis(age.as_u64().ok_or(Nonsense::Form)?);
-    let view = match known.get(&node) {
-        Some((known, view)) if *known == number => Arc::clone(view),
-        Some(_) | None => Arc::new(read(&text(&words)?, &text(&removals)?)?),
+    let said = match known.get(&node) {
+        Some((known, said)) if *known == number => said.clone(),
+        Some(_) | None => Said {
+            view: Arc::new(read(&text(&words)?, &text(&removals)?)?),
+            summary: read_summary(&text(&summary)?),
+        },
     };
-    Ok((number, Heard { node, view, age }))
+    let Said { view, summary } = said;
+    Ok((number, Heard { node, view, summary, age }))
 }
 
 fn read(words: &str, removals: &str) -> Result<NodeView, Nonsense> {
-    let said: BTreeMap<String, Words> = serde_json::from_str(words)?;
+    let said: BTreeMap<String, RegionWords> = serde_json::from_str(words)?;
     if said.len() > MOST_REGIONS {
         return Err(Nonsense::Size);
     }

@@ -158,7 +158,8 @@ async fn a_store_on_another_branch_is_noticed_by_its_commits_though_it_has_more(
     for (expected, reason) in ["shared", "theirs", "theirs", "theirs"].into_iter().enumerate() {
         let Commit { changes, author, reason, at, .. } = commit(0, reason);
         let expected = Revision::new(u64::try_from(expected).unwrap());
-        let proposal = Proposal { expected, changes, author, reason, at, attempt: None };
+        let lasting = BTreeMap::new();
+        let proposal = Proposal { expected, changes, author, reason, at, lasting, attempt: None };
         store.propose(proposal).await.unwrap();
     }
     let snapshot = Snapshot { revision: Revision::new(3), config: Arc::new(config()) };

@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod clocks;
 mod configuration;
 mod follow;
 mod health;

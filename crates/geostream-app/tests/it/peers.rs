@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use geostream_app::{
-    HealthDriver, KnownNodes, Outcome, Publisher, RegionHealth, RegionStatus, StoreState, Tracer,
-    ViewExchange,
+    Clocks, HealthDriver, KnownNodes, Outcome, Publisher, RegionHealth, RegionStatus, StoreState,
+    Tracer, ViewExchange,
 };
 use geostream_domain::{
-    Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeView, ProbeFailure,
-    ProbeOutcome, ProbeTarget, Region, Removal, Revision, Snapshot, VIEW_HOLDS, Votes,
+    Change, Config, GeoPoint, Health, HealthCheck, Load, NodeId, NodeSummary, NodeView,
+    ProbeFailure, ProbeOutcome, ProbeTarget, Region, Removal, Revision, Snapshot, VIEW_HOLDS,
+    Votes,
 };
 use geostream_ports::{
     Exchanged, Heard, Probed, Prober, SharedViews, TraceContext, Unavailable, contract,
@@ -30,7 +31,7 @@ struct Hub {
     news: Arc<Notify>,
 }
 
-type Said = (Arc<NodeView>, Instant);
+type Said = (Arc<NodeView>, Arc<NodeSummary>, Instant);
 
 /// What a node has of it.
 struct Seat {
@@ -53,24 +54,30 @@ impl Hub {
 }
 
 impl SharedViews for Seat {
-    async fn exchange(&self, view: &Arc<NodeView>) -> Result<Exchanged, Unavailable> {
+    async fn exchange(
+        &self,
+        view: &Arc<NodeView>,
+        summary: &Arc<NodeSummary>,
+    ) -> Result<Exchanged, Unavailable> {
         sleep(Duration::from_millis(1)).await;
         if *self.hub.is_away.lock().unwrap() {
             return Err(Unavailable::new("the hub", "it is away"));
         }
         let (mut said, now) = (self.hub.said.lock().unwrap(), Instant::now());
-        said.retain(|_, (_, at)| now - *at < VIEW_HOLDS);
-        let before = said.insert(self.node.clone(), (Arc::clone(view), now));
-        if before.is_none_or(|(before, _)| before != *view) {
+        said.retain(|_, (_, _, at)| now - *at < VIEW_HOLDS);
+        let words = (Arc::clone(view), Arc::clone(summary), now);
+        let before = said.insert(self.node.clone(), words);
+        if before.is_none_or(|(before, ..)| before != *view) {
             self.hub.news.notify_waiters();
         }
         let others = said.iter().filter(|(node, _)| **node != self.node);
-        let heard = others.map(|(node, (view, at))| Heard {
+        let heard = others.map(|(node, (view, summary, at))| Heard {
             node: node.clone(),
             view: Arc::clone(view),
+            summary: Some(Arc::clone(summary)),
             age: now - *at,
         });
-        Ok(Exchanged { heard: heard.collect(), refused: 0 })
+        Ok(Exchanged { heard: heard.collect(), refused: 0, clock: None })
     }
 
     async fn news(&self) {
@@ -123,10 +130,13 @@ impl Node {
             Arc::new(RegionHealth::new(publisher, Log(Some(Vec::new())), clock, &[], seed));
         let (routes, nodes, stop) = (Routes::default(), Arc::default(), CancellationToken::new());
         let driver = HealthDriver::resume(Arc::clone(&health), routes.clone(), Tracer::OFF);
-        let exchange = ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes));
+        let exchange =
+            ViewExchange::new(seat, Arc::clone(&health), Arc::clone(&nodes), Clocks::default());
         let stopped = stop.clone();
         tokio::spawn(async { driver.await.run(stopped).await });
-        tokio::spawn(exchange.run(stop.clone()));
+        let version = format!("1.0.{seed}");
+        let summarize = move || NodeSummary { version: version.clone(), ..NodeSummary::default() };
+        tokio::spawn(exchange.run(summarize, stop.clone()));
         Self { health, routes, nodes, stop }
     }
 
@@ -222,4 +232,31 @@ async fn a_load_that_is_reported_to_one_node_is_known_to_all() {
     for node in &nodes {
         assert_eq!((node.of("us").load, node.of("us").observed.unwrap().load), (load, load));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_killed_is_missed_and_one_that_stops_is_not() {
+    let hub = Hub::default();
+    let mut nodes = three(&hub).await;
+    let told = |node: &Node| {
+        let others = node.nodes.others(Instant::now().into_std());
+        let told = others.into_iter().map(|other| {
+            let version = other.summary.map(|summary| summary.version.clone());
+            (other.node.to_string(), version.unwrap_or_default(), other.is_missing)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let entry =
+        |node: &str, version: &str, is_missing| (node.to_owned(), version.to_owned(), is_missing);
+    let both = [entry("n1", "1.0.2", false), entry("n2", "1.0.3", false)];
+    assert_eq!(told(&nodes[0]), both);
+    nodes.pop().unwrap().stop.cancel();
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(told(&nodes[0]), both[..1], "it has said good-bye");
+    hub.set_away(true);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(told(&nodes[0]), [entry("n1", "1.0.2", true)], "it is not heard any more");
+    hub.set_away(false);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(told(&nodes[0]), both[..1]);
 }

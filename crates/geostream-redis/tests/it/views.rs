@@ -19,8 +19,8 @@ fn pair(server: &testbed::Redis) -> (RedisViews, RedisViews, String) {
 
 /// Asks until there is an answer, and returns how many nodes are heard, and how many make no sense.
 async fn heard(node: &RedisViews) -> (usize, usize) {
-    until_well(async || node.exchange(&Arc::default()).await.is_ok()).await;
-    let exchanged = node.exchange(&Arc::default()).await.unwrap();
+    until_well(async || node.exchange(&Arc::default(), &Arc::default()).await.is_ok()).await;
+    let exchanged = node.exchange(&Arc::default(), &Arc::default()).await.unwrap();
     (exchanged.heard.len(), exchanged.refused)
 }
 
@@ -70,10 +70,41 @@ async fn the_votes_of_nodes_of_earlier_versions_are_no_proof() {
         if let Some(removals) = removals {
             server.ask(&format!("hset {keys}:removals old {removals}"));
         }
-        let heard = node.exchange(&Arc::default()).await.unwrap().heard;
+        let heard = node.exchange(&Arc::default(), &Arc::default()).await.unwrap().heard;
         let view = heard.iter().find(|heard| heard.node.as_str() == "old").unwrap();
         let votes: Vec<_> = view.view.votes().map(|(_, vote)| vote).collect();
         assert_eq!(votes, [Vote::Down(expected)], "{removals:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_summary_that_is_missing_or_makes_no_sense_leaves_the_view() {
+    let server = testbed::Redis::start(&[]);
+    let (node, peer, keys) = pair(&server);
+    assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
+    let second = || server.ask("time").lines().next().unwrap().parse::<u64>().unwrap();
+    let long = format!("6:{{\"version\":\"{}\"}}", "x".repeat(9_000));
+    for (number, summary, expected) in [
+        (1, None, None),
+        (2, Some(r#"2:{"version":"9.0.0","later":1}"#), Some("9.0.0")),
+        (3, Some("3:nonsense"), None),
+        (4, Some(r#"4:{"version":7}"#), None),
+        // A node that went back to an earlier version leaves what it said of another number.
+        (5, Some(r#"4:{"version":"9.0.0"}"#), None),
+        (6, Some(&*long), None),
+    ] {
+        server.ask(&format!("zadd {keys}:said {}000 old", second()));
+        server.ask(&format!("hset {keys}:numbers old {number}"));
+        server.ask(&format!("hset {keys}:bodies old {{}}"));
+        if let Some(summary) = summary {
+            server.ask(&format!("hset {keys}:summaries old {summary}"));
+        }
+        let exchanged = node.exchange(&Arc::default(), &Arc::default()).await.unwrap();
+        let old = exchanged.heard.iter().find(|heard| heard.node.as_str() == "old").unwrap();
+        let version = old.summary.as_ref().map(|summary| summary.version.as_str());
+        assert_eq!((version, exchanged.refused), (expected, 0), "{summary:?}");
+        let skew = exchanged.clock.expect("Redis has a clock").skew();
+        assert!(skew.magnitude().as_secs() < 60, "it is the clock of this machine: {skew}");
     }
 }
 
@@ -82,7 +113,7 @@ async fn keys_of_another_kind_are_replaced() {
     let server = testbed::Redis::start(&[]);
     let (node, peer, keys) = pair(&server);
     assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
-    for name in ["said", "numbers", "bodies", "removals"] {
+    for name in ["said", "numbers", "bodies", "removals", "summaries"] {
         server.ask(&format!("set {keys}:{name} nonsense"));
         heard(&node).await;
         heard(&peer).await;
@@ -135,7 +166,7 @@ async fn what_was_forgotten_is_said_again() {
     server.ask("flushall");
     assert_eq!((heard(&peer).await, heard(&node).await), ((0, 0), (1, 0)));
     server.kill();
-    assert!(node.exchange(&Arc::default()).await.is_err());
+    assert!(node.exchange(&Arc::default(), &Arc::default()).await.is_err());
     server.start_again();
     heard(&peer).await;
     assert_eq!(heard(&node).await, (1, 0));
