@@ -37,7 +37,7 @@ fn install_collector() -> anyhow::Result<()> {
     run_command(pip.arg(directory).arg(ROTEL))
 }
 
-/// The servers that tests start.
+/// The servers that tests start, and what gives them wrong clocks.
 const SERVERS: &[Package] = &[
     ("postgresql", || {
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -46,6 +46,12 @@ const SERVERS: &[Package] = &[
     ("pgbouncer", || Path::new("/usr/sbin/pgbouncer").exists()),
     ("redis-server", || Path::new("/usr/bin/redis-server").exists()),
     ("prometheus", || Path::new("/usr/bin/promtool").exists()),
+    ("libfaketime", || {
+        let directories = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        directories
+            .into_iter()
+            .any(|directory| directory.path().join("faketime/libfaketimeMT.so.1").exists())
+    }),
     ("procps", || Path::new("/usr/bin/pkill").exists()),
 ];
 

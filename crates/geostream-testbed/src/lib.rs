@@ -17,6 +17,7 @@ mod process;
 mod prometheus;
 mod proxy;
 mod redis;
+mod wall_clock;
 
 pub use balancer::Balancer;
 pub use collector::{CollectedSpan, Collector};
@@ -25,3 +26,4 @@ pub use postgres::Postgres;
 pub use prometheus::{Prometheus, check_metrics, promtool_in};
 pub use proxy::Proxy;
 pub use redis::Redis;
+pub use wall_clock::WallClock;

@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod cache;
 mod cached_nodes;
+mod clock;
 mod control;
 mod decisions;
 mod forbidden;
