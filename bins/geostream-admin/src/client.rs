@@ -17,11 +17,19 @@ use ureq::Agent;
 use ureq::http::{Request, Response, StatusCode, Uri};
 
 /// Where the server is and who asks.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Connection {
-    /// The server
-    #[arg(long, global = true, env = "GEOSTREAM_SERVER", default_value = "http://127.0.0.1:8080")]
-    server: String,
+    /// The server; `status --all` asks several, given more than once or separated by commas, and all
+    /// other commands ask the last of them
+    #[arg(
+        long,
+        global = true,
+        env = "GEOSTREAM_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_delimiter = ',',
+        num_args = 1
+    )]
+    server: Vec<String>,
 
     /// A file with the token
     #[arg(long, global = true, env = "GEOSTREAM_TOKEN_FILE", value_name = "FILE")]
@@ -40,6 +48,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
+    server: String,
     connection: Connection,
 }
 
@@ -135,13 +144,31 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: u64 = 64 << 20;
 
 impl Client {
+    /// Asks the server that was named last.
     pub(crate) fn new(connection: Connection) -> Self {
+        let server = connection.server.last().cloned().unwrap_or_default();
+        Self::of(server, connection)
+    }
+
+    /// Returns a client for each server that was named, in this order.
+    pub(crate) fn of_each(self) -> Vec<Self> {
+        let Self { connection, .. } = self;
+        let servers = connection.server.clone();
+        servers.into_iter().map(|server| Self::of(server, connection.clone())).collect()
+    }
+
+    /// Returns the server that is asked.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    fn of(server: String, connection: Connection) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
             .user_agent(concat!("geostream-admin/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), connection }
+        Self { agent: config.into(), server, connection }
     }
 
     /// Reads something that anybody may read, or nearly so.
@@ -256,7 +283,7 @@ impl Client {
         revision: Option<u64>,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Response<String>> {
-        let server = self.connection.server.trim_end_matches('/');
+        let server = self.server.trim_end_matches('/');
         let url = format!("{server}{path}");
         let authorization = token.as_ref().map(|token| format!("Bearer {}", token.text));
         let mut repeats = 0;
@@ -297,7 +324,7 @@ impl Client {
         if let Some(revision) = revision {
             request = request.header("if-match", format!("\"{revision}\""));
         }
-        let server = self.connection.server.trim_end_matches('/');
+        let server = self.server.trim_end_matches('/');
         let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
         let sent = match body {
             Some(body) => {
@@ -313,7 +340,8 @@ impl Client {
 
     /// Returns the token that was given, else for a server on this machine the one in its data.
     pub(crate) fn token(&self) -> anyhow::Result<Token> {
-        let Connection { server, token_file, data_dir, token } = &self.connection;
+        let Self { server, connection, .. } = self;
+        let Connection { token_file, data_dir, token, .. } = connection;
         if let Some(token) = token {
             return Ok(Token { text: token.trim().to_owned(), origin: Origin::Environment });
         }

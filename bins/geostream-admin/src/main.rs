@@ -14,6 +14,7 @@ mod import;
 mod log_file;
 mod log_level;
 mod migrate;
+mod nodes;
 mod output;
 mod region;
 mod route;
@@ -38,7 +39,8 @@ use crate::output::Output;
 ///
 /// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server or database cannot
 /// be reached, 4 if it does not permit the request, 5 if somebody else has written since, 6 if
-/// `diff --exit-code` finds differences, and 141 if nobody reads the output any more.
+/// `diff --exit-code` finds differences, 7 if `status --all` finds a node that is missing, differs
+/// from the others or has warnings, and 141 if nobody reads the output any more.
 #[derive(Debug, Parser)]
 #[command(version, about, verbatim_doc_comment, args_override_self = true)]
 struct Arguments {
@@ -55,8 +57,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tell how the server is
-    Status,
+    /// Tell how the server is, or, with --all, how all nodes are
+    Status(status::Arguments),
     /// Tell how the regions are
     Health(health::Arguments),
     /// Ask which region should serve a client
@@ -117,6 +119,8 @@ pub(crate) enum End {
     Well,
     /// There are differences, and somebody wants to know by the exit code.
     Different,
+    /// The nodes do not agree, or need attention.
+    Disagreeing,
 }
 
 fn main() -> ExitCode {
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(End::Well) => ExitCode::SUCCESS,
         Ok(End::Different) => ExitCode::from(6),
+        Ok(End::Disagreeing) => ExitCode::from(7),
         Err(error) => {
             output::complain(&error);
             ExitCode::from(exit_code(&error))
@@ -135,7 +140,8 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
     let Arguments { connection, output, command } = arguments;
     let client = Client::new(connection);
     match command {
-        Command::Status => status::run(&client, output),
+        Command::Status(arguments) if arguments.all => nodes::run(client, output),
+        Command::Status(_) => status::run(&client, output),
         Command::Health(arguments) => health::run(&client, output, &arguments),
         Command::Route(arguments) => route::run(&client, output, &arguments),
         Command::Region(command) => region::run(&client, output, command),

@@ -7,6 +7,17 @@ use crate::client::Client;
 use crate::health::in_short;
 use crate::output::{Output, facts, or_dash, say, table};
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Tell of all nodes, one a row: each --server is asked, and what a node has heard of others
+    /// over Redis is shown beside
+    ///
+    /// Ends with 0 if all nodes agree and have no warnings, with 7 if a node is missing, differs or
+    /// warns, and with 3 or 4 if no server answers.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
 pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
     let status: Status = client.get("/api/v1/status")?;
     output.show(&status, || {

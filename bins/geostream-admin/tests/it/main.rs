@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod nodes;
 mod transfer;
 
 use std::fs;
@@ -34,6 +35,11 @@ impl Setup {
 
     /// Starts a server with arguments of its own.
     fn start(arguments: &[&str]) -> Self {
+        Self::with_environment(arguments, |_command| {})
+    }
+
+    /// Starts a server with arguments and an environment of its own.
+    fn with_environment(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let geoip = root.join("crates/geostream-geoip/testdata/dbip-city-flat-sample.mmdb");
@@ -42,7 +48,9 @@ impl Setup {
         let server =
             Path::new(env!("CARGO_BIN_EXE_geostream-admin")).with_file_name("geostream-server");
         assert!(server.exists(), "build the server first: cargo build -p geostream-server");
-        let mut process = Command::new(server)
+        let mut command = Command::new(server);
+        prepare(&mut command);
+        let mut process = command
             .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
             .arg(directory.path())
             .args(arguments)
@@ -56,6 +64,11 @@ impl Setup {
         });
         let url = format!("http://{}", address.expect("the server starts"));
         Self { directory, process, url }
+    }
+
+    fn token(&self) -> String {
+        let token = fs::read_to_string(self.directory.path().join("admin.token"));
+        token.unwrap().trim().to_owned()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
