@@ -260,7 +260,7 @@ proptest! {
         }
         simulation.lose(lost);
         let seconds: Vec<_> = (0..20).map(|_| simulation.pass()).collect();
-        let by_chance = f64::from(row.regions[lost].1).sqrt() * 3.0 + 3.0;
+        let by_chance = f64::from(row.regions[lost].1).sqrt() * 4.0 + 3.0;
         for (place, (capacity, _)) in row.regions.iter().enumerate() {
             for pair in seconds.windows(2) {
                 let load = f64::midpoint(pair[0][place], pair[1][place]);

@@ -74,7 +74,8 @@ async fn a_password_is_taken_from_where_it_is() {
 
 #[tokio::test]
 async fn a_pooler_in_between_makes_no_difference() {
-    let server = Postgres::start(&[]);
+    // The pooler keeps a connection to the database of each case of the suites.
+    let server = Postgres::start(&["max_connections=300"]);
     let pooler = Pooler::start(&server);
     let through = async || {
         let (url, _) = prepared(&server).await;
