@@ -38,9 +38,9 @@ use crate::output::Output;
 /// ~/.local/share/geostream or /var/lib/geostream.
 ///
 /// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server or database cannot
-/// be reached, 4 if it does not permit the request, 5 if somebody else has written since, 6 if
-/// `diff --exit-code` finds differences, 7 if `status --all` finds a node that is missing, differs
-/// from the others or has warnings, and 141 if nobody reads the output any more.
+/// be reached, 4 if it does not permit the request, 5 if the revision has changed since it was
+/// read, 6 if `diff --exit-code` finds differences, 7 if `status --all` finds a node that is
+/// missing, differs from the others or has warnings, and 141 if the output is closed early.
 #[derive(Debug, Parser)]
 #[command(version, about, verbatim_doc_comment, args_override_self = true)]
 struct Arguments {

@@ -48,11 +48,11 @@ pub(crate) enum Key {
     DefaultService,
     /// How many alternatives an answer carries
     Alternatives,
-    /// How often a client's network may ask; 0 for no limit
+    /// Maximum requests per second per client network; 0 disables the limit
     RequestsPerSecond,
-    /// How often may be asked with one token; 0 for no limit
+    /// Maximum requests per second per token; 0 disables the limit
     RequestsPerSecondPerToken,
-    /// Addresses that tell whether a node has a network, with commas between; empty for none
+    /// Reachability targets, ADDRESS:PORT separated by commas; empty for none
     ReachabilityTargets,
 }
 

@@ -142,13 +142,13 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS_PER_NETWORK", value_name = "NUMBER")]
     max_connections_per_network: Option<usize>,
 
-    /// How often a client's network may ask, 0 for no limit, as long as the shared configuration
-    /// has no `settings.requests_per_second`: for a single node [default: 0]
+    /// Maximum requests per second per client network; 0 disables the limit; this node only, and
+    /// only while the configuration has no `settings.requests_per_second` [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND", value_name = "NUMBER")]
     requests_per_second: Option<PerSecond>,
 
-    /// How often may be asked with one token, 0 for no limit, as long as the shared configuration
-    /// has no `settings.requests_per_second_per_token`: for a single node [default: 0]
+    /// Maximum requests per second per token; 0 disables the limit; this node only, and only while
+    /// the configuration has no `settings.requests_per_second_per_token` [default: 0]
     #[arg(long, env = "GEOSTREAM_REQUESTS_PER_SECOND_PER_TOKEN", value_name = "NUMBER")]
     requests_per_second_per_token: Option<PerSecond>,
 
@@ -177,9 +177,9 @@ pub(crate) struct Arguments {
     #[arg(long, env = "GEOSTREAM_PROBE_AUTHORITIES", value_name = "FILE")]
     probe_authorities: Option<PathBuf>,
 
-    /// An address that tells whether this node has a network: while none of them accepts
-    /// connections, no region is taken for dead. It is used as long as the shared configuration has
-    /// no `settings.reachability_targets`: for a single node; may be repeated
+    /// A reachability target: while none of them accepts connections, this node removes no region;
+    /// may be repeated; this node only, and only while the configuration has no
+    /// `settings.reachability_targets`
     #[arg(
         long,
         env = "GEOSTREAM_PROBE_CANARY",

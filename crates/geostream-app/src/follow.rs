@@ -169,7 +169,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
                 }
             }
         }
-        lineage.write(last_good, directory, clock.wall()).await;
+        lineage.write(last_good, directory, clock.own_wall()).await;
     }
 
     /// Tries again to write what could not be written, and looks which records are still there.
@@ -178,7 +178,7 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
             self.save().await;
         }
         let Self { last_good, directory, lineage, clock, .. } = self;
-        lineage.write(last_good, directory, clock.wall()).await;
+        lineage.write(last_good, directory, clock.own_wall()).await;
         if !directory.files().lost.is_empty() {
             self.find_records().await;
         }

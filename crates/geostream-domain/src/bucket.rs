@@ -292,7 +292,8 @@ mod tests {
             (1_000, 500, 10, 5),
             (10, 0, 1_000, 1_000),
         ] {
-            let (mut bucket, now) = (SharedBucket::default(), start());
+            let mut bucket = SharedBucket::default();
+            let now = start();
             assert!((0..taken).all(|_| bucket.take(rate(before), now).is_ok()));
             bucket.handle_rate(rate(after));
             let case = format!("{taken} of {before}, then {after}");
@@ -305,7 +306,8 @@ mod tests {
 
     #[test]
     fn no_debt_and_no_lease_outlives_a_change_of_the_rate() {
-        let (mut bucket, now) = (SharedBucket::default(), start());
+        let mut bucket = SharedBucket::default();
+        let now = start();
         // One in three seconds is this node's share, and it is spent.
         let slow = Rate::per_second(1).unwrap().divided_by(3);
         assert_eq!(bucket.take(slow, now), Ok(()));

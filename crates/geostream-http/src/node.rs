@@ -151,7 +151,7 @@ where
         gauges::show_table(view.table(), now);
         gauges::show_node(self.parts.version, self.readiness().is_ok(), view.store());
         gauges::show_store(&self.parts.store.troubles());
-        gauges::show_last_good(&self.parts.directory.files(), now);
+        gauges::show_last_good(&self.parts.directory.files(), self.parts.clock.own_wall());
         gauges::show_warnings(&self.warnings());
         gauges::show_skews(&self.parts.clock.skews());
         self.parts.health.regions().iter().for_each(gauges::show_region);

@@ -552,7 +552,8 @@ async fn put_token(
     record: &TokenRecord,
     attempt: Option<Attempt>,
 ) -> Result<(), PgError> {
-    let (id, created) = (record.id.to_string(), millis(record.created));
+    let id = record.id.to_string();
+    let created = millis(record.created);
     let node = record.node.as_ref().map(NodeId::as_str);
     let row = [
         (&id as _, Type::TEXT),

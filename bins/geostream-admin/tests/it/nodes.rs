@@ -19,7 +19,8 @@ struct Nodes {
 
 impl Nodes {
     fn new() -> Self {
-        let (cache, clock) = (Redis::start(&[]), WallClock::off_by("+0"));
+        let cache = Redis::start(&[]);
+        let clock = WallClock::off_by("+0");
         let server = Postgres::shared();
         let store = server.database();
         let target = Target::parse(&store, None).unwrap();

@@ -120,7 +120,8 @@ fn acts_and_changes_of_health_are_told_by_node() {
         Server::start(home.command().args(["--store", &url, "--node", name]))
     };
     let (home, other) = (Home::new(), Home::new());
-    let (node, peer) = (start(&home, "eu-1"), start(&other, "us-1"));
+    let node = start(&home, "eu-1");
+    let peer = start(&other, "us-1");
     let token = home.token();
     wait_for(|| revision(&peer) == 1);
     assert_eq!(put_region(&peer, &token, "r1", 1).status, 200);
@@ -372,7 +373,7 @@ fn passwords_do_not_get_into_logs() {
     assert!(!log.contains("very-secret") && !status.contains("very-secret"));
 }
 
-/// What docs/operating.md tells operators to give to nodes.
+/// The least that nodes need: `geostream-admin migrate up --grant` gives it, and more.
 const RIGHTS: &str = "
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO node";

@@ -233,7 +233,8 @@ fn answered_throughout(balancer: &Balancer, happens: impl FnOnce(&dyn Fn())) {
     let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         let client = |is_kept: bool| {
-            let (is_over, answered) = (&is_over, &answered);
+            let is_over = &is_over;
+            let answered = &answered;
             move || {
                 let connect = || TcpStream::connect(balancer.address()).unwrap();
                 let mut stream = connect();
