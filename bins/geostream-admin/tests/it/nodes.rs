@@ -97,7 +97,9 @@ fn any_node_tells_of_all_and_each_fault_is_found() {
 
     nodes.clock.set("+2h");
     let told = nodes.ends(7, &one, |text| text.contains("has warnings: clock-skew"));
-    assert!(told.contains("7200.0 s ahead") || told.contains("7199.9 s ahead"), "{told}");
+    // A slow round trip moves the reading by up to half of it.
+    let is_told = ["7199.", "7200."].iter().any(|seconds| told.contains(seconds));
+    assert!(is_told && told.contains(" s ahead"), "{told}");
     let right = ["n0-", "n1-"].map(|node| told.matches(node).count());
     assert_eq!(right, [1, 1], "nothing is wrong with the others: {told}");
     nodes.clock.set("+0");
