@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use geostream_api::{ConfigFile, TomlLines};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
-use geostream_http::{Limits, NetworkLimit, TlsIdentity};
+use geostream_http::{AllowedOrigin, Limits, NetworkLimit, TlsIdentity};
 use geostream_pg::{Password, Target};
 use geostream_redis as redis;
 use ipnet::IpNet;
@@ -132,6 +132,11 @@ pub(crate) struct Arguments {
     /// The proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GEOSTREAM_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<IpNet>,
+
+    /// An origin whose web pages may ask for regions from a browser (CORS), such as
+    /// `https://play.example.com`, or `*` for all; may be repeated [default: none]
+    #[arg(long, env = "GEOSTREAM_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    cors_origin: Vec<AllowedOrigin>,
 
     /// The most connections at once; more wait to be accepted [default: 10000]
     #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS", value_name = "NUMBER")]
@@ -349,6 +354,8 @@ pub(crate) struct Config {
     pub(crate) geoip: GeoIp,
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The origins whose web pages may ask for regions from a browser.
+    pub(crate) cors_origins: Vec<AllowedOrigin>,
     pub(crate) limits: Limits,
     /// How long the server serves on as not ready when it is told to stop.
     pub(crate) shutdown_delay: Duration,
@@ -480,6 +487,7 @@ struct FileListener {
 #[serde(deny_unknown_fields, default)]
 struct FileHttp {
     trusted_proxies: Vec<IpNet>,
+    cors_origins: Vec<AllowedOrigin>,
     max_connections: usize,
     max_connections_per_network: Option<usize>,
     requests_per_second: PerSecond,
@@ -494,6 +502,7 @@ impl Default for FileHttp {
     fn default() -> Self {
         Self {
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             max_connections: 10_000,
             max_connections_per_network: None,
             requests_per_second: Bounded(0),
@@ -568,6 +577,7 @@ impl Config {
                 .unwrap_or(file.http.requests_per_second_per_token)
                 .limit(),
             trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies),
+            cors_origins: given(&arguments.cors_origin, file.http.cors_origins),
             tls: tls(arguments, file.tls)?,
             log: log(arguments, file.log)
                 .with_context(|| lines.name("log.filter", arguments.log.is_some()))?,

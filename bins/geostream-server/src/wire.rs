@@ -23,7 +23,7 @@ use geostream_app::{
 use geostream_domain::{Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, KnownTokensFile, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{Api, Connections, Parts, Stage, TrustedProxies};
+use geostream_http::{AllowedOrigins, Api, Connections, Parts, Stage, TrustedProxies};
 use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
@@ -319,6 +319,7 @@ async fn assemble<S: Store + Clone>(
         max_connections: config.limits.connections * config.workers,
         log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
         tracer,
+        origins: AllowedOrigins::new(config.cors_origins.clone()),
         connections: Connections::new(config.per_network, proxies.clone()),
         proxies,
         control: Handle::current(),

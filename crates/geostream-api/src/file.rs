@@ -46,7 +46,9 @@ impl ConfigFile {
     /// The first place where the text is no configuration.
     pub fn parse(path: &Path, text: String) -> Result<Self, ConfigFileError> {
         if path.extension().is_some_and(|extension| extension == "json") {
-            let config = serde_json::from_str(&text).map_err(ConfigFileError::Json)?;
+            // The reader of TOML passes over a byte order mark; that of JSON does not.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let config = serde_json::from_str(text).map_err(ConfigFileError::Json)?;
             return Ok(Self { config, toml: None });
         }
         let config = toml::from_str(&text).map_err(ConfigFileError::Toml)?;
@@ -143,6 +145,13 @@ clients.countries = [
 ]
 deny = ["a=b"]
 "#;
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        for (name, text) in [("a.json", "\u{feff}{}"), ("a.toml", "\u{feff}")] {
+            assert!(ConfigFile::parse(Path::new(name), text.to_owned()).is_ok(), "{name}");
+        }
+    }
 
     #[test]
     fn a_pointer_leads_to_a_line() {

@@ -20,7 +20,8 @@ use geostream_domain::{
 };
 use geostream_embedded::EmbeddedStore;
 use geostream_http::{
-    Api, Connections, Limits, NetworkLimit, Parts, Stage, TrustedProxies, bind, serve,
+    AllowedOrigins, Api, Connections, Limits, NetworkLimit, Parts, Stage, TrustedProxies, bind,
+    serve,
 };
 use geostream_ports::{Clock as _, GeoDatabase, GeoLocator, Network, Place, SystemClock};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -102,6 +103,7 @@ async fn api(control: &Runtime) -> EveryPart {
     let silence = "off".parse().expect("a filter");
     let (trail, _keeper) = AuditTrail::new(store.clone(), retention, clock);
     Api::new(Parts {
+        origins: AllowedOrigins::default(),
         router: Router::new(&publisher, Arc::new(OnePlace)),
         configuration,
         store: Arc::default(),

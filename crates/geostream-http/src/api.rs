@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 use crate::body;
 use crate::client::TrustedProxies;
 use crate::connections::Connections;
+use crate::cors::{AllowedOrigins, Verdict};
 use crate::events;
 use crate::explain::Explanations;
 use crate::exposition::Exposition;
@@ -95,6 +96,8 @@ pub struct Parts<S, G, C> {
     pub tracer: Tracer,
     /// The proxies that are believed.
     pub proxies: TrustedProxies,
+    /// The web pages that may ask for regions from a browser.
+    pub origins: AllowedOrigins,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
     /// Where everything runs that may wait or takes long.
@@ -205,6 +208,7 @@ where
         let method = Label::of(request.method());
         let found = self.finder.find(request.method(), request.uri().path());
         let position = found.position();
+        let page = self.parts.origins.judge(request);
         let admitted = if found.is_watch() { Ok(()) } else { self.admit(request, peer, started) };
         let result = match admitted {
             Err(wait) => Err(Failure::too_many("this client's network", wait)),
@@ -213,7 +217,10 @@ where
                     let parameter = parameter.unwrap_or_default().to_owned();
                     self.perform(&ROUTES[position], parameter, request, peer, patience).await
                 }
-                Found::Methods(allowed) => Err(Failure::method(&allowed)),
+                Found::Methods(allowed) => {
+                    let preflight = page.as_ref().and_then(Verdict::preflight);
+                    preflight.ok_or_else(|| Failure::method(&allowed))
+                }
                 Found::Nothing => {
                     let detail = "there is nothing at this path of this listener; /openapi.yaml \
                                   tells what there is";
@@ -225,6 +232,9 @@ where
         if matches!(method, Label::Get | Label::Head) {
             // Nobody keeps what other methods bring, unless told how long (RFC 9110, 9.3.3).
             answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Some(page) = page {
+            page.tell(&mut answer);
         }
         method.record(position, answer.status(), self.parts.clock.now() - started);
         answer

@@ -137,8 +137,14 @@ where
     parse(body)
 }
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Reads a JSON document whose type is known to be right.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    // Editors and shells on Windows write a byte order mark, which a reader may ignore (RFC 8259,
+    // section 8.1).
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let body = std::str::from_utf8(body).map_err(|error| FieldErrors::one("", error))?;
     // The quick way tells that something is wrong; the slow one, where.
     let mut quick = serde_json::Deserializer::from_str(body);
@@ -261,6 +267,13 @@ mod tests {
             let problem = problem(body);
             assert!(problem.starts_with(expected), "{body}: {problem}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let read: RouteRequest<'_> = parse("\u{feff}{\"service\": \"api\"}".as_bytes()).unwrap();
+        assert_eq!(read.service.as_deref(), Some("api"));
+        assert!(parse::<RouteRequest<'_>>("\u{feff}\u{feff}{}".as_bytes()).is_err());
     }
 
     #[test]

@@ -165,15 +165,43 @@ fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
                       the etag of every part of the configuration tells it";
         return Err(Failure::naming(Kind::RevisionRequired, "if-match", detail));
     };
-    let tag = header.to_str().ok().and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"'));
-    match tag.and_then(|tag| tag.parse::<RevisionNumber>().ok()) {
-        Some(RevisionNumber(revision)) => Ok(revision),
-        None => {
-            let detail = "if-match is no revision such as \"17\"";
-            Err(Failure::field("if-match", detail))
-        }
-    }
+    let revision = header.to_str().ok().and_then(revision_in_tag);
+    revision.ok_or_else(|| {
+        let detail = "one revision is expected, such as \"17\", as the etag of a read has it";
+        Failure::field("if-match", detail)
+    })
+}
+
+/// Reads the revision in an entity tag.
+///
+/// A proxy that compresses an answer makes its tag weak (`W/"17"`). A revision names what the
+/// configuration says and not the bytes of one answer, so the weak tag means the same.
+fn revision_in_tag(tag: &str) -> Option<Revision> {
+    let opaque = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+    let RevisionNumber(revision) = opaque.parse().ok()?;
+    Some(revision)
 }
 
 /// The longest that an override may hold by itself.
 pub(crate) const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_read_from_a_strong_and_from_a_weak_tag() {
+        for (tag, revision) in [
+            ("\"17\"", Some(17)),
+            ("W/\"17\"", Some(17)),
+            ("\"0\"", Some(0)),
+            ("17", None),
+            ("w/\"17\"", None),
+            ("\"17\", \"18\"", None),
+            ("\"-1\"", None),
+            ("*", None),
+        ] {
+            assert_eq!(revision_in_tag(tag), revision.map(Revision::new), "{tag}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use geostream_api::{HealthEvent, OverrideEnded, Time};
 use geostream_domain::{Commit, HealthChange, Override, Revision};
 use geostream_ports::{Clock, GeoLocator, Store};
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ use crate::content::Content;
 use crate::places::{NoPlace, Places};
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
+
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The events that wait for a listener before it holds up its own.
 const WAITING: usize = 16;
@@ -92,6 +94,8 @@ where
         let mut answer = Response::new(Content::events(receiver));
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(CONTENT_TYPE, kind);
+        // nginx collects an answer in a buffer before it passes it on, unless this header is there.
+        answer.headers_mut().insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
         Ok(answer)
     }
 

@@ -199,6 +199,12 @@ impl Control {
     }
 }
 
+/// Tells whether this is the path of an operation that decides.
+pub(crate) fn is_for_decisions(path: &str) -> bool {
+    let decides = |route: &Route| matches!(route.operation, Operation::Decide(_));
+    ROUTES.iter().any(|route| decides(route) && route.pattern == path)
+}
+
 const NONE: usize = 0;
 const SMALL: usize = 16 << 10;
 const BATCH: usize = 512 << 10;

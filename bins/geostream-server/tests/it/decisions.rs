@@ -348,3 +348,36 @@ fn the_node_shows_how_it_is() {
     assert_eq!((&status["regions"], &status["store_error"]), (&10.into(), &Value::Null));
     assert_eq!(status["geo"][0]["attribution"], "IP Geolocation by DB-IP (https://db-ip.com)");
 }
+
+#[test]
+fn a_web_page_asks_if_its_origin_is_allowed() {
+    let home = Home::new();
+    let server = Server::start(home.command().args(["--cors-origin", "https://play.example.com"]));
+    let preflight = |path, origin| {
+        let request = Request::new("OPTIONS", path).header(&format!("origin: {origin}"));
+        server.send(&request.header("access-control-request-method: POST"))
+    };
+    let origin = "https://play.example.com";
+    let answer = preflight("/api/v1/route", origin);
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+    assert_eq!(answer.header("access-control-allow-methods"), Some("get, post"));
+    for (path, origin) in [
+        ("/api/v1/route", "https://evil.example"),
+        ("/api/v1/config", origin),
+        ("/api/v1/tokens", origin),
+    ] {
+        let answer = preflight(path, origin);
+        assert_eq!(answer.status, 405, "{path} {origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{path} {origin}");
+    }
+    let ask = |origin: &str| {
+        let request = Request::new("POST", "/api/v1/route").json("{}");
+        server.send(&request.header(&format!("origin: {origin}")))
+    };
+    let answer = ask(origin);
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some(origin)));
+    assert_eq!(answer.header("vary"), Some("origin"));
+    let answer = ask("https://evil.example");
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
