@@ -181,6 +181,11 @@ impl Client {
         Ok(self.send("POST", path, token, None, Some(question))?.value)
     }
 
+    /// Reads what needs no token.
+    pub(crate) fn get_openly<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        Ok(self.send("GET", path, None, None, None::<&()>)?.value)
+    }
+
     /// Reads a part of the server.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         Ok(self.get_versioned(path)?.value)
@@ -269,7 +274,9 @@ impl Client {
     ) -> anyhow::Result<Versioned<T>> {
         let answer = self.answer(method, path, token, revision, body)?;
         let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok());
-        let revision = tag.and_then(|tag| tag.trim_matches('"').parse().ok()).unwrap_or_default();
+        // A proxy that compresses makes the tag weak: W/"17".
+        let opaque = tag.map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
+        let revision = opaque.and_then(|opaque| opaque.parse().ok()).unwrap_or_default();
         let value = serde_json::from_str(answer.body());
         let value = value.with_context(|| format!("reading the answer to {method} {path}"))?;
         Ok(Versioned { value, revision })

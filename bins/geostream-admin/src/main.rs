@@ -16,6 +16,7 @@ mod log_level;
 mod migrate;
 mod nodes;
 mod output;
+mod ready;
 mod region;
 mod route;
 mod service;
@@ -59,6 +60,8 @@ struct Arguments {
 enum Command {
     /// Tell how the server is, or, with --all, how all nodes are
     Status(status::Arguments),
+    /// Tell whether the server is ready, without a token: ends with 0 if it is, for health checks
+    Ready,
     /// Tell how the regions are
     Health(health::Arguments),
     /// Ask which region should serve a client
@@ -142,6 +145,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
     match command {
         Command::Status(arguments) if arguments.all => nodes::run(client, output),
         Command::Status(_) => status::run(&client, output),
+        Command::Ready => ready::run(&client, output),
         Command::Health(arguments) => health::run(&client, output, &arguments),
         Command::Route(arguments) => route::run(&client, output, &arguments),
         Command::Region(command) => region::run(&client, output, command),

@@ -1,5 +1,7 @@
 //! Changing and watching the configuration.
 
+use std::borrow::Cow;
+
 use geostream_domain as domain;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -355,6 +357,17 @@ pub struct Warning {
     pub code: String,
     /// What is wrong and what helps, for people.
     pub detail: String,
+}
+
+/// The answer of `/health` and `/ready` where all is well; a node that is not ready answers with a
+/// [`Problem`](crate::Problem).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `alive` or `ready`.
+    pub status: Cow<'static, str>,
+    /// What needs an operator's attention although the node answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// The nodes that a node shares what it sees with.

@@ -30,8 +30,8 @@ pub use config::{
 };
 pub use control::{
     Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, LogLevel,
-    LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, RollbackRequest, Status, Toggle,
-    Token, TokenRequest, Warning,
+    LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, Readiness, RollbackRequest,
+    Status, Toggle, Token, TokenRequest, Warning,
 };
 pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use file::{ConfigFile, ConfigFileError, TomlLines};

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use geostream_api::{
-    ClockSkews, GeoData, GeoDatabase, Node, NodeState, Override, Peers, Status, Time, Warning,
+    ClockSkews, GeoData, GeoDatabase, Node, NodeState, Override, Peers, Readiness, Status, Time,
+    Warning,
 };
 use geostream_app::{LocationSource, StoreState};
 use geostream_domain::{ClientKey, KnownSkew, NodeSummary, RequestLimit, Revision, RosterEntry};
@@ -14,7 +15,6 @@ use geostream_ports::{Clock, Families, GeoLocator, Place, Store};
 use http::Request;
 use http::header::HeaderValue;
 use hyper::body::Incoming;
-use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::OPENAPI;
@@ -29,14 +29,6 @@ use crate::route;
 use crate::routes::{Route, Watch};
 use crate::trace::trace_of;
 use crate::warnings;
-
-/// A short answer for programs that watch.
-#[derive(Serialize)]
-struct Well {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<Warning>,
-}
 
 impl<S, G, C> Api<S, G, C>
 where
@@ -63,7 +55,7 @@ where
     }
 
     fn health() -> Result<Answer, Failure> {
-        body::json(&Well { status: "alive", warnings: Vec::new() })
+        body::json(&Readiness { status: "alive".into(), warnings: Vec::new() })
     }
 
     /// Tells whether the node has a configuration and the GeoIP files that it is to have.
@@ -86,7 +78,7 @@ where
         if !self.router.geo().is_complete() {
             return not_ready("a GeoIP file is missing or damaged; the log says which");
         }
-        body::json(&Well { status: "ready", warnings: self.warnings() })
+        body::json(&Readiness { status: "ready".into(), warnings: self.warnings() })
     }
 
     /// Returns what needs an operator's attention although the node answers.

@@ -492,6 +492,19 @@ fn the_audit_trail_is_told() {
 }
 
 #[test]
+fn readiness_is_told_without_a_token() {
+    let setup = Setup::new();
+    let told = Command::new(env!("CARGO_BIN_EXE_geostream-admin"))
+        .args(["--server", &setup.url, "--data-dir", "/nonexistent", "ready"])
+        .output()
+        .unwrap();
+    assert_eq!(said(&told, 0, "ready"), "ready\n");
+    assert_eq!(setup.json("ready")["status"], "ready");
+    let nothing_configured = Setup::start(&[]);
+    nothing_configured.ends(1, "ready");
+}
+
+#[test]
 fn exit_codes_tell_what_is_wrong() {
     let setup = Setup::new();
     setup.ends(2, "no-such-command");

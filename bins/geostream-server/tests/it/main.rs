@@ -11,6 +11,7 @@ mod cached_nodes;
 mod clock;
 mod control;
 mod decisions;
+mod deploy;
 mod forbidden;
 mod health;
 mod limits;
