@@ -70,7 +70,8 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
                     // What the store has comes second, and is not published if it is less.
                     self.publisher.publish(snapshot, StoreState::Current);
                 }
-                self.publish_and_keep(latest).await.ok();
+                let in_use = self.publisher.revision();
+                self.publish_and_keep(latest, in_use).await.ok();
                 return true;
             }
             Err(error) => error,
@@ -131,17 +132,23 @@ impl<S: ConfigStore, L: LastGood, C: Clock> Follower<S, L, C> {
     }
 
     async fn publish_latest(&mut self) -> Result<Revision, Unavailable> {
-        let mut latest = self.store.load().await?;
-        if latest.revision < self.publisher.revision() {
-            // This node may have committed meanwhile: only what is read now can be behind.
-            latest = self.store.load().await?;
-        }
-        self.publish_and_keep(latest).await
+        let in_use = self.publisher.revision();
+        let latest = self.store.load().await?;
+        self.publish_and_keep(latest, in_use).await
     }
 
-    async fn publish_and_keep(&mut self, snapshot: Snapshot) -> Result<Revision, Unavailable> {
+    /// Publishes what was read from the store while this revision or a later one was in use, and
+    /// keeps it as last good.
+    async fn publish_and_keep(
+        &mut self,
+        snapshot: Snapshot,
+        in_use: Revision,
+    ) -> Result<Revision, Unavailable> {
         let had = self.publisher.snapshot();
-        self.publisher.publish(snapshot.clone(), StoreState::Current);
+        if !self.publisher.publish_read(snapshot.clone(), in_use) {
+            // The store has a later revision by now, which is read next.
+            return Ok(snapshot.revision);
+        }
         self.compare(&had, &snapshot).await;
         if let Some(behind) = self.publisher.behind() {
             return Err(Unavailable::new("the latest configuration", behind));

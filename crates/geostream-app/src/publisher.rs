@@ -127,12 +127,35 @@ impl<C: Clock> Publisher<C> {
     }
 
     /// Publishes a configuration, unless a later one has been published.
+    ///
+    /// A write may end after a later one, so an earlier revision says nothing about the store.
     pub fn publish(&self, snapshot: Snapshot, store: StoreState) {
         let mut sources = self.sources();
-        let (in_use, new) = (sources.snapshot.revision, snapshot.revision);
-        if new < in_use {
-            return self.fall_behind(&mut sources, StoreBehind { store: new, in_use });
+        if snapshot.revision >= sources.snapshot.revision {
+            self.put_in_use(&mut sources, snapshot, store);
         }
+    }
+
+    /// Publishes what was read from the store, or notes that the store has less than this node.
+    ///
+    /// `in_use` is the revision in use when the read began. What this node has published since may
+    /// be missing from the answer, so a later revision in use proves nothing: tells whether the
+    /// answer is up to date.
+    pub(crate) fn publish_read(&self, snapshot: Snapshot, in_use: Revision) -> bool {
+        let mut sources = self.sources();
+        let store = snapshot.revision;
+        if store < in_use {
+            self.fall_behind(&mut sources, StoreBehind { store, in_use });
+        } else if store < sources.snapshot.revision {
+            return false;
+        } else {
+            self.put_in_use(&mut sources, snapshot, StoreState::Current);
+        }
+        true
+    }
+
+    fn put_in_use(&self, sources: &mut Sources, snapshot: Snapshot, store: StoreState) {
+        let new = snapshot.revision;
         // Of two commits of one number, the store's is the one that was not lost.
         if sources.store == store && sources.snapshot == snapshot {
             return;
@@ -140,7 +163,7 @@ impl<C: Clock> Publisher<C> {
         tracing::info!(revision = new.get(), "configuration in use");
         sources.snapshot = snapshot;
         sources.store = store;
-        self.swap(&sources);
+        self.swap(sources);
         self.limits.handle_settings(sources.snapshot.config.settings());
         self.configured.send_replace(new);
     }
@@ -310,4 +333,37 @@ fn tallies(table: &RoutingTable, previous: Option<&Published>) -> Box<[Arc<Tally
         Some(Arc::clone(&before.tallies[index.get()]))
     };
     table.regions().iter().map(|entry| tally(entry).unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use geostream_ports::SystemClock;
+
+    use super::*;
+
+    fn snapshot(revision: u64) -> Snapshot {
+        Snapshot { revision: Revision::new(revision), ..Snapshot::default() }
+    }
+
+    #[test]
+    fn only_a_read_that_began_later_shows_that_the_store_is_behind() {
+        let publisher = Publisher::new(SystemClock);
+        publisher.publish(snapshot(5), StoreState::Current);
+        let in_use = publisher.revision();
+        // A write at this node ends while the store is read.
+        publisher.publish(snapshot(7), StoreState::Current);
+        assert!(!publisher.publish_read(snapshot(5), in_use), "out of date");
+        assert_eq!(publisher.behind(), None);
+        // An earlier write ends later.
+        publisher.publish(snapshot(6), StoreState::Current);
+        assert_eq!(publisher.behind(), None);
+        assert_eq!(publisher.revision(), Revision::new(7));
+
+        let in_use = publisher.revision();
+        assert!(publisher.publish_read(snapshot(5), in_use));
+        let behind = StoreBehind { store: Revision::new(5), in_use };
+        assert_eq!(publisher.behind(), Some(behind));
+        assert!(publisher.publish_read(snapshot(7), in_use));
+        assert_eq!(publisher.behind(), None, "the store has caught up");
+    }
 }
