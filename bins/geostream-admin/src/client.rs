@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -131,6 +132,13 @@ pub(crate) struct Versioned<T> {
     pub(crate) revision: u64,
 }
 
+/// Something that is read as it comes.
+pub(crate) struct Download<R> {
+    /// How many bytes it has.
+    pub(crate) length: u64,
+    pub(crate) content: R,
+}
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a request is repeated that a rate limit refuses, each time after as long as the server
@@ -169,6 +177,33 @@ impl Client {
             .user_agent(concat!("geostream-admin/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.into(), server, connection }
+    }
+
+    /// Begins to read something of any size, which may take any time as long as it goes on.
+    pub(crate) fn download(&self, path: &str) -> anyhow::Result<Download<impl Read + use<>>> {
+        let server = self.server.trim_end_matches('/');
+        let token = self.token()?;
+        let request = Request::get(format!("{server}{path}"))
+            .header("authorization", format!("Bearer {}", token.text))
+            .body(())?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(None)
+            .timeout_recv_response(Some(PATIENCE))
+            .build();
+        let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
+        let answer = self.agent.run(request).map_err(unreachable)?;
+        let status = answer.status();
+        let (_, mut body) = answer.into_parts();
+        if !status.is_success() {
+            let text = body.with_config().limit(LARGEST_ANSWER).read_to_string();
+            return Err(self
+                .refusal(path, status, &text.map_err(unreachable)?, Some(token))
+                .into());
+        }
+        let length = body.content_length().context("the server does not tell the length")?;
+        Ok(Download { length, content: body.into_reader() })
     }
 
     /// Reads something that anybody may read, or nearly so.
@@ -306,14 +341,27 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let error = match (serde_json::from_str::<Problem>(answer.body()), token) {
+        Err(self.refusal(path, answer.status(), answer.body(), token).into())
+    }
+
+    /// Returns why the server has not done what it was asked with this token.
+    fn refusal(
+        &self,
+        path: &str,
+        status: StatusCode,
+        body: &str,
+        token: Option<Token>,
+    ) -> ClientError {
+        match (serde_json::from_str::<Problem>(body), token) {
             (Ok(problem), Some(Token { origin, .. })) if problem.status == 401 => {
                 ClientError::Token { origin, problem }
             }
             (Ok(problem), _) => ClientError::Problem(problem),
-            (Err(_), _) => ClientError::Answer { url, status: answer.status().as_u16() },
-        };
-        Err(error.into())
+            (Err(_), _) => {
+                let url = format!("{}{path}", self.server.trim_end_matches('/'));
+                ClientError::Answer { url, status: status.as_u16() }
+            }
+        }
     }
 
     fn send_once(

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod catalog;
 mod client;
 mod completions;
@@ -86,6 +87,10 @@ enum Command {
     Rollback(history::RollbackArguments),
     /// Tell who wanted what of the servers, from where, and what came of it
     Audit(audit::Arguments),
+    /// Copy all that a server without a database keeps, tokens and audit trail too, to a file
+    ///
+    /// The server goes on meanwhile. docs/operating.md says how the file is put back.
+    Backup(backup::Arguments),
     /// Write the log, with its whole history, to a file that another server can import
     ///
     /// Tokens, the history of health and the audit trail stay behind.
@@ -155,6 +160,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::History(arguments) => history::run(&client, output, &arguments),
         Command::Rollback(arguments) => history::roll_back(&client, output, &arguments),
         Command::Audit(arguments) => audit::run(&client, output, &arguments),
+        Command::Backup(arguments) => backup::run(&client, output, &arguments),
         Command::Export(arguments) => export::run(&client, output, &arguments),
         Command::Import(arguments) => import::run(&client, output, &arguments),
         Command::Catalog(command) => catalog::run(&client, output, &command),

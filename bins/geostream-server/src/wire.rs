@@ -23,7 +23,7 @@ use geostream_app::{
 use geostream_domain::{Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, KnownTokensFile, LastGoodFile};
 use geostream_geoip::GeoIp;
-use geostream_http::{AllowedOrigins, Api, Connections, Parts, Stage, TrustedProxies};
+use geostream_http::{AllowedOrigins, Api, Backup, Connections, Parts, Stage, TrustedProxies};
 use geostream_http_probe::HttpProber;
 use geostream_otlp::{Sender, Target};
 use geostream_pg::PgStore;
@@ -108,7 +108,8 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
     match &config.store {
         config::Store::Embedded => {
             let store = open_store(&config.data_dir.join("config.redb"), &last_good)?;
-            let beside = Beside { cache: None, clocks: Clocks::default() };
+            let backup = Some(backup(store.clone(), config.data_dir.join("backup.redb")));
+            let beside = Beside { cache: None, clocks: Clocks::default(), backup };
             start_on(store, beside, &last_good, sockets, config, control, telemetry)
         }
         config::Store::Postgres(target) => {
@@ -116,7 +117,7 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             let store = PgStore::new(target.clone(), config.health_days, seed()?);
             let clocks = Clocks::following(store.clock_readings());
             let Some(cache) = &config.cache else {
-                let beside = Beside { cache: None, clocks };
+                let beside = Beside { cache: None, clocks, backup: None };
                 return start_on(store, beside, &last_good, sockets, config, control, telemetry);
             };
             if cache.travels_in_clear() {
@@ -127,7 +128,7 @@ fn start(config: &Config, control: &Runtime, telemetry: Telemetry) -> anyhow::Re
             }
             let redis = Redis::new(cache.clone()).context("cache")?;
             let store = Cached::new(store, RedisCache::new(redis, seed()?).context("cache")?);
-            let beside = Beside { cache: Some(store.tally()), clocks };
+            let beside = Beside { cache: Some(store.tally()), clocks, backup: None };
             start_on(store, beside, &last_good, sockets, config, control, telemetry)
         }
     }
@@ -139,6 +140,17 @@ struct Beside {
     cache: Option<Arc<CacheTally>>,
     /// Follows the store's clock, if it has one.
     clocks: Clocks,
+    /// Copies the store, if this server keeps it.
+    backup: Option<Backup>,
+}
+
+/// Copies this store by way of a file of this name.
+fn backup(store: EmbeddedStore, path: PathBuf) -> Backup {
+    Box::new(move || {
+        let store = store.clone();
+        let path = path.clone();
+        Box::pin(async move { store.back_up(path).await })
+    })
 }
 
 fn start_on<S: Store + Clone>(
@@ -152,10 +164,10 @@ fn start_on<S: Store + Clone>(
 ) -> anyhow::Result<Server> {
     let (stage, watched) = watch::channel(Stage::Serving);
     let keeping = Keeping::default();
-    let Beside { cache, clocks } = beside;
+    let Beside { cache, clocks, backup } = beside;
     let store = Counted::new(store, SystemClock);
     let health = store.health();
-    let stores = Stores { store, health, cache, clocks };
+    let stores = Stores { store, health, cache, clocks, backup };
     let assembling = assemble(stores, last_good, config, telemetry, watched.clone(), &keeping);
     let api = control.block_on(assembling)?;
     let signals = Signals::await_on(control)?;
@@ -217,11 +229,12 @@ struct Stores<S> {
     health: Arc<StoreHealth>,
     cache: Option<Arc<CacheTally>>,
     clocks: Clocks,
+    backup: Option<Backup>,
 }
 
 /// Puts everything together and starts what runs beside the answers.
 async fn assemble<S: Store + Clone>(
-    Stores { store, health: store_health, cache, clocks: clock }: Stores<S>,
+    Stores { store, health: store_health, cache, clocks: clock, backup }: Stores<S>,
     last_good: &Path,
     config: &Config,
     telemetry: Telemetry,
@@ -307,6 +320,7 @@ async fn assemble<S: Store + Clone>(
     let api = Api::new(Parts {
         router: Router::new(&publisher, geo),
         configuration,
+        backup,
         store: store_health,
         directory,
         health,

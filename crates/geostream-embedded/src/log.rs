@@ -70,6 +70,9 @@ pub enum LogError {
          lost with the next start"
     )]
     Replaced,
+    /// There is no file to copy.
+    #[error("the database is in memory and has no file")]
+    InMemory,
     /// The work on the database panicked, as redb does on what it cannot believe.
     #[error("the work on the database panicked")]
     Panicked,
@@ -341,7 +344,7 @@ fn new_in_memory() -> Result<Database, LogError> {
     Ok(database)
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

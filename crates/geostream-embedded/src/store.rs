@@ -1,6 +1,9 @@
 //! The store: a thread that owns the log, and handles that ask it.
 
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -12,7 +15,7 @@ use geostream_ports::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::log::{Log, LogError, Place, surviving, unavailable};
+use crate::log::{Log, LogError, Place, remove_if_there, surviving, unavailable};
 
 /// Configuration, tokens, history of health and audit trail in one local database.
 ///
@@ -103,6 +106,18 @@ impl EmbeddedStore {
         Self::start(Place::Memory, Some(log))
     }
 
+    /// Copies the whole database, tokens and audit trail included, while it is in use.
+    ///
+    /// The copy is at `path` for a moment only; what is returned is the open file, read from its
+    /// begin. The store answers nothing else meanwhile, so no write is half in the copy.
+    ///
+    /// # Errors
+    ///
+    /// If the store is in memory, or the database or the copy cannot be read or written.
+    pub async fn back_up(&self, path: PathBuf) -> Result<File, Unavailable> {
+        self.ask(move |owner| owner.back_up(&path)).await?.map_err(unavailable)
+    }
+
     fn start(place: Place, log: Option<Log>) -> Result<Self, LogError> {
         let revision = log.as_ref().map_or(Revision::ZERO, |log| log.latest().revision);
         let (sender, revision) = watch::channel(revision);
@@ -177,6 +192,22 @@ impl Owner {
             self.close();
         }
         found
+    }
+
+    /// Copies the file, which is whole between two transactions: redb changes no page that the last
+    /// commit refers to.
+    fn back_up(&mut self, path: &Path) -> Result<File, LogError> {
+        self.open_log()?;
+        let Place::File(database) = &self.place else { return Err(LogError::InMemory) };
+        remove_if_there(path)?;
+        let mut options = OpenOptions::new();
+        let mut copy = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        let copied = io::copy(&mut File::open(database)?, &mut copy);
+        // Nothing is left of it whatever happens to the process, or to the disk.
+        fs::remove_file(path)?;
+        copied?;
+        copy.rewind()?;
+        Ok(copy)
     }
 
     fn close_after(&mut self, error: &(dyn std::error::Error + 'static)) {

@@ -20,6 +20,7 @@ use metrics::Histogram;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
+use crate::backup::{BACKUPS, Backup};
 use crate::body;
 use crate::client::TrustedProxies;
 use crate::connections::Connections;
@@ -60,6 +61,7 @@ impl<S, G, C> Clone for Api<S, G, C> {
 pub(crate) struct Shared {
     pub(crate) exposition: Exposition,
     pub(crate) listeners: Arc<Places>,
+    pub(crate) backups: Arc<Places>,
     pub(crate) explanations: Explanations,
     pub(crate) forwarding: Forwarding,
 }
@@ -70,6 +72,8 @@ pub struct Parts<S, G, C> {
     pub router: Router<G>,
     /// Changes the configuration.
     pub configuration: Configuration<S, C>,
+    /// Copies the store, if it is kept by this server and not by a database.
+    pub backup: Option<Backup>,
     /// Says how the store is now.
     pub store: Arc<StoreHealth>,
     /// Says how the files of the data directory are.
@@ -172,6 +176,7 @@ where
         let shared = Arc::new(Shared {
             exposition: Exposition::new(),
             listeners: events::places(),
+            backups: Places::new(BACKUPS, BACKUPS),
             explanations: Explanations::new(),
             forwarding: Forwarding::new(parts.clock.now()),
         });

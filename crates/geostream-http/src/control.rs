@@ -57,6 +57,7 @@ where
             O::PutFlag => self.put_flag(&call).await,
             O::GetSettings => self.get_settings(&call),
             O::PutSettings => self.put_settings(&call).await,
+            O::GetBackup => self.back_up(&call).await,
             O::ListAudit => self.list_audit(&call).await,
             O::GetLogLevel => call.no_query().and_then(|()| self.log_level()),
             O::PutLogLevel => self.set_log_level(&call),

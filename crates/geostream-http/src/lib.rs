@@ -9,6 +9,7 @@
 
 mod api;
 mod audit;
+mod backup;
 mod body;
 mod choice;
 mod client;
@@ -48,6 +49,7 @@ mod warnings;
 mod wire;
 
 pub use api::{Api, Parts};
+pub use backup::{Backup, CopiedStore};
 pub use client::TrustedProxies;
 pub use connections::{Connections, NetworkLimit};
 pub use cors::{AllowedOrigin, AllowedOrigins, OriginError};

@@ -118,6 +118,8 @@ pub enum Control {
     GetSettings,
     /// Sets the settings.
     PutSettings,
+    /// Copies everything that the store keeps.
+    GetBackup,
     /// Tells who wanted what, and what came of it.
     ListAudit,
     /// Tells what is logged.
@@ -189,6 +191,7 @@ impl Control {
             Self::PutFlag => "putFlag",
             Self::GetSettings => "getSettings",
             Self::PutSettings => "putSettings",
+            Self::GetBackup => "getBackup",
             Self::ListAudit => "listAudit",
             Self::GetLogLevel => "getLogLevel",
             Self::PutLogLevel => "putLogLevel",
@@ -260,6 +263,7 @@ pub static ROUTES: &[Route] = {
         route(PUT, "/api/v1/flags/{flag}", Do(C::PutFlag), Some(Admin), SMALL),
         route(GET, "/api/v1/settings", Do(C::GetSettings), Some(Viewer), NONE),
         route(PUT, "/api/v1/settings", Do(C::PutSettings), Some(Admin), SMALL),
+        route(GET, "/api/v1/backup", Do(C::GetBackup), Some(Admin), NONE),
         route(GET, "/api/v1/audit", Do(C::ListAudit), Some(Admin), NONE),
         route(GET, "/api/v1/log-level", Do(C::GetLogLevel), Some(Viewer), NONE),
         route(PUT, "/api/v1/log-level", Do(C::PutLogLevel), Some(Admin), SMALL),

@@ -40,7 +40,22 @@ impl Setup {
 
     /// Starts a server with arguments and an environment of its own.
     fn with_environment(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments, prepare)
+    }
+
+    /// Starts a server on a backup, with the admin token of the server that it is of.
+    fn on_backup(file: &Path, token: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        fs::copy(file, directory.path().join("config.redb")).unwrap();
+        fs::write(directory.path().join("admin.token"), token).unwrap();
+        Self::start_in(directory, &[], |_command| {})
+    }
+
+    fn start_in(
+        directory: TempDir,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let geoip = root.join("crates/geostream-geoip/testdata/dbip-city-flat-sample.mmdb");
         fs::create_dir(directory.path().join("geoip")).unwrap();

@@ -1,6 +1,7 @@
 //! Logs that move from one store to another.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -121,4 +122,25 @@ fn a_file_that_is_not_whole_is_not_imported() {
     assert!(from.import(5, &log).contains("is at revision 2"));
     to.import(0, &log);
     assert_eq!(to.exported(), log);
+}
+
+#[test]
+fn a_backup_of_a_running_server_starts_another_one_with_everything() {
+    let old = Setup::new();
+    make_history(&old);
+    let reader = old.ends(0, "token create reader --scope viewer");
+    let file = old.file("saved.redb");
+    let told = old.ends(0, &format!("backup {}", file.display()));
+    assert!(told.contains("audit trail"), "{told}");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it has tokens");
+    assert!(!old.file("backup.redb").exists(), "the server keeps no copy");
+    let new = Setup::on_backup(&file, &old.token());
+    assert_eq!(new.seen(), old.seen());
+    assert_eq!(new.json("token list"), old.json("token list"));
+    let trail = "audit --what createToken --limit 9";
+    assert_eq!(new.json(trail), old.json(trail), "who made the token is known");
+    let listed = new.command(&["region", "list"]).env("GEOSTREAM_TOKEN", reader.trim()).output();
+    said(&listed.unwrap(), 0, "region list");
+    new.ends(0, "region drain us-west-2 --for 30m --reason work");
 }
