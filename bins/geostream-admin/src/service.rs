@@ -237,6 +237,7 @@ fn show(service: &Service) {
         let rows = service.geofence.iter().map(|rule| {
             let clients = &rule.clients;
             let mut who: Vec<&str> = clients.countries.iter().map(String::as_str).collect();
+            who.extend(clients.groups.iter().map(String::as_str));
             who.extend(clients.continents.iter().map(String::as_str));
             who.extend(clients.unknown.then_some("unknown"));
             let who = if who.is_empty() { "everybody".to_owned() } else { who.join(" ") };

@@ -452,6 +452,7 @@ impl<S: Store> FirstStart<S> {
             Err(
                 error @ (WriteError::Invalid(_)
                 | WriteError::LastRegion { .. }
+                | WriteError::UnassignedCodes(_)
                 | WriteError::Forbidden(_)
                 | WriteError::NotKept(_)),
             ) => tracing::error!(error = %Chain(&error), "nothing could be declared"),

@@ -194,9 +194,12 @@ pub struct FenceRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clients {
-    /// ISO 3166-1 alpha-2 codes.
+    /// ISO 3166-1 alpha-2 codes, and `XK`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub countries: Vec<String>,
+    /// `EU` (the European Union) or `EEA`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// `AF`, `AN`, `AS`, `EU`, `NA`, `OC` or `SA`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continents: Vec<String>,

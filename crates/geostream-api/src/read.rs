@@ -357,6 +357,7 @@ impl FenceRule {
         let mut fields = Fields::default();
         let clients = domain::ClientSelector {
             countries: read_all("/clients/countries", &self.clients.countries, &mut fields),
+            groups: read_all("/clients/groups", &self.clients.groups, &mut fields),
             continents: read_all("/clients/continents", &self.clients.continents, &mut fields),
             unknown: self.clients.unknown,
         };

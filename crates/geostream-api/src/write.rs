@@ -150,6 +150,7 @@ impl From<&domain::FenceRule> for FenceRule {
         Self {
             clients: Clients {
                 countries: rule.clients.countries.iter().map(ToString::to_string).collect(),
+                groups: rule.clients.groups.iter().map(ToString::to_string).collect(),
                 continents: rule.clients.continents.iter().map(ToString::to_string).collect(),
                 unknown: rule.clients.unknown,
             },

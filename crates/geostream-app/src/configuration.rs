@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use geostream_domain::{
     Change, Commit, Config, Lack, Line, Override, OverrideAction, PermittedNetworks, ProbeTarget,
-    ReachabilityTargets, Region, RegionId, Revision, ServiceId, Setting, Shortage, Snapshot,
+    ReachabilityTargets, Region, RegionId, Revision, Service, ServiceId, Setting, Shortage,
+    Snapshot, UnassignedCode,
 };
 use geostream_ports::{
     Attempt, Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError,
@@ -53,6 +54,30 @@ pub struct Written {
     pub forbidden: Vec<ForbiddenProbe>,
 }
 
+impl Written {
+    /// Says what the author of the write has to know: what this node may not probe, and rules of
+    /// geofences that hold for no client or for no member.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let forbidden = self.forbidden.iter().map(ToString::to_string);
+        forbidden.chain(fence_warnings(&self.before, &self.after.config)).collect()
+    }
+}
+
+/// Says of each geofence that is not as it was before which rules hold for no client or for no
+/// member.
+#[must_use]
+pub fn fence_warnings(before: &Config, after: &Config) -> Vec<String> {
+    let is_new = |(id, service): &(&ServiceId, &Arc<Service>)| {
+        let old = before.services().get(*id);
+        old.is_none_or(|old| old.geofence != service.geofence || old.members != service.members)
+    };
+    let changed: Vec<_> = after.services().iter().filter(is_new).map(|(_, new)| new).collect();
+    let codes = unassigned_in(changed.iter().map(|service| &***service));
+    let idle = changed.iter().flat_map(|service| after.idle_selectors(service));
+    codes.iter().map(ToString::to_string).chain(idle.map(|idle| idle.to_string())).collect()
+}
+
 /// Something that the settings of this node do not permit to be probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForbiddenProbe {
@@ -95,6 +120,32 @@ impl fmt::Display for ForbiddenCheck {
     }
 }
 
+/// A code in a service's geofence that no country has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnassignedCountry {
+    /// The service.
+    pub service: ServiceId,
+    /// The code, and where it is.
+    pub code: UnassignedCode,
+}
+
+impl fmt::Display for UnassignedCountry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the geofence of {}: {}", self.service, self.code)
+    }
+}
+
+/// Returns the codes in geofences that no country has.
+pub(crate) fn unassigned_in<'a>(
+    services: impl IntoIterator<Item = &'a Service>,
+) -> Vec<UnassignedCountry> {
+    let of_one = |service: &'a Service| {
+        let codes = service.geofence.unassigned_codes();
+        codes.map(|code| UnassignedCountry { service: service.id.clone(), code })
+    };
+    services.into_iter().flat_map(of_one).collect()
+}
+
 /// Why a write led to nothing.
 #[derive(Debug, Error)]
 pub enum WriteError {
@@ -117,6 +168,9 @@ pub enum WriteError {
         /// The services.
         services: Vec<ServiceId>,
     },
+    /// Geofences name codes that no country has.
+    #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
+    UnassignedCodes(Vec<UnassignedCountry>),
     /// This node may not probe what some checks or reachability targets name.
     #[error("{}", .0.first().map_or_else(String::new, ToString::to_string))]
     Forbidden(Vec<ForbiddenProbe>),
@@ -203,7 +257,7 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
             return Ok(Written { before, after, forbidden: Vec::new() });
         }
         let forbidden = match origin {
-            Origin::New => self.judge_probes(&before, &changes)?,
+            Origin::New => self.judge(&before, &changes)?,
             Origin::Kept => self.forbidden_among(put_regions(&changes), put_targets(&changes)),
         };
         let at = self.clock.wall();
@@ -222,6 +276,21 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
         Ok(Written { before, after, forbidden })
     }
 
+    /// Judges changes by the rules that bind new writes, and returns what breaks a rule and is as it
+    /// was before.
+    ///
+    /// # Errors
+    ///
+    /// If anything new breaks a rule.
+    pub fn judge(
+        &self,
+        before: &Config,
+        changes: &[Change],
+    ) -> Result<Vec<ForbiddenProbe>, WriteError> {
+        judge_codes(before, changes)?;
+        self.judge_probes(before, changes)
+    }
+
     /// Returns the checks and reachability targets among these changes that this node may not probe
     /// and that are as they were before.
     ///
@@ -231,7 +300,7 @@ impl<S: ConfigStore, C: Clock> Configuration<S, C> {
     ///
     /// If any of them is new: a check would say nothing about its region, a target nothing about
     /// the network, and both would let their author explore this node's network.
-    pub fn judge_probes(
+    fn judge_probes(
         &self,
         before: &Config,
         changes: &[Change],
@@ -421,6 +490,29 @@ fn put_regions(changes: &[Change]) -> impl Iterator<Item = &Region> {
         | Change::SetFlag(..)
         | Change::SetSetting(_) => None,
     })
+}
+
+/// Refuses changes by which geofences name codes that no country has and that they did not name
+/// before.
+fn judge_codes(before: &Config, changes: &[Change]) -> Result<(), WriteError> {
+    let services = changes.iter().filter_map(|change| match change {
+        Change::PutService(service) => Some(&**service),
+        Change::PutRegion(_)
+        | Change::RemoveRegion(_)
+        | Change::RemoveService(_)
+        | Change::SetOverride(_)
+        | Change::ClearOverride(_)
+        | Change::SetFlag(..)
+        | Change::SetSetting(_) => None,
+    });
+    let is_new = |found: &UnassignedCountry| {
+        let old = before.services().get(&found.service);
+        !old.is_some_and(|old| {
+            old.geofence.unassigned_codes().any(|old| old.code == found.code.code)
+        })
+    };
+    let new: Vec<_> = unassigned_in(services).into_iter().filter(is_new).collect();
+    if new.is_empty() { Ok(()) } else { Err(WriteError::UnassignedCodes(new)) }
 }
 
 fn put_targets(changes: &[Change]) -> impl Iterator<Item = SocketAddr> {

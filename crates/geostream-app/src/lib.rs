@@ -51,7 +51,8 @@ pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
 pub use clocks::Clocks;
 pub use configuration::{
-    Configuration, ForbiddenCheck, ForbiddenProbe, Intent, WriteError, Written,
+    Configuration, ForbiddenCheck, ForbiddenProbe, Intent, UnassignedCountry, WriteError, Written,
+    fence_warnings,
 };
 pub use counted::Counted;
 pub use data_directory::{DataDirectory, KeptFiles};

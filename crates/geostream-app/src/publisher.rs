@@ -12,6 +12,7 @@ use geostream_ports::Clock;
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
+use crate::configuration::{UnassignedCountry, unassigned_in};
 use crate::limits::RequestLimits;
 use crate::load::{Loads, Tally};
 
@@ -33,10 +34,15 @@ pub struct Publisher<C> {
 /// The overrides that may have ended before a slow listener misses some.
 const ENDED: usize = 256;
 
+/// The most codes that no country has which are named in the log.
+const NAMED: usize = 20;
+
 /// What a table is made of.
 #[derive(Debug, Default)]
 struct Sources {
     snapshot: Snapshot,
+    /// The codes in its geofences that no country has.
+    unassigned: Arc<[UnassignedCountry]>,
     observations: Observations,
     store: StoreState,
 }
@@ -46,6 +52,8 @@ struct Sources {
 pub(crate) struct Published {
     pub(crate) table: RoutingTable,
     pub(crate) store: StoreState,
+    /// The codes in geofences that no country has.
+    pub(crate) unassigned: Arc<[UnassignedCountry]>,
     /// The same as that of the table before, if the regions and services have the same names: their
     /// indexes then mean the same.
     pub(crate) naming: u64,
@@ -161,6 +169,7 @@ impl<C: Clock> Publisher<C> {
             return;
         }
         tracing::info!(revision = new.get(), "configuration in use");
+        sources.note_unassigned(&snapshot);
         sources.snapshot = snapshot;
         sources.store = store;
         self.swap(sources);
@@ -306,6 +315,19 @@ impl<C: Clock> Publisher<C> {
 }
 
 impl Sources {
+    /// Finds the codes in geofences that no country has, and warns of them if they are others than
+    /// before.
+    fn note_unassigned(&mut self, snapshot: &Snapshot) {
+        let found = unassigned_in(snapshot.config.services().values().map(|service| &**service));
+        if *self.unassigned == found[..] {
+            return;
+        }
+        for UnassignedCountry { service, code } in found.iter().take(NAMED) {
+            tracing::warn!(%service, %code, "a geofence names a code that no country has");
+        }
+        self.unassigned = found.into();
+    }
+
     fn compile(&self, now: Timestamp, previous: Option<&Published>) -> Published {
         let before = previous.map(|published| &published.table);
         let table = RoutingTable::compile(self.snapshot.clone(), &self.observations, now, before);
@@ -315,6 +337,7 @@ impl Sources {
             tallies: tallies(&table, previous),
             table,
             store: self.store.clone(),
+            unassigned: Arc::clone(&self.unassigned),
         }
     }
 }

@@ -14,6 +14,7 @@ use geostream_ports::{Chain, Clock, GeoLocator, Network, Place};
 use metrics::Counter;
 use thiserror::Error;
 
+use crate::configuration::UnassignedCountry;
 use crate::publisher::{Published, Publisher, StoreState};
 use crate::trace::Trace;
 
@@ -37,6 +38,9 @@ pub struct RouteQuery<'a> {
     pub service: Option<&'a str>,
     /// The client's address.
     pub address: Option<IpAddr>,
+    /// The address whose country the geofence goes by: the client's, or that of the caller who does
+    /// not tell it.
+    pub origin: Option<IpAddr>,
     /// Where the caller says that the client is.
     pub claim: Option<Claim>,
     /// What settles near-ties; without it, the client's network, or else its place.
@@ -48,7 +52,8 @@ pub struct RouteQuery<'a> {
 pub struct Claim {
     /// The coordinates.
     pub point: GeoPoint,
-    /// The country; without it, the one that the client's address is in.
+    /// The country by which the geofence goes, where the caller may say so; without it, the one of
+    /// [`RouteQuery::origin`].
     pub country: Option<CountryCode>,
 }
 
@@ -161,6 +166,12 @@ impl<G: GeoLocator> View<'_, G> {
     #[must_use]
     pub fn store(&self) -> &StoreState {
         &self.published.store
+    }
+
+    /// Returns the codes in geofences that no country has, as rules of earlier versions name them.
+    #[must_use]
+    pub fn unassigned(&self) -> &[UnassignedCountry] {
+        &self.published.unassigned
     }
 
     /// Decides which region should serve a client now.
@@ -277,7 +288,13 @@ impl<G: GeoLocator> View<'_, G> {
     fn client(&self, query: &RouteQuery<'_>) -> (Client, Option<Network>, LocationSource) {
         let place = query.address.map_or(Place::UNKNOWN, |address| self.geo.locate(address));
         let (location, source) = match query.claim {
-            Some(claim) => (claim.over(place.location), LocationSource::Caller),
+            Some(claim) => {
+                let known = match (query.address, query.origin) {
+                    (None, Some(origin)) => self.geo.locate(origin).location,
+                    (Some(_), _) | (None, None) => place.location,
+                };
+                (claim.over(known), LocationSource::Caller)
+            }
             None if place == Place::UNKNOWN => (place.location, LocationSource::None),
             None => (place.location, LocationSource::GeoIp),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::geofence::FenceRule;
+use crate::geofence::{FenceRule, IdleSelector};
 use crate::location::Origin;
 use crate::name::{RegionId, ServiceId};
 use crate::operator::{Flag, Override, Setting, Settings};
@@ -227,6 +227,33 @@ impl Config {
         &self.settings
     }
 
+    /// Returns the selectors of a service's geofence that match none of its members.
+    ///
+    /// Only the first hundred are looked for: all of a large geofence take long.
+    #[must_use]
+    pub fn idle_selectors(&self, service: &Service) -> Vec<IdleSelector> {
+        const MOST: usize = 100;
+        let labels: Vec<_> = service
+            .members
+            .keys()
+            .filter_map(|id| self.regions.get(id))
+            .map(|region| &region.labels)
+            .collect();
+        let rules = service.geofence.rules().iter().enumerate();
+        let selectors = rules.flat_map(|(rule, FenceRule { allow, deny, .. })| {
+            allow.iter().chain(deny).map(move |selector| (rule, selector))
+        });
+        selectors
+            .filter(|(_, selector)| !labels.iter().any(|labels| selector.selects(labels)))
+            .map(|(rule, selector)| IdleSelector {
+                service: service.id.clone(),
+                rule,
+                selector: selector.clone(),
+            })
+            .take(MOST)
+            .collect()
+    }
+
     /// Applies one change.
     ///
     /// # Errors
@@ -417,6 +444,7 @@ fn check_fence(service: &Service) -> Result<(), ConfigError> {
     let too_long = fence.rules().iter().any(|rule| {
         [
             rule.clients.countries.len(),
+            rule.clients.groups.len(),
             rule.clients.continents.len(),
             rule.allow.len(),
             rule.deny.len(),

@@ -12,8 +12,8 @@ pub(crate) const COUNTRY_CODES: usize = 26 * 26;
 
 /// A country by its ISO 3166-1 alpha-2 code, such as `DE`.
 ///
-/// Any two letters are taken, since codes come and go and GeoIP files use a few reserved ones
-/// (`XK` for Kosovo).
+/// Any two letters are taken, since GeoIP files and earlier configurations have codes that no
+/// country has, such as `EU`; [`CountryCode::is_assigned`] tells them apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CountryCode([u8; 2]);
 
@@ -31,6 +31,39 @@ impl CountryCode {
     /// Returns every possible code with its index, in order.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (b'A'..=b'Z').flat_map(|first| (b'A'..=b'Z').map(move |second| Self([first, second])))
+    }
+
+    /// Tells whether ISO 3166-1 assigns the code to a country, or GeoIP databases do: `XK` is
+    /// Kosovo.
+    #[must_use]
+    pub fn is_assigned(self) -> bool {
+        // Reserved for parts of SH at its wish: databases have SH.
+        let is_reserved = matches!(&self.0, b"AC" | b"TA");
+        self.continent().is_some() && !is_reserved
+    }
+
+    /// Says what is meant by a code that no country has, as far as that can be guessed.
+    #[must_use]
+    pub(crate) fn meaning(self) -> Option<&'static str> {
+        Some(match &self.0 {
+            b"UK" => "the United Kingdom is GB",
+            b"EL" => "Greece is GR",
+            b"EU" => {
+                "the member states are groups = [\"EU\"], the continent is continents = [\"EU\"]"
+            }
+            b"AP" => "Asia and the Pacific are continents = [\"AS\", \"OC\"]",
+            b"OC" => "Oceania is continents = [\"OC\"]",
+            b"AN" => "the Antilles are BQ, CW and SX, Antarctica is AQ",
+            b"AC" | b"TA" => "they are part of SH",
+            b"BU" => "Myanmar is MM",
+            b"FX" => "France is FR",
+            b"SU" => "Russia is RU",
+            b"TP" => "Timor-Leste is TL",
+            b"ZR" => "Congo is CD",
+            b"YU" | b"CS" => "Serbia is RS, Montenegro is ME",
+            b"XX" | b"ZZ" => "clients of whom no place is known are unknown = true",
+            _ => return None,
+        })
     }
 
     /// Returns the code's two letters.
@@ -151,6 +184,66 @@ impl fmt::Display for Continent {
     }
 }
 
+/// Countries that rules are made for together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CountryGroup {
+    /// `EU`: the European Union.
+    Eu,
+    /// `EEA`: the European Economic Area.
+    Eea,
+}
+
+/// A text that is no group of countries.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is not a group of countries: one of EU, EEA is expected")]
+pub struct CountryGroupError(String);
+
+impl CountryGroup {
+    /// Every group.
+    pub const ALL: [Self; 2] = [Self::Eu, Self::Eea];
+
+    /// Returns the name by which rules call it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Eu => "EU",
+            Self::Eea => "EEA",
+        }
+    }
+
+    /// Tells whether a country is in the group.
+    #[must_use]
+    pub fn contains(self, country: CountryCode) -> bool {
+        let is_among = |codes: &str| codes.split(' ').any(|code| code == country.as_str());
+        is_among(EU) || (self == Self::Eea && is_among(EEA_BESIDE_EU))
+    }
+}
+
+impl FromStr for CountryGroup {
+    type Err = CountryGroupError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|group| group.code().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| CountryGroupError(text.chars().take(16).collect()))
+    }
+}
+
+impl fmt::Display for CountryGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The 27 member states on 2026-12-01, and their parts with codes of their own in which the law of
+/// the Union holds: Åland (AX) and the outermost regions of France (Treaty on the Functioning of
+/// the European Union, articles 349 and 355). The last change was the exit of the United Kingdom
+/// on 2020-01-31.
+const EU: &str = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK \
+                  AX GF GP MF MQ RE YT";
+
+/// The members of the EEA on 2026-12-01 that are not in the Union.
+const EEA_BESIDE_EU: &str = "IS LI NO";
+
 /// Assignments of ISO 3166-1, by the continents of GeoNames.
 const COUNTRIES: [(Continent, &str); 7] = [
     (
@@ -267,6 +360,36 @@ mod tests {
         assert_eq!(of("ZZ"), None);
         let assigned = CountryCode::all().filter(|c| c.continent().is_some()).count();
         assert_eq!(assigned, 252, "249 of ISO 3166-1, with AC, TA and XK beside them");
+    }
+
+    #[test]
+    fn codes_of_iso_3166_and_kosovo_are_assigned() {
+        let of = |code: &str| code.parse::<CountryCode>().unwrap();
+        let assigned = CountryCode::all().filter(|code| code.is_assigned());
+        assert_eq!(assigned.count(), 250, "249 of ISO 3166-1, and XK");
+        for code in ["UK", "EL", "EU", "AP", "XX", "ZZ", "AC", "TA", "AN", "SU", "OC"] {
+            assert!(!of(code).is_assigned(), "{code}");
+            assert!(of(code).meaning().is_some(), "{code}");
+        }
+        let guessed = CountryCode::all().filter(|code| code.meaning().is_some());
+        assert!(guessed.into_iter().all(|code| !code.is_assigned()));
+    }
+
+    #[test]
+    fn groups_have_their_members() {
+        let members = |group: CountryGroup| {
+            CountryCode::all().filter(|code| group.contains(*code)).collect::<Vec<_>>()
+        };
+        assert_eq!(members(CountryGroup::Eu).len(), 27 + 7);
+        assert_eq!(members(CountryGroup::Eea).len(), 30 + 7);
+        assert!(members(CountryGroup::Eea).iter().all(|code| code.is_assigned()));
+        let of = |code: &str| code.parse::<CountryCode>().unwrap();
+        for outside in ["GB", "CH", "RU", "TR", "UA", "GL", "SJ"] {
+            assert!(!CountryGroup::Eea.contains(of(outside)), "{outside}");
+        }
+        assert!(CountryGroup::Eea.contains(of("NO")) && !CountryGroup::Eu.contains(of("NO")));
+        assert_eq!("eea".parse(), Ok(CountryGroup::Eea));
+        assert!("DACH".parse::<CountryGroup>().is_err());
     }
 
     #[test]

@@ -86,14 +86,18 @@ pub use check::{
 };
 pub use commit::{Commit, ReplayError};
 pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
-pub use country::{Continent, ContinentError, CountryCode, CountryCodeError};
+pub use country::{
+    Continent, ContinentError, CountryCode, CountryCodeError, CountryGroup, CountryGroupError,
+};
 pub use decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
 pub use drain::{Lack, Shortage};
 pub use entry::RegionEntry;
 pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
-pub use geofence::{ClientSelector, FenceRule, Geofence, LabelSelector, TooManyRules};
+pub use geofence::{
+    ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules, UnassignedCode,
+};
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use limit::{RequestLimit, RequestLimitError};

@@ -61,10 +61,14 @@ impl Location {
         Self { country: Some(country), continent: country.continent().or(self.continent), ..self }
     }
 
+    /// Returns where a geofence takes the client to come from.
+    ///
+    /// A code that no country has, such as `EU`, says less than the continent beside it.
     pub(crate) fn origin(&self) -> Origin {
         match (self.country, self.continent) {
-            (Some(country), _) => Origin::Country(country),
-            (None, Some(continent)) => Origin::Continent(continent),
+            (Some(country), _) if country.continent().is_some() => Origin::Country(country),
+            (_, Some(continent)) => Origin::Continent(continent),
+            (Some(country), None) => Origin::Country(country),
             (None, None) => Origin::Unknown,
         }
     }

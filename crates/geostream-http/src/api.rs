@@ -297,7 +297,7 @@ where
             Decide::Batch => {
                 Query::of(request.uri()).end()?;
                 Box::pin(stream::large_answer()).await;
-                self.route_batch(request, &body, peer)
+                Box::pin(self.route_batch(request, &body, peer)).await
             }
         }
     }

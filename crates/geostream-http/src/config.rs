@@ -8,7 +8,7 @@ use geostream_api::{
     Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
     Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle, pointer_in_config,
 };
-use geostream_app::{Intent, Written};
+use geostream_app::{Intent, Written, fence_warnings};
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Store};
 use serde::Serialize;
@@ -272,8 +272,9 @@ where
         }
         let target = target.clone().with_overrides_of(&current.config);
         let steps = current.config.changes_to(&target);
-        let forbidden = self.parts.configuration.judge_probes(&current.config, &steps)?;
-        let warnings = forbidden.iter().map(ToString::to_string).collect();
+        let forbidden = self.parts.configuration.judge(&current.config, &steps)?;
+        let fences = fence_warnings(&current.config, &target);
+        let warnings = forbidden.iter().map(ToString::to_string).chain(fences).collect();
         let changes = Difference::between(&current.config, &target);
         let revision = current.revision.get();
         body::json_at(current.revision, &Proposed { revision, changes, warnings })
@@ -290,7 +291,7 @@ fn diff(
 }
 
 fn written(written: &Written) -> Result<Answer, Failure> {
-    answer(written, written.forbidden.iter().map(ToString::to_string).collect())
+    answer(written, written.warnings())
 }
 
 fn answer(written: &Written, warnings: Vec<String>) -> Result<Answer, Failure> {

@@ -94,6 +94,7 @@ where
         let others = [
             warnings::of_clocks(&self.parts.clock.skews()),
             warnings::of_targets(&reachability),
+            warnings::of_fences(view.unassigned()),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
             proxy.map(warnings::of_proxy),

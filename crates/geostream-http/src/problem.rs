@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
-use geostream_app::{AccessError, ForbiddenProbe, RouteError, WriteError};
+use geostream_app::{AccessError, ForbiddenProbe, RouteError, UnassignedCountry, WriteError};
 use geostream_domain::{ConfigError, NoRegion, RegionId};
 use geostream_ports::{Chain, ImportError, Scope, Unavailable};
 use http::header::{
@@ -371,10 +371,29 @@ impl From<WriteError> for Failure {
                 let detail = format!("{error}; with force it is drained all the same");
                 Self::new(Kind::LastRegion, detail)
             }
+            WriteError::UnassignedCodes(codes) => codes.into(),
             WriteError::Forbidden(probes) => probes.into(),
             WriteError::NotKept(_) => Self::new(Kind::NotFound, error.to_string()),
             WriteError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<Vec<UnassignedCountry>> for Failure {
+    /// Names each code where it is; more than a hundred are summed up.
+    fn from(codes: Vec<UnassignedCountry>) -> Self {
+        const NAMED: usize = 100;
+        let detail = match &codes[..] {
+            [one] => one.to_string(),
+            many => format!("{} codes in geofences are no country's", many.len()),
+        };
+        let errors = codes.iter().take(NAMED).map(|found| {
+            let UnassignedCountry { service, code } = found;
+            let (rule, entry) = (code.rule, code.entry);
+            let pointer = format!("/services/{service}/geofence/{rule}/clients/countries/{entry}");
+            FieldError { pointer, detail: code.to_string() }
+        });
+        Self { errors: errors.collect(), ..Self::new(Kind::InvalidConfiguration, detail) }
     }
 }
 

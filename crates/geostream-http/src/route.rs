@@ -13,8 +13,8 @@ use geostream_domain::{
     Continent, CountryCode, GeoPoint, GeoPointError, Health, Location, Precision, Rtt,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Store};
-use http::header::HeaderValue;
-use http::{HeaderMap, Request, Uri};
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -52,6 +52,8 @@ pub(crate) struct Asked<'a> {
     claim: Option<Claim>,
     key: Option<Cow<'a, str>>,
     explain: bool,
+    /// Whether the caller has a token, so that the geofence goes by the country that it states.
+    is_vouched_for: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -94,14 +96,21 @@ impl<'a> Asked<'a> {
         {
             fields.note("/key", format_args!("1 to {KEY_LENGTH} characters are expected"));
         }
-        Ok(fields.finish(Some(Self { service, address, claim, key, explain }))?)
+        let asked = Self { service, address, claim, key, explain, is_vouched_for: false };
+        Ok(fields.finish(Some(asked))?)
     }
 
     /// Keeps the question for longer than the document that it stands in.
     pub(crate) fn into_owned(self) -> Asked<'static> {
         let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        let Self { service, address, claim, key, explain } = self;
-        Asked { service: owned(service), address, claim, key: owned(key), explain }
+        let Self { service, address, claim, key, explain, is_vouched_for } = self;
+        let (service, key) = (owned(service), owned(key));
+        Asked { service, address, claim, key, explain, is_vouched_for }
+    }
+
+    /// Tells whether the caller states the country of the client.
+    fn states_country(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.country.is_some())
     }
 
     /// Tells whether the client is at the other end of the connection, or of a proxy's.
@@ -116,10 +125,15 @@ impl<'a> Asked<'a> {
             Some(_) => self.address,
             None => Some(self.address.unwrap_or(peer)),
         };
+        let believed = |claim: Claim| Claim {
+            country: claim.country.filter(|_| self.is_vouched_for),
+            ..claim
+        };
         RouteQuery {
             service: self.service.as_deref(),
             address,
-            claim: self.claim,
+            origin: address.unwrap_or(peer).into(),
+            claim: self.claim.map(believed),
             key: self.key.as_deref(),
         }
     }
@@ -157,6 +171,10 @@ where
             self.note_forwarding(request.headers(), peer);
         }
         let peer = self.client_address(request.headers(), peer);
+        let mut asked = asked;
+        if asked.states_country() {
+            asked.is_vouched_for = self.vouches(request.headers()).await?;
+        }
         if !asked.explain {
             let view = self.router.view();
             let query = asked.query(peer);
@@ -174,8 +192,21 @@ where
         self.explain(asked.into_owned(), asker, peer, trace_of(request)).await
     }
 
+    /// Tells whether the caller has a valid token, and so may state a client's country.
+    async fn vouches(&self, headers: &HeaderMap) -> Result<bool, Failure> {
+        if !headers.contains_key(AUTHORIZATION) {
+            return Ok(false);
+        }
+        // On the heap, it takes no room in the futures of all other questions.
+        match Box::pin(self.authenticate(headers)).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.status() == StatusCode::UNAUTHORIZED => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Answers many questions by one table.
-    pub(crate) fn route_batch(
+    pub(crate) async fn route_batch(
         &self,
         request: &Request<Incoming>,
         body: &[u8],
@@ -187,6 +218,9 @@ where
             return Err(Failure::field("/requests", detail));
         }
         let peer = self.client_address(request.headers(), peer);
+        let may_state = |question: &Box<RawValue>| question.get().contains("\"country\"");
+        let is_vouched_for =
+            requests.iter().any(may_state) && self.vouches(request.headers()).await?;
         let trace = request.extensions().get::<Trace>();
         let mut span = trace.map(|trace| trace.open("answer"));
         if let Some(span) = &mut span {
@@ -196,7 +230,11 @@ where
         Ok(write(HeaderMap::new(), |out, choices| {
             let mut object = Object::begin(out);
             object.array(key!("answers"), &requests, |out, question| {
-                if let Err(failure) = answer_one(out, choices, &view, question, peer, trace) {
+                let answered = read_one(question).and_then(|asked| {
+                    let asked = Asked { is_vouched_for, ..asked };
+                    answer_one(out, choices, &view, &asked, peer, trace)
+                });
+                if let Err(failure) = answered {
                     json::write_document(out, &failure.to_problem());
                 }
             });
@@ -205,19 +243,24 @@ where
     }
 }
 
+/// Reads one of many questions.
+fn read_one(question: &RawValue) -> Result<Asked<'_>, Failure> {
+    let asked = Asked::read(body::parse(question.get().as_bytes())?)?;
+    if asked.explain {
+        return Err(Failure::field("/explain", "explanations are given for one client at a time"));
+    }
+    Ok(asked)
+}
+
 /// Writes the answer to one of many questions.
 fn answer_one<G: GeoLocator>(
     out: &mut Vec<u8>,
     choices: &mut Choices,
     view: &View<'_, G>,
-    question: &RawValue,
+    asked: &Asked<'_>,
     peer: IpAddr,
     trace: Option<&Trace>,
 ) -> Result<(), Failure> {
-    let asked = Asked::read(body::parse(question.get().as_bytes())?)?;
-    if asked.explain {
-        return Err(Failure::field("/explain", "explanations are given for one client at a time"));
-    }
     let query = asked.query(peer);
     let routed = view.route(&query);
     if let Some(trace) = trace {

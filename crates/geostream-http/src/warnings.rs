@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
-use geostream_app::{Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble};
+use geostream_app::{
+    Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble, UnassignedCountry,
+};
 use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
@@ -18,6 +20,7 @@ pub(crate) const CODES: &[&str] = &[
     KNOWN_TOKENS_NOT_WRITTEN,
     CLOCK_SKEW,
     TARGETS_FORBIDDEN,
+    UNASSIGNED_COUNTRIES,
     NOTHING_ANSWERS,
     REGIONS_ABSTAINED,
     PROXY_NOT_TRUSTED,
@@ -31,6 +34,7 @@ const LAST_GOOD_NOT_WRITTEN: &str = "last-good-not-written";
 const KNOWN_TOKENS_NOT_WRITTEN: &str = "known-tokens-not-written";
 const CLOCK_SKEW: &str = "clock-skew";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
+const UNASSIGNED_COUNTRIES: &str = "unassigned-countries";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
 const PROXY_NOT_TRUSTED: &str = "proxy-not-trusted";
@@ -142,6 +146,19 @@ fn unreadable(state: &StoreState, troubles: &StoreTroubles, now: Timestamp) -> O
 fn in_words(Trouble { since, error }: &Trouble, now: Timestamp) -> String {
     let age = age_in_words(now.since(*since));
     format!("{error} (since {}, {age} ago)", Time(*since))
+}
+
+/// Returns the warning that geofences call for which name codes that no country has.
+pub(crate) fn of_fences(unassigned: &[UnassignedCountry]) -> Option<Warning> {
+    let named: Vec<_> = unassigned.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = unassigned.len() - named.len();
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let detail = format!(
+        "rules of an earlier version name codes that no country has, so they hold for no client of \
+         it; put the services again with the right codes: {}{more}",
+        named.join("; ")
+    );
+    (!unassigned.is_empty()).then(|| warning(UNASSIGNED_COUNTRIES, detail))
 }
 
 /// Returns the warning that reachability targets call for which the node may not probe.

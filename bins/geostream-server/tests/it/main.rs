@@ -12,6 +12,7 @@ mod clock;
 mod control;
 mod decisions;
 mod deploy;
+mod fences;
 mod forbidden;
 mod health;
 mod limits;
