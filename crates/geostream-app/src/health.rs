@@ -633,8 +633,10 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             | ProbeFailure::Reset
             | ProbeFailure::Unreachable
             | ProbeFailure::Name
-            | ProbeFailure::Tls
+            | ProbeFailure::Tls(_)
             | ProbeFailure::Body
+            | ProbeFailure::Incomplete
+            | ProbeFailure::HeadTooLarge
             | ProbeFailure::Protocol
             | ProbeFailure::Forbidden
             | ProbeFailure::Local => false,

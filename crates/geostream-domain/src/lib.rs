@@ -102,7 +102,9 @@ pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use limit::{RequestLimit, RequestLimitError};
 pub use location::{Location, Precision};
-pub use monitor::{Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome};
+pub use monitor::{
+    Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure,
+};
 pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
 pub use observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
 pub use operator::{

@@ -124,11 +124,15 @@ pub enum ProbeFailure {
     /// The name has no address.
     Name,
     /// The certificate is not valid, or TLS failed otherwise.
-    Tls,
+    Tls(TlsFailure),
     /// The status is not one of those that are well.
     Status(u16),
     /// The body does not hold what it should.
     Body,
+    /// The answer broke off before its end.
+    Incomplete,
+    /// The head of the answer is larger than probes read.
+    HeadTooLarge,
     /// What came is not the protocol.
     Protocol,
     /// The configuration does not permit probes to the address.
@@ -147,9 +151,11 @@ impl ProbeFailure {
         match self {
             Self::Refused | Self::Reset | Self::Timeout | Self::Unreachable => true,
             Self::Name
-            | Self::Tls
+            | Self::Tls(_)
             | Self::Status(_)
             | Self::Body
+            | Self::Incomplete
+            | Self::HeadTooLarge
             | Self::Protocol
             | Self::Forbidden
             | Self::Local => false,
@@ -165,13 +171,56 @@ impl fmt::Display for ProbeFailure {
             Self::Timeout => f.write_str("no answer in time"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Name => f.write_str("its name has no address"),
-            Self::Tls => f.write_str("TLS failed"),
+            Self::Tls(failure) => failure.fmt(f),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Body => f.write_str("the body does not hold what it should"),
+            Self::Incomplete => f.write_str("the answer broke off before its end"),
+            Self::HeadTooLarge => {
+                f.write_str("the head of the answer has more than 256 fields or 64 KiB")
+            }
             Self::Protocol => f.write_str("not the expected protocol"),
             Self::Forbidden => f.write_str("probes to its address are not permitted"),
             Self::Local => f.write_str("this server could not send the probe"),
         }
+    }
+}
+
+/// What is wrong with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsFailure {
+    /// The certificate has expired, by the clock of this server.
+    Expired,
+    /// The certificate is not valid yet, by the clock of this server.
+    NotYetValid,
+    /// No authority that this server trusts has issued the certificate.
+    UnknownAuthority,
+    /// The certificate is for another name.
+    WrongName,
+    /// The certificate is not valid for another reason.
+    Certificate,
+    /// There is no version of TLS, or no cipher, that both sides speak.
+    Version,
+    /// The other side ended the handshake.
+    Alert,
+    /// The other side does not speak TLS.
+    NotTls,
+    /// Something else.
+    Other,
+}
+
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "TLS: the certificate has expired",
+            Self::NotYetValid => "TLS: the certificate is not valid yet",
+            Self::UnknownAuthority => "TLS: the certificate is of an unknown authority",
+            Self::WrongName => "TLS: the certificate is for another name",
+            Self::Certificate => "TLS: the certificate is not valid",
+            Self::Version => "TLS: no common version or cipher (1.2 or 1.3 is needed)",
+            Self::Alert => "TLS: the endpoint refused the handshake",
+            Self::NotTls => "TLS: the endpoint does not speak it",
+            Self::Other => "TLS failed",
+        })
     }
 }
 

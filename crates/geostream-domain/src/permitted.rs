@@ -30,10 +30,11 @@ impl PermittedNetworks {
         Self(networks.into_iter().collect())
     }
 
-    /// Tells whether an address may be probed; an IPv4-mapped IPv6 address is IPv4.
+    /// Tells whether an address may be probed; an IPv4-mapped IPv6 address is IPv4, and so is one
+    /// that NAT64 translates (`64:ff9b::/96`, RFC 6052), which leads to the IPv4 address in it.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+        let address = translated(address.to_canonical());
         is_public(address) || self.0.iter().any(|network| contains(*network, address))
     }
 
@@ -47,6 +48,17 @@ impl PermittedNetworks {
         }
         let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         !is_localhost(host) || loopback.into_iter().any(|address| self.permits(address))
+    }
+}
+
+/// Returns the IPv4 address to which NAT64 translates an address, or else the address.
+fn translated(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low).into(),
+            _ => address,
+        },
+        IpAddr::V4(_) => address,
     }
 }
 
@@ -139,7 +151,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, c, ..] = address.segments();
     match (a, b) {
-        // 64:ff9b::/96 translates to IPv4, and 2002::/16 tunnels to it.
+        // 2002::/16 tunnels to IPv4.
         (0x2002, high) => is_public_v4(embedded(high, c)),
         (0x2001, 0 | 0xdb8) | (0x3fff, 0..=0x0fff) => false,
         (0x2000..=0x3fff, _) => true,
@@ -182,7 +194,12 @@ mod tests {
             ("2001:db8::1", false),
             ("2002:7f00:1::1", false),
             ("2002:808:808::1", true),
+            ("64:ff9b::808:808", true),
+            ("64:ff9b::a01:203", true),
             ("64:ff9b::7f00:1", false),
+            ("64:ff9b::a9fe:a9fe", false),
+            ("64:ff9b:1::808:808", false),
+            ("64:ff9b:0:0:0:1:808:808", false),
         ] {
             assert_eq!(permitted.permits(address.parse().unwrap()), is_permitted, "{address}");
         }
@@ -200,6 +217,8 @@ mod tests {
             ("fd00::", 8, "fd12::1", true),
             ("fd00::", 8, "fe80::1", false),
             ("::1", 128, "::1", true),
+            ("64:ff9b::", 96, "64:ff9b::7f00:1", false),
+            ("127.0.0.0", 8, "64:ff9b::7f00:1", true),
         ] {
             let networks = PermittedNetworks::new([(network.parse().unwrap(), prefix)]);
             let permitted = networks.permits(address.parse().unwrap());

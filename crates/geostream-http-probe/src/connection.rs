@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_domain::{HealthCheck, PermittedNetworks, ProbeFailure, ProbeProtocol, ProbeTarget};
+use geostream_domain::{
+    HealthCheck, PermittedNetworks, ProbeFailure, ProbeProtocol, ProbeTarget, TlsFailure,
+};
 use geostream_ports::KeptConnection;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, JoinSet};
@@ -162,19 +164,47 @@ async fn secure(
     let name = ServerName::try_from(target.url().host().to_owned());
     let name = name.map_err(|_| ProbeFailure::Name)?;
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-    connected.map_err(|error| {
-        let below = of_io(&error);
+    connected.map_err(|error| match of_io(&error) {
         // Whatever else goes wrong now is TLS, and not this server.
-        if below == ProbeFailure::Local { ProbeFailure::Tls } else { below }
+        ProbeFailure::Local => ProbeFailure::Tls(TlsFailure::Other),
+        below => below,
     })
 }
+
+/// Tells what is wrong by an error of TLS.
+fn of_tls(error: &io::Error) -> TlsFailure {
+    use rustls::{CertificateError as C, Error as E};
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<E>());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "TLS has many ways to say no")]
+    match error {
+        Some(E::InvalidCertificate(certificate)) => match certificate {
+            C::Expired | C::ExpiredContext { .. } => TlsFailure::Expired,
+            C::NotValidYet | C::NotValidYetContext { .. } => TlsFailure::NotYetValid,
+            C::UnknownIssuer => TlsFailure::UnknownAuthority,
+            C::NotValidForName | C::NotValidForNameContext { .. } => TlsFailure::WrongName,
+            _ => TlsFailure::Certificate,
+        },
+        Some(E::AlertReceived(AlertDescription::ProtocolVersion) | E::PeerIncompatible(_)) => {
+            TlsFailure::Version
+        }
+        Some(E::AlertReceived(_)) => TlsFailure::Alert,
+        Some(E::InvalidMessage(_)) => TlsFailure::NotTls,
+        _ => TlsFailure::Other,
+    }
+}
+
+/// The most header fields and bytes that the head of an answer may have.
+const MOST_FIELDS: usize = 256;
+const MOST_OF_HEAD: usize = 64 << 10;
 
 async fn http1<T>(stream: T) -> Result<Connection, ProbeFailure>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| of_hyper(&error))?;
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MOST_FIELDS).max_buf_size(MOST_OF_HEAD);
+    let handshake = builder.handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| of_hyper(&error))?;
     // The sender hears of errors as well.
     let driver = tokio::spawn(async move { drop(connection.await) });
     Ok(Connection { sender: Sender::Http1(sender), driver })
@@ -202,7 +232,7 @@ pub(crate) fn of_io(error: &io::Error) -> ProbeFailure {
         }
         E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown => ProbeFailure::Unreachable,
         // What rustls says of an alert, which may come after the handshake as well.
-        E::InvalidData => ProbeFailure::Tls,
+        E::InvalidData => ProbeFailure::Tls(of_tls(error)),
         // No file, port or memory is left for it, or the firewall of this machine refuses it.
         _ => ProbeFailure::Local,
     }
@@ -213,6 +243,7 @@ pub(crate) fn of_hyper(error: &hyper::Error) -> ProbeFailure {
     let below = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     match below {
         Some(below) => of_io(below),
+        None if error.is_parse_too_large() => ProbeFailure::HeadTooLarge,
         None if error.is_parse() => ProbeFailure::Protocol,
         None if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => {
             ProbeFailure::Reset

@@ -7,6 +7,7 @@
 //! their network: so a token that may change a region's URL cannot have this node look around in its own
 //! network.
 
+mod body;
 mod connection;
 mod grpc;
 mod pace;

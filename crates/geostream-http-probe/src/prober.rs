@@ -21,6 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use crate::body;
 use crate::connection::{self, Connection, Connector};
 use crate::grpc;
 use crate::pace::Pace;
@@ -56,8 +57,8 @@ pub enum TrustError {
     Certificate(#[from] rustls::Error),
 }
 
-/// The most that is read of a body.
-const BODY: usize = 64 << 10;
+/// The most that is read of the message of gRPC.
+const MESSAGE: usize = 64 << 10;
 
 /// Who notices a timeout so late was too busy to hear the answer.
 const LATE: Duration = Duration::from_millis(250);
@@ -133,20 +134,8 @@ impl HttpProber {
         if !check.status.contains(head.status.as_u16()) {
             return Err(ProbeFailure::Status(head.status.as_u16()));
         }
-        let body = Limited::new(body, BODY).collect().await;
-        let is_read = body.is_ok();
-        match (&check.body, body) {
-            (Some(wanted), Ok(body)) => {
-                let body = body.to_bytes();
-                let wanted = wanted.as_str().as_bytes();
-                if !body.windows(wanted.len()).any(|part| part == wanted) {
-                    return Err(ProbeFailure::Body);
-                }
-            }
-            (Some(_), Err(_)) => return Err(ProbeFailure::Body),
-            (None, Ok(_) | Err(_)) => {}
-        }
-        // A body that is too long, or was cut off, leaves a connection whose end says nothing.
+        let is_read = body::read(&head, body, check.body.as_ref()).await?;
+        // A body that was not read to its end leaves a connection whose end says nothing.
         let connection = (is_read && !ends_with(&head)).then(|| connection.keep());
         Ok(Answer { load: load(&head.headers), connection })
     }
@@ -165,7 +154,8 @@ impl HttpProber {
         let request = request.body(Full::new(message)).map_err(|_| ProbeFailure::Protocol)?;
         let (connection, response) = self.send(check, request, trace).await?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, BODY).collect().await.map_err(|_| ProbeFailure::Protocol)?;
+        let body =
+            Limited::new(body, MESSAGE).collect().await.map_err(|_| ProbeFailure::Protocol)?;
         let status = body.trailers().and_then(|trailers| trailers.get("grpc-status"));
         let status = status.or_else(|| head.headers.get("grpc-status"));
         if status.is_none_or(|status| status != "0") {

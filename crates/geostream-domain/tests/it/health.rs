@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use geostream_domain::{
     Answering, BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
-    ProbeFailure, ProbeOutcome, Removal, Report, Subject, WatchOutput,
+    ProbeFailure, ProbeOutcome, Removal, Report, Subject, TlsFailure, WatchOutput,
 };
 
 use crate::simulation::{Fault, Simulation, begin, canary};
@@ -174,7 +174,9 @@ fn failed_connections_are_proof_and_wrong_answers_are_not() {
         (F::Timeout, Removal::Proven),
         (F::Unreachable, Removal::Proven),
         (F::Name, Removal::Unproven),
-        (F::Tls, Removal::Unproven),
+        (F::Tls(TlsFailure::Expired), Removal::Unproven),
+        (F::Incomplete, Removal::Unproven),
+        (F::HeadTooLarge, Removal::Unproven),
         (F::Status(503), Removal::Unproven),
         (F::Body, Removal::Unproven),
         (F::Protocol, Removal::Unproven),

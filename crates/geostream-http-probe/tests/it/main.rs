@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geostream_domain::{
     CheckTiming, HealthCheck, Line, Load, PermittedNetworks, ProbeFailure, ProbeOutcome,
-    ProbeTarget,
+    ProbeTarget, TlsFailure,
 };
 use geostream_http_probe::HttpProber;
 use geostream_ports::{Probed, Prober as _};
@@ -269,6 +269,95 @@ async fn a_body_is_looked_into() {
     );
 }
 
+/// A server that answers with these bytes and then closes each connection, or stays silent on it.
+async fn answering_once(answer: Vec<u8>, stays_open: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            // A prober that has read enough closes the connection.
+            drop(stream.write_all(&answer).await);
+            if stays_open {
+                open.push(stream);
+            }
+        }
+    });
+    address
+}
+
+async fn outcome_of(answer: Vec<u8>, stays_open: bool, text: Option<&str>) -> Option<ProbeFailure> {
+    let address = answering_once(answer, stays_open).await;
+    let body = text.map(|text| text.parse::<Line>().unwrap());
+    let check = HealthCheck { body, ..check(&format!("http://{address}/")) };
+    failure(&prober().probe(&check, None).await)
+}
+
+fn answer(head: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn a_text_is_looked_for_in_the_first_64_kib_of_a_page_of_any_length() {
+    for length in [65_536, 65_537, 200_000] {
+        let mut page = vec![b'.'; length];
+        page[10..12].copy_from_slice(b"ok");
+        let whole = answer(&format!("content-length: {length}\r\n"), &page);
+        assert_eq!(outcome_of(whole, false, Some("ok")).await, None, "{length}");
+        let mut late = vec![b'.'; length];
+        late[length - 2..].copy_from_slice(b"ok");
+        let whole = answer(&format!("content-length: {length}\r\n"), &late);
+        let expected = (length > 65_536).then_some(ProbeFailure::Body);
+        assert_eq!(outcome_of(whole, false, Some("ok")).await, expected, "{length}");
+        let mut chunked = format!("{length:x}\r\n").into_bytes();
+        chunked.extend_from_slice(&page);
+        chunked.extend_from_slice(b"\r\n0\r\n\r\n");
+        let chunked = answer("transfer-encoding: chunked\r\n", &chunked);
+        assert_eq!(outcome_of(chunked, false, Some("ok")).await, None, "{length}, in chunks");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_failure() {
+    for (head, body) in [
+        ("content-length: 1000\r\n", "ok"),
+        ("transfer-encoding: chunked\r\n", "2\r\nok\r\n"),
+        ("transfer-encoding: chunked\r\n", "20\r\nok"),
+    ] {
+        for text in [None, Some("ok")] {
+            let broken = answer(head, body.as_bytes());
+            let outcome = outcome_of(broken, false, text).await;
+            assert_eq!(outcome, Some(ProbeFailure::Incomplete), "{head:?} {text:?}");
+        }
+    }
+    let until_the_end = answer("connection: close\r\n", b"ok");
+    assert_eq!(outcome_of(until_the_end.clone(), false, Some("ok")).await, None);
+    assert_eq!(outcome_of(until_the_end, false, None).await, None);
+}
+
+#[tokio::test]
+async fn a_stream_of_events_is_read_until_its_text_is_found() {
+    let events = answer("content-type: text/event-stream\r\n", b"data: ok\n\n");
+    assert_eq!(outcome_of(events.clone(), true, None).await, None);
+    assert_eq!(outcome_of(events, true, Some("ok")).await, None);
+}
+
+#[tokio::test]
+async fn a_head_has_256_fields_at_most_and_the_limit_is_named() {
+    let of = |fields: usize| {
+        let head: String = (0..fields).map(|field| format!("x-{field}: 1\r\n")).collect();
+        answer(&format!("{head}content-length: 2\r\n"), b"ok")
+    };
+    assert_eq!(outcome_of(of(150), false, None).await, None);
+    let refused = outcome_of(of(300), false, None).await.unwrap();
+    assert_eq!(refused, ProbeFailure::HeadTooLarge);
+    assert!(refused.to_string().contains("256 fields"), "{refused}");
+}
+
 #[tokio::test]
 async fn silence_ends_with_the_timeout() {
     let region = Region::silent().await;
@@ -334,9 +423,89 @@ async fn a_certificate_that_runs_out_is_noticed_by_the_next_probe() {
         assert_eq!(failure(&prober.probe(&check, None).await), None);
     }
     *presented.0.lock().unwrap() = certified(expired);
-    assert_eq!(failure(&prober.probe(&check, None).await), Some(ProbeFailure::Tls));
-    assert_eq!(failure(&prober.probe(&check, None).await), Some(ProbeFailure::Tls));
+    assert_eq!(
+        failure(&prober.probe(&check, None).await),
+        Some(ProbeFailure::Tls(TlsFailure::Expired))
+    );
+    assert_eq!(
+        failure(&prober.probe(&check, None).await),
+        Some(ProbeFailure::Tls(TlsFailure::Expired))
+    );
     std::fs::remove_file(&file).unwrap();
+}
+
+/// Makes a key, a certificate for this name, and what a server presents.
+fn identity(name: &str, years: [i32; 2]) -> (rcgen::Certificate, Arc<Presented>) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    [params.not_before, params.not_after] = years.map(|year| rcgen::date_time_ymd(year, 1, 1));
+    let certificate = params.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let presented = CertifiedKey::new(vec![certificate.der().clone()], key);
+    (certificate, Arc::new(Presented(Mutex::new(Arc::new(presented)))))
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_tls_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, years, is_trusted, expected) in [
+        ("127.0.0.1", [2000, 2999], true, None),
+        ("127.0.0.1", [2000, 2001], true, Some(TlsFailure::Expired)),
+        ("127.0.0.1", [2998, 2999], true, Some(TlsFailure::NotYetValid)),
+        ("api.example.com", [2000, 2999], true, Some(TlsFailure::WrongName)),
+        ("127.0.0.1", [2000, 2999], false, Some(TlsFailure::UnknownAuthority)),
+    ] {
+        let (certificate, presented) = identity(name, years);
+        let file = directory.path().join("authority.pem");
+        std::fs::write(&file, certificate.pem()).unwrap();
+        let address = serve_tls(presented).await;
+        let loopback = [("127.0.0.0".parse().unwrap(), 8)];
+        let trusted = is_trusted.then_some(file.as_path());
+        let prober = HttpProber::new(PermittedNetworks::new(loopback), trusted).unwrap();
+        let probed = prober.probe(&check(&format!("https://{address}/")), None).await;
+        assert_eq!(failure(&probed), expected.map(ProbeFailure::Tls), "{name} {years:?}");
+    }
+    let address = answering_hello(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    let check = check(&format!("https://{address}/"));
+    let probed = prober().probe(&check, None).await;
+    assert_eq!(failure(&probed), Some(ProbeFailure::Tls(TlsFailure::NotTls)));
+}
+
+/// A server that answers whatever comes first.
+async fn answering_hello(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_buf(&mut Vec::new()).await.unwrap();
+            drop(stream.write_all(answer).await);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_without_close_notify_is_whole_unless_its_length_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, presented) = identity("127.0.0.1", [2000, 2999]);
+    let file = directory.path().join("authority.pem");
+    std::fs::write(&file, certificate.pem()).unwrap();
+    for (head, expected) in [
+        ("connection: close\r\n", None),
+        ("connection: close\r\ncontent-length: 1000\r\n", Some(ProbeFailure::Incomplete)),
+    ] {
+        let presented = Arc::clone(&presented);
+        let answer: &'static str = String::leak(format!("HTTP/1.1 200 OK\r\n{head}\r\nstatus-ok"));
+        let address = serve(presented, answer, false).await;
+        for text in [None, Some("status-ok")] {
+            let body = text.map(|text| text.parse::<Line>().unwrap());
+            let check = HealthCheck { body, ..check(&format!("https://{address}/")) };
+            let loopback = [("127.0.0.0".parse().unwrap(), 8)];
+            let prober = HttpProber::new(PermittedNetworks::new(loopback), Some(&file)).unwrap();
+            assert_eq!(failure(&prober.probe(&check, None).await), expected, "{head:?} {text:?}");
+        }
+    }
 }
 
 /// Makes a certificate for the loopback address that runs out with the beginning of this year.
@@ -358,6 +527,11 @@ impl ResolvesServerCert for Presented {
 }
 
 async fn serve_tls(presented: Arc<Presented>) -> SocketAddr {
+    serve(presented, WELL, true).await
+}
+
+/// A server of TLS that answers with this, and then goes on, or ends the connection below TLS.
+async fn serve(presented: Arc<Presented>, answer: &'static str, goes_on: bool) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -369,8 +543,13 @@ async fn serve_tls(presented: Arc<Presented>) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                tokio::spawn(converse(stream, WELL));
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            if goes_on {
+                tokio::spawn(converse(stream, answer));
+            } else {
+                stream.read_buf(&mut Vec::new()).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
             }
         }
     });
