@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use geostream_api::{ConfigFile, TomlLines};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
-use geostream_http::{AllowedOrigin, Limits, NetworkLimit, TlsIdentity};
+use geostream_http::{AllowedOrigin, ClientSource, Limits, NetworkLimit, TlsIdentity};
 use geostream_pg::{Password, Target};
 use geostream_redis as redis;
 use ipnet::IpNet;
@@ -132,6 +132,41 @@ pub(crate) struct Arguments {
     /// The proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "GEOSTREAM_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<IpNet>,
+
+    /// Where trusted proxies name their clients: `x-forwarded-for`, `forwarded` or `header:NAME`
+    /// [default: x-forwarded-for]
+    #[arg(long, env = "GEOSTREAM_CLIENT_ADDRESS", value_name = "SOURCE")]
+    client_address: Option<ClientSource>,
+
+    /// Whether trusted proxies begin each connection with the PROXY protocol, at `listen`
+    #[arg(
+        long,
+        env = "GEOSTREAM_PROXY_PROTOCOL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    proxy_protocol: Option<bool>,
+
+    /// The same at `control.listen`
+    #[arg(
+        long,
+        env = "GEOSTREAM_CONTROL_PROXY_PROTOCOL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    control_proxy_protocol: Option<bool>,
+
+    /// The same at `metrics.listen`
+    #[arg(
+        long,
+        env = "GEOSTREAM_METRICS_PROXY_PROTOCOL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    metrics_proxy_protocol: Option<bool>,
 
     /// An origin whose web pages may ask for regions from a browser (CORS), such as
     /// `https://play.example.com`, or `*` for all; may be repeated [default: none]
@@ -354,6 +389,9 @@ pub(crate) struct Config {
     pub(crate) geoip: GeoIp,
     pub(crate) probe: Probe,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Where trusted proxies name their clients.
+    pub(crate) client_address: ClientSource,
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// The origins whose web pages may ask for regions from a browser.
     pub(crate) cors_origins: Vec<AllowedOrigin>,
     pub(crate) limits: Limits,
@@ -369,6 +407,14 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What is traced, and where it is sent; `None` for nothing.
     pub(crate) trace: Option<Trace>,
+}
+
+/// At which addresses trusted proxies begin each connection with the PROXY protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProxyProtocol {
+    pub(crate) clients: bool,
+    pub(crate) control: bool,
+    pub(crate) metrics: bool,
 }
 
 /// Where configuration, tokens and health are kept.
@@ -481,12 +527,15 @@ impl Default for FileGeoIp {
 #[serde(deny_unknown_fields, default)]
 struct FileListener {
     listen: Option<SocketAddr>,
+    proxy_protocol: bool,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileHttp {
     trusted_proxies: Vec<IpNet>,
+    client_address: ClientSource,
+    proxy_protocol: bool,
     cors_origins: Vec<AllowedOrigin>,
     max_connections: usize,
     max_connections_per_network: Option<usize>,
@@ -502,6 +551,8 @@ impl Default for FileHttp {
     fn default() -> Self {
         Self {
             trusted_proxies: Vec::new(),
+            client_address: ClientSource::default(),
+            proxy_protocol: false,
             cors_origins: Vec::new(),
             max_connections: 10_000,
             max_connections_per_network: None,
@@ -538,6 +589,7 @@ impl Config {
         };
         let lines = &file.lines;
         let workers = workers(arguments.workers.or(file.workers))?;
+        let proxy_protocol = proxy_protocol(arguments, &file, lines)?;
         let bootstrap = arguments.bootstrap.clone().or(file.bootstrap);
         let store = store(arguments, file.store, file.store_password_file, lines)?;
         Ok(Self {
@@ -576,6 +628,8 @@ impl Config {
                 .requests_per_second_per_token
                 .unwrap_or(file.http.requests_per_second_per_token)
                 .limit(),
+            proxy_protocol,
+            client_address: arguments.client_address.clone().unwrap_or(file.http.client_address),
             trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies),
             cors_origins: given(&arguments.cors_origin, file.http.cors_origins),
             tls: tls(arguments, file.tls)?,
@@ -636,6 +690,28 @@ fn addresses(
     Ok(addresses)
 }
 
+/// Returns where the PROXY protocol is spoken.
+fn proxy_protocol(
+    arguments: &Arguments,
+    file: &File,
+    lines: &Lines,
+) -> anyhow::Result<ProxyProtocol> {
+    let spoken = ProxyProtocol {
+        clients: arguments.proxy_protocol.unwrap_or(file.http.proxy_protocol),
+        control: arguments.control_proxy_protocol.unwrap_or(file.control.proxy_protocol),
+        metrics: arguments.metrics_proxy_protocol.unwrap_or(file.metrics.proxy_protocol),
+    };
+    let ProxyProtocol { clients, control, metrics } = spoken;
+    let has_proxies = !arguments.trusted_proxy.is_empty() || !file.http.trusted_proxies.is_empty();
+    let name = lines.name("http.proxy_protocol", arguments.proxy_protocol.is_some());
+    ensure!(
+        has_proxies || !(clients || control || metrics),
+        "{name}: the PROXY protocol is read from trusted proxies only; name them in \
+         http.trusted_proxies"
+    );
+    Ok(spoken)
+}
+
 /// Returns how many threads answer clients.
 fn workers(given: Option<Workers>) -> anyhow::Result<usize> {
     match given {
@@ -664,6 +740,8 @@ fn limits(
             .drain_timeout_seconds
             .unwrap_or(file.drain_timeout_seconds)
             .into(),
+        // Each listener has its own.
+        proxy_protocol: false,
     })
 }
 

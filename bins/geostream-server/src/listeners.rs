@@ -78,6 +78,7 @@ struct Door {
     socket: BoundSocket,
     serves: Serves,
     connections: usize,
+    proxy_protocol: bool,
 }
 
 impl Sockets {
@@ -116,10 +117,10 @@ impl Sockets {
         // From here on connections come in, so nothing that takes long is left to do: those that a
         // socket has wait until its thread accepts them.
         let mut listening = Vec::new();
-        for (Door { thread, socket, serves, connections }, runtime) in prepared {
+        for (Door { thread, socket, serves, connections, proxy_protocol }, runtime) in prepared {
             let listener = socket.listen().context("listening")?;
             let api = api.clone().serving(serves);
-            let limits = Limits { connections, ..config.limits };
+            let limits = Limits { connections, proxy_protocol, ..config.limits };
             let tls = config.tls.clone();
             let stage = stage.clone();
             let work = move || {
@@ -152,18 +153,21 @@ impl Sockets {
             socket,
             serves: Serves { metrics, ..Serves::ALL },
             connections: CONTROL_CONNECTIONS,
+            proxy_protocol: config.proxy_protocol.control,
         }));
         doors.extend(self.metrics.map(|socket| Door {
             thread: "metrics-http",
             socket,
             serves: Serves::METRICS,
             connections: METRICS_CONNECTIONS,
+            proxy_protocol: config.proxy_protocol.metrics,
         }));
         doors.extend(self.clients.into_iter().map(|socket| Door {
             thread: "worker",
             socket,
             serves: Serves { decisions: true, control, metrics },
             connections: config.limits.connections,
+            proxy_protocol: config.proxy_protocol.clients,
         }));
         doors
     }

@@ -315,7 +315,8 @@ async fn assemble<S: Store + Clone>(
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh, hangup));
     tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
     let metrics = telemetry.metrics.clone();
-    let proxies = TrustedProxies::new(config.trusted_proxies.clone());
+    let proxies =
+        TrustedProxies::new(config.trusted_proxies.clone(), config.client_address.clone());
     let apply = move |filter: &LogFilter| telemetry.apply(filter);
     let api = Api::new(Parts {
         router: Router::new(&publisher, geo),

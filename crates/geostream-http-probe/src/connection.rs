@@ -164,10 +164,11 @@ async fn secure(
     let name = ServerName::try_from(target.url().host().to_owned());
     let name = name.map_err(|_| ProbeFailure::Name)?;
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-    connected.map_err(|error| match of_io(&error) {
+    connected.map_err(|error| {
+        let below = of_io(&error);
         // Whatever else goes wrong now is TLS, and not this server.
-        ProbeFailure::Local => ProbeFailure::Tls(TlsFailure::Other),
-        below => below,
+        let is_of_tls = below == ProbeFailure::Local;
+        if is_of_tls { ProbeFailure::Tls(TlsFailure::Other) } else { below }
     })
 }
 

@@ -65,6 +65,7 @@ fn counted(
     stopping: watch::Receiver<Stage>,
 ) {
     let limits = Limits {
+        proxy_protocol: false,
         connections: 100,
         header_patience: Duration::from_secs(600),
         body_patience: Duration::from_secs(600),

@@ -143,6 +143,14 @@ pub(crate) struct Place {
     listener: Arc<Listener>,
 }
 
+impl Place {
+    /// Gives the connection the place of this client instead of its proxy's, unless the client's
+    /// network has too many.
+    pub(crate) fn pass_to(self, client: IpAddr) -> Option<Self> {
+        self.all.admit(&self.listener, client)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let connection = &self.connection;
@@ -442,10 +450,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::client::ClientSource;
 
     fn all(most: usize, memory: usize) -> Arc<Connections> {
         let limit = NetworkLimit { connections: most, includes_loopback: true };
-        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let proxies =
+            TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ClientSource::default());
         let mut all = Connections::new(limit, proxies);
         Arc::get_mut(&mut all).unwrap().memory = memory;
         all

@@ -66,7 +66,7 @@ impl Forwarding {
         drop(latest);
         tracing::warn!(
             %peer,
-            "requests with X-Forwarded-For come from a peer that http.trusted_proxies does not name; \
+            "requests with a proxy's header come from a peer that http.trusted_proxies does not name; \
              their clients are all taken to be there"
         );
     }

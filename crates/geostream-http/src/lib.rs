@@ -35,6 +35,7 @@ mod node;
 mod places;
 mod preface;
 mod problem;
+mod proxy_protocol;
 mod query;
 mod route;
 mod routes;
@@ -50,7 +51,7 @@ mod wire;
 
 pub use api::{Api, Parts};
 pub use backup::{Backup, CopiedStore};
-pub use client::TrustedProxies;
+pub use client::{ClientSource, ClientSourceError, TrustedProxies};
 pub use connections::{Connections, NetworkLimit};
 pub use cors::{AllowedOrigin, AllowedOrigins, OriginError};
 pub use routes::{Control, Decide, Operation, ROUTES, Route, Serves, Watch};

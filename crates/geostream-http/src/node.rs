@@ -97,7 +97,7 @@ where
             warnings::of_fences(view.unassigned()),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
-            proxy.map(warnings::of_proxy),
+            proxy.map(|proxy| warnings::of_proxy(proxy, self.parts.proxies.source().header())),
         ];
         warnings.extend(others.into_iter().flatten());
         warnings

@@ -27,6 +27,7 @@ use crate::connections::{Listener, Place};
 use crate::head;
 use crate::preface::Beginning;
 use crate::problem::{Answer, Failure, Kind};
+use crate::proxy_protocol;
 use crate::socket::{STALLED, close};
 use crate::stage::Stage;
 use crate::stream::{STREAM, Stream, Streams};
@@ -45,6 +46,8 @@ pub struct Limits {
     pub body_patience: Duration,
     /// How long requests that are under way may take when the server stops.
     pub drain_patience: Duration,
+    /// Whether trusted proxies begin each connection with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 const MAX_HEADER_BYTES: u32 = 16 << 10;
@@ -244,6 +247,7 @@ where
             tracing::debug!(%error, "a connection went away");
             return;
         }
+        let Some((peer, place)) = self.introduced(&mut stream, peer, place).await else { return };
         let connection = &place.connection;
         let Some(tls) = &self.tls else {
             let beginning = Beginning::read(&mut stream);
@@ -255,6 +259,25 @@ where
         if let Some(stream) = self.begun(connection, tls.acceptor().accept(stream)).await {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             self.converse(stream, Beginning::default(), is_http2, peer, connection).await;
+        }
+    }
+
+    /// Waits until a trusted proxy has said by the PROXY protocol whose connection this is, where it
+    /// has to.
+    async fn introduced(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Option<(SocketAddr, Place)> {
+        let is_proxy = self.api.parts.proxies.trusts(peer.ip().to_canonical());
+        if !self.limits.proxy_protocol || !is_proxy {
+            return Some((peer, place));
+        }
+        let client = self.begun(&place.connection, proxy_protocol::read(stream)).await?;
+        match client {
+            Some(client) => Some((client, place.pass_to(client.ip())?)),
+            None => Some((peer, place)),
         }
     }
 

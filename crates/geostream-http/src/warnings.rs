@@ -9,6 +9,7 @@ use geostream_app::{
     Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble, UnassignedCountry,
 };
 use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
+use http::header::HeaderName;
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
 pub(crate) const CODES: &[&str] = &[
@@ -203,9 +204,9 @@ pub(crate) fn of_abstaining(doubts: &Doubts, now: Instant) -> Option<Warning> {
 }
 
 /// Returns the warning that a proxy forwards requests and is not trusted.
-pub(crate) fn of_proxy(proxy: IpAddr) -> Warning {
+pub(crate) fn of_proxy(proxy: IpAddr, header: &HeaderName) -> Warning {
     let detail = format!(
-        "requests with X-Forwarded-For come from {proxy}, which http.trusted_proxies does not name: \
+        "requests with the header {header} come from {proxy}, which http.trusted_proxies does not name: \
          their clients are all taken to be there; name it if it is a proxy of yours that sets the header"
     );
     warning(PROXY_NOT_TRUSTED, detail)

@@ -20,6 +20,7 @@ mod listeners;
 mod logs;
 mod peers;
 mod postgres;
+mod proxies;
 mod restart;
 mod server;
 mod settings;
