@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -17,7 +17,8 @@ use thiserror::Error;
 
 use crate::memory;
 use crate::networks::{Family, Networks};
-use crate::record::Schema;
+use crate::record::{Record, Said};
+use crate::special;
 use crate::tree::Tree;
 
 /// A file of GeoIP data: all that it says of places, in memory, and nothing else of it.
@@ -58,9 +59,26 @@ pub enum DatabaseError {
     /// The file is damaged or no `.mmdb` at all.
     #[error("the file is damaged, or no .mmdb file")]
     Damaged(#[from] MaxMindDbError),
+    /// There is no regular file of this name: a directory, a pipe or a device.
+    #[error("there is no regular file of this name, so the file cannot be read")]
+    NotAFile,
+    /// The file is larger than any that is read.
+    #[error("the file has {0} bytes, and {LARGEST} at most are read")]
+    TooManyBytes(u64),
+    /// The file does not end as `.mmdb` files do.
+    #[error("the file is damaged, or no .mmdb file: it has no metadata of MaxMind DB at its end")]
+    NoMetadata,
     /// The file has no records.
     #[error("the file holds no networks")]
     Empty,
+    /// The file says something of places in a way that is not known.
+    #[error("the layout of the file is not known: at {network}, {why}")]
+    Layout {
+        /// Where the file says so.
+        network: IpAddr,
+        /// What is not known.
+        why: String,
+    },
     /// The file is about something else.
     #[error("the file is of type {0:?} and says nothing of countries or coordinates")]
     NoPlaces(String),
@@ -82,7 +100,7 @@ impl Database {
     /// If any part of the file cannot be read or understood.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         // Taken before the content: a file that changes in between is read again.
-        let version = FileVersion::of(&fs::metadata(path)?);
+        let version = check(path)?;
         let file = memory::read(path)?;
         let reader = Reader::from_source(&file[..])?;
         let (networks, places) = read(&reader, &file)?;
@@ -129,6 +147,14 @@ impl Database {
         }
     }
 
+    /// Tells whether this is of the type of another one, and of all address families that it has.
+    pub(crate) fn describes_all_of(&self, other: &Self) -> bool {
+        let (has, had) = (&self.networks, &other.networks);
+        self.kind == other.kind
+            && (has.has_ipv4() || !had.has_ipv4())
+            && (has.has_ipv6() || !had.has_ipv6())
+    }
+
     pub(crate) fn version(&self) -> FileVersion {
         self.version
     }
@@ -138,6 +164,35 @@ impl FileVersion {
     pub(crate) fn of(metadata: &fs::Metadata) -> Self {
         Self { modified: metadata.modified().ok(), inode: metadata.ino(), bytes: metadata.len() }
     }
+}
+
+/// The largest file that is read; the largest that makers offer have about 1 GB.
+const LARGEST: u64 = 2 << 30;
+
+/// What stands before the metadata of a file, which are at its end (the format 2.0 of `MaxMind`).
+const METADATA: &[u8] = b"\xab\xcd\xefMaxMind.com";
+
+/// Within how many bytes of the end the metadata begin.
+const END: u64 = 128 << 10;
+
+/// Looks at the size, the kind and the end of a file, before all of it is read.
+fn check(path: &Path) -> Result<FileVersion, DatabaseError> {
+    let metadata = fs::metadata(path)?;
+    // Opening a pipe would wait for another program.
+    if !metadata.is_file() {
+        return Err(DatabaseError::NotAFile);
+    }
+    if metadata.len() > LARGEST {
+        return Err(DatabaseError::TooManyBytes(metadata.len()));
+    }
+    let mut file = fs::File::open(path)?;
+    file.seek(SeekFrom::Start(metadata.len().saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.take(END).read_to_end(&mut end)?;
+    if !end.windows(METADATA.len()).any(|bytes| bytes == METADATA) {
+        return Err(DatabaseError::NoMetadata);
+    }
+    Ok(FileVersion::of(&metadata))
 }
 
 /// Returns the first address of the network of this length in which an address is.
@@ -163,27 +218,32 @@ fn read(reader: &Reader<&[u8]>, file: &[u8]) -> Result<(Networks, Vec<Location>)
     let family = if metadata.ip_version == 4 { Family::Ipv4 } else { Family::Ipv6 };
     let tree = Tree::new(file, metadata.node_count, metadata.record_size);
     let mut places = Vec::new();
-    let mut schema = None;
+    let mut says_places = false;
     let mut seen = HashMap::new();
     let networks = Networks::new(tree, family, |record, first| {
         Ok(match seen.entry(record) {
             Entry::Occupied(number) => *number.get(),
             Entry::Vacant(number) => {
-                let found = reader.lookup(family.address(first))?;
-                if schema.is_none() {
-                    schema = Schema::of(&found)?;
-                }
-                places.push(match schema {
-                    Some(schema) => schema.read(&found)?,
-                    None => Location::UNKNOWN,
+                let network = family.address(first);
+                places.push(match Record::read(&reader.lookup(network)?)? {
+                    Said::Nothing => Location::UNKNOWN,
+                    Said::Place(location) => {
+                        says_places = true;
+                        location
+                    }
+                    Said::Unknown(why) => {
+                        // IPv4 lies within the tree of IPv6.
+                        let network = special::embedded(network);
+                        return Err(DatabaseError::Layout { network, why });
+                    }
                 });
                 *number.insert(places.len() - 1)
             }
         })
     })?;
-    match schema {
-        Some(_) => Ok((networks, places)),
-        None if places.is_empty() => Err(DatabaseError::Empty),
-        None => Err(DatabaseError::NoPlaces(metadata.database_type.clone())),
+    match (says_places, places.is_empty()) {
+        (true, _) => Ok((networks, places)),
+        (false, true) => Err(DatabaseError::Empty),
+        (false, false) => Err(DatabaseError::NoPlaces(metadata.database_type.clone())),
     }
 }

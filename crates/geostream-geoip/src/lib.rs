@@ -1,9 +1,8 @@
 //! Where a client's address is, from `.mmdb` files.
 //!
 //! [`GeoIp`] answers from memory and never fails: what is damaged or missing is an unknown place.
-//! Both schemas in the wild are read, the nested one of GeoLite2 and GeoIP2 and the flat one of
-//! ip-location-db. A file that changes on disk is read and checked as a whole beside the one in
-//! use, which stays if the new one is worse.
+//! The layouts of many makers are read (`record.rs`). A file that changes on disk is read and checked
+//! as a whole beside the one in use, which stays if the new one is worse.
 
 mod database;
 mod locator;
@@ -12,6 +11,7 @@ mod networks;
 #[cfg(test)]
 mod planted;
 mod record;
+mod special;
 mod tree;
 
 pub use database::{Database, DatabaseError};

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use geostream_ports::{Chain, GeoData, GeoDatabase, GeoLocator, Place};
 
 use crate::database::{Database, DatabaseError, FileVersion};
+use crate::special;
 
 /// Finds places in one or several files of GeoIP data, asked in order.
 ///
@@ -32,6 +33,9 @@ struct Source {
     database: Option<Arc<Database>>,
     /// Why the file is not in use, if it is not, and in which version.
     refused: Option<Refused>,
+    /// Whether files that say nothing of places are no fault here, as in a directory where
+    /// geoipupdate puts an ASN file beside the others.
+    is_one_of_many: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ struct Refused {
     /// content mends.
     version: Option<FileVersion>,
     why: String,
+    /// Whether the file is whole, and about something else.
+    is_of_no_use: bool,
 }
 
 impl GeoIp {
@@ -48,7 +54,12 @@ impl GeoIp {
     /// Takes seconds for large ones: keep it off threads that answer requests.
     #[must_use]
     pub fn open(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let sources = paths.into_iter().map(|path| Source::new(path, true)).collect();
+        Self::with(paths, false)
+    }
+
+    fn with(paths: impl IntoIterator<Item = PathBuf>, is_one_of_many: bool) -> Self {
+        let new = |path| Source::new(path, true, is_one_of_many);
+        let sources = paths.into_iter().map(new).collect();
         Self { sources: ArcSwap::from_pointee(sources), directory: None }
     }
 
@@ -57,7 +68,7 @@ impl GeoIp {
     /// Takes seconds for large ones: keep it off threads that answer requests.
     #[must_use]
     pub fn open_directory(directory: &Path) -> Self {
-        Self { directory: Some(directory.to_owned()), ..Self::open(files_in(directory)) }
+        Self { directory: Some(directory.to_owned()), ..Self::with(files_in(directory), true) }
     }
 
     /// Reads again the files that have changed, and new ones, and tells whether anything is
@@ -71,10 +82,14 @@ impl GeoIp {
         let changed = after.iter_mut().filter_map(|source| source.refresh().then_some(())).count();
         for path in self.directory.iter().flat_map(|directory| files_in(directory)) {
             if !after.iter().any(|source| source.path == path) {
-                after.push(Source::new(path, false));
+                after.push(Source::new(path, false, true));
             }
         }
-        let is_different = changed > 0 || after.len() > before.len();
+        let has_more = after.len() > before.len();
+        if self.directory.is_some() {
+            drop_replaced(&mut after);
+        }
+        let is_different = changed > 0 || has_more || after.len() < before.len();
         if is_different {
             if self.directory.is_some() {
                 after.sort_by(|one, other| one.path.cmp(&other.path));
@@ -83,6 +98,29 @@ impl GeoIp {
         }
         is_different
     }
+}
+
+/// Takes out the files that are gone and whose addresses another file of their type describes, as
+/// where a file of each month has a name of its own.
+fn drop_replaced(sources: &mut Vec<Source>) {
+    let is_there: Vec<bool> = sources.iter().map(|source| source.path.exists()).collect();
+    let in_use: Vec<_> = sources.iter().map(|source| source.database.clone()).collect();
+    let mut number = 0;
+    sources.retain(|source| {
+        number += 1;
+        if is_there[number - 1] {
+            return true;
+        }
+        let Some(gone) = &source.database else { return true };
+        let is_replaced = in_use.iter().zip(&is_there).any(|(other, is_there)| {
+            *is_there && other.as_ref().is_some_and(|other| other.describes_all_of(gone))
+        });
+        if is_replaced {
+            let path = source.path.display();
+            tracing::info!(%path, "a GeoIP file is gone, and another of its type is in use");
+        }
+        !is_replaced
+    });
 }
 
 fn files_in(directory: &Path) -> Vec<PathBuf> {
@@ -96,10 +134,11 @@ fn files_in(directory: &Path) -> Vec<PathBuf> {
 
 impl GeoLocator for GeoIp {
     fn locate(&self, address: IpAddr) -> Place {
-        let address = address.to_canonical();
+        let address = special::embedded(address);
         for source in self.sources.load().iter() {
             let place = source.database.as_ref().and_then(|database| database.find(address));
-            if let Some(place) = place {
+            if let Some(place) = place.filter(|place| special::is_credible(address, place.network))
+            {
                 return place;
             }
         }
@@ -111,15 +150,26 @@ impl GeoLocator for GeoIp {
     }
 
     fn is_complete(&self) -> bool {
-        self.sources.load().iter().all(|source| source.database.is_some() || !source.is_needed)
+        self.sources.load().iter().all(|source| source.database.is_some() || !source.is_missed())
     }
 }
 
 impl Source {
-    fn new(path: PathBuf, is_needed: bool) -> Self {
-        let mut source = Self { path, is_needed, database: None, refused: None };
+    fn new(path: PathBuf, is_needed: bool, is_one_of_many: bool) -> Self {
+        let mut source = Self { path, is_needed, database: None, refused: None, is_one_of_many };
         source.refresh();
         source
+    }
+
+    /// Tells whether answers are not what they should be while nothing of the file is in use.
+    fn is_missed(&self) -> bool {
+        self.is_needed && !self.is_of_no_use()
+    }
+
+    /// Tells whether the file says nothing of places and does not have to.
+    fn is_of_no_use(&self) -> bool {
+        let refused = self.refused.as_ref();
+        self.is_one_of_many && refused.is_some_and(|refused| refused.is_of_no_use)
     }
 
     /// Reads the file again if it has changed since it was last looked at.
@@ -144,7 +194,10 @@ impl Source {
             Err(refused) => {
                 let before = self.refused.replace(refused.clone());
                 let is_news = before.is_none_or(|before| before != refused);
-                if is_news {
+                if is_news && refused.is_of_no_use && self.is_one_of_many {
+                    let path = self.path.display();
+                    tracing::info!(%path, why = %refused.why, "GeoIP file of no use");
+                } else if is_news {
                     let (path, why) = (self.path.display(), refused.why);
                     tracing::warn!(%path, %why, "GeoIP file refused; the data in use stays");
                 }
@@ -157,8 +210,10 @@ impl Source {
         let database = Database::open(&self.path).map_err(|error| Refused {
             version: version.filter(|_| !matches!(error, DatabaseError::Read(_))),
             why: Chain(&error).to_string(),
+            is_of_no_use: matches!(error, DatabaseError::NoPlaces(_)),
         })?;
-        self.compare(&database).map_err(|why| Refused { version, why })?;
+        let worse = |why| Refused { version, why, is_of_no_use: false };
+        self.compare(&database).map_err(worse)?;
         Ok(database)
     }
 
@@ -181,6 +236,7 @@ impl Source {
             path: self.path.display().to_string(),
             data: self.database.as_ref().map(|database| self.describe_data(database)),
             refused: self.refused.as_ref().map(|refused| refused.why.clone()),
+            is_of_no_use: self.is_of_no_use(),
         }
     }
 

@@ -76,7 +76,10 @@ where
             return not_ready("nothing has been configured yet");
         }
         if !self.router.geo().is_complete() {
-            return not_ready("a GeoIP file is missing or damaged; the log says which");
+            let refused = warnings::of_geoip(&self.router.geo().databases());
+            let detail = refused
+                .map_or_else(|| "a GeoIP file is missing".to_owned(), |refused| refused.detail);
+            return not_ready(&detail);
         }
         body::json(&Readiness { status: "ready".into(), warnings: self.warnings() })
     }
@@ -95,6 +98,7 @@ where
             warnings::of_clocks(&self.parts.clock.skews()),
             warnings::of_targets(&reachability),
             warnings::of_fences(view.unassigned()),
+            warnings::of_geoip(&self.router.geo().databases()),
             warnings::of_loss(&doubts, now, wall),
             warnings::of_abstaining(&doubts, now),
             proxy.map(|proxy| warnings::of_proxy(proxy, self.parts.proxies.source().header())),

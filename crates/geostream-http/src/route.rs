@@ -218,8 +218,7 @@ where
             return Err(Failure::field("/requests", detail));
         }
         let peer = self.client_address(request.headers(), peer);
-        let states_country =
-            requests.iter().any(|question| question.get().contains("\"country\""));
+        let states_country = requests.iter().any(|question| question.get().contains("\"country\""));
         let is_vouched_for = states_country && self.vouches(request.headers()).await?;
         let trace = request.extensions().get::<Trace>();
         let mut span = trace.map(|trace| trace.open("answer"));

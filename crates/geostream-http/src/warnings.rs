@@ -9,6 +9,7 @@ use geostream_app::{
     Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble, UnassignedCountry,
 };
 use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
+use geostream_ports::GeoDatabase;
 use http::header::HeaderName;
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
@@ -22,6 +23,7 @@ pub(crate) const CODES: &[&str] = &[
     CLOCK_SKEW,
     TARGETS_FORBIDDEN,
     UNASSIGNED_COUNTRIES,
+    GEOIP_REFUSED,
     NOTHING_ANSWERS,
     REGIONS_ABSTAINED,
     PROXY_NOT_TRUSTED,
@@ -36,6 +38,7 @@ const KNOWN_TOKENS_NOT_WRITTEN: &str = "known-tokens-not-written";
 const CLOCK_SKEW: &str = "clock-skew";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const UNASSIGNED_COUNTRIES: &str = "unassigned-countries";
+const GEOIP_REFUSED: &str = "geoip-refused";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
 const PROXY_NOT_TRUSTED: &str = "proxy-not-trusted";
@@ -160,6 +163,20 @@ pub(crate) fn of_fences(unassigned: &[UnassignedCountry]) -> Option<Warning> {
         named.join("; ")
     );
     (!unassigned.is_empty()).then(|| warning(UNASSIGNED_COUNTRIES, detail))
+}
+
+/// Returns the warning that GeoIP files call for which cannot be used.
+pub(crate) fn of_geoip(files: &[GeoDatabase]) -> Option<Warning> {
+    let refused = files.iter().filter(|file| !file.is_of_no_use);
+    let refused: Vec<_> = refused
+        .filter_map(|file| Some(format!("{}: {}", file.path, file.refused.as_ref()?)))
+        .take(NAMED)
+        .collect();
+    let detail = format!(
+        "GeoIP files are missing, damaged or of an unknown layout; what was in use before stays: {}",
+        refused.join("; ")
+    );
+    (!refused.is_empty()).then(|| warning(GEOIP_REFUSED, detail))
 }
 
 /// Returns the warning that reachability targets call for which the node may not probe.

@@ -58,6 +58,9 @@ pub struct GeoDatabase {
     pub data: Option<GeoData>,
     /// Why what lies there is not used.
     pub refused: Option<String>,
+    /// Whether it is not used because it says nothing of places, and does not have to, as an ASN
+    /// file beside others.
+    pub is_of_no_use: bool,
 }
 
 /// Data that is in use.

@@ -1,5 +1,10 @@
 //! Files in both schemas, broken ones, and files that change while they are used.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod layouts;
+mod maker;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
