@@ -25,6 +25,7 @@ mod restart;
 mod server;
 mod settings;
 mod store_state;
+mod stored_fences;
 mod survival;
 mod tls;
 mod traces;

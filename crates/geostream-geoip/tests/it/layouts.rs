@@ -179,7 +179,7 @@ fn a_layout_that_is_not_known_is_called_so_with_its_network_and_field() {
         (Map(vec![("Latitude", Double(50.0))]), "\"Latitude\""),
         (Map(vec![("latitude", Text("50 N"))]), "\"50 N\" is not a number"),
         (Map(vec![("loc", Text("50.1"))]), "\"50.1\" is not a latitude"),
-        (Map(vec![("latitude", Map(vec![]))]), "latitude"),
+        (Map(vec![("latitude", Map(vec![]))]), "expected a number"),
     ] {
         let geoip = open(record);
         assert!(!geoip.is_complete(), "{expected}");

@@ -1,0 +1,9 @@
+TRUNCATE config_head, config_log, config_checkpoints, regions, services, settings, flags, overrides, tokens;
+INSERT INTO public.config_head VALUES (true, 2, 'b167d127-4595-4c7d-a48a-7998f16414a4');
+INSERT INTO public.config_log VALUES (1, 'e9ac2575-6823-486e-bcc7-9a908d1e21df', '2026-12-01 10:38:24.107+00', 'first-admin', 'declare the configuration', '[{"put_region": {"id": "eu", "region": {"labels": {"residency": "eu"}, "latitude": 50.1, "longitude": 8.7}}}, {"put_region": {"id": "us", "region": {"labels": {"residency": "us"}, "latitude": 45.5, "longitude": -122.7}}}, {"put_service": {"id": "api", "service": {"policy": {"band_ms": 5.0, "objective": "latency"}, "members": {"eu": {}, "us": {}}, "all_down": {"rule": "fail_open"}, "geofence": [{"allow": ["residency=eu"], "clients": {"countries": ["UK", "DE"]}}]}}}, {"set_default_service": {"service": "api"}}]');
+INSERT INTO public.config_log VALUES (2, 'b167d127-4595-4c7d-a48a-7998f16414a4', '2026-12-01 10:38:24.138+00', 'first-admin', 'less to us', '[{"put_service": {"id": "api", "service": {"policy": {"band_ms": 5.0, "objective": "latency"}, "members": {"eu": {}, "us": {"weight": 2}}, "all_down": {"rule": "fail_open"}, "geofence": [{"allow": ["residency=eu"], "clients": {"countries": ["UK", "DE"]}}]}}}]');
+INSERT INTO public.regions VALUES ('eu', NULL, 50.1, 8.7, NULL, NULL, NULL, '{"residency": "eu"}', NULL);
+INSERT INTO public.regions VALUES ('us', NULL, 45.5, -122.7, NULL, NULL, NULL, '{"residency": "us"}', NULL);
+INSERT INTO public.services VALUES ('api', '{"eu": {}, "us": {"weight": 2}}', '{"band_ms": 5.0, "objective": "latency"}', '[{"allow": ["residency=eu"], "clients": {"countries": ["UK", "DE"]}}]', '{"rule": "fail_open"}', 50);
+INSERT INTO public.settings VALUES ('default_service', '"api"');
+INSERT INTO public.tokens VALUES ('578635cb3fa6e150', 'first-admin', 'admin', '\x0fd6f32ead6cc50127c658446c1a80465291f3abb8666a009fc4954462a20537', '2026-12-01 10:38:23.993+00');
