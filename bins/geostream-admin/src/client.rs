@@ -17,6 +17,8 @@ use thiserror::Error;
 use ureq::Agent;
 use ureq::http::{Request, Response, StatusCode, Uri};
 
+use crate::proxy::{self, NamedProxy};
+
 /// Where the server is and who asks.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Connection {
@@ -50,6 +52,7 @@ pub(crate) struct Connection {
 pub(crate) struct Client {
     agent: Agent,
     server: String,
+    proxy: Option<NamedProxy>,
     connection: Connection,
 }
 
@@ -97,9 +100,14 @@ impl fmt::Display for Origin {
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
     /// There is no server, or no way to it.
-    #[error("the server {server} cannot be reached")]
+    #[error(
+        "the server {server} cannot be reached{}",
+        .proxy.as_ref().map_or_else(String::new, |proxy| format!(" by the proxy {proxy}"))
+    )]
     Unreachable {
         server: String,
+        /// The proxy that it was asked through, if there is one.
+        proxy: Option<NamedProxy>,
         #[source]
         source: ureq::Error,
     },
@@ -171,12 +179,14 @@ impl Client {
     }
 
     fn of(server: String, connection: Connection) -> Self {
+        let proxy = proxy::of(&server, is_on_this_machine(&server));
         let config = Agent::config_builder()
+            .proxy(proxy.as_ref().map(|named| named.proxy.clone()))
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
             .user_agent(concat!("geostream-admin/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), server, connection }
+        Self { agent: config.into(), server, proxy, connection }
     }
 
     /// Begins to read something of any size, which may take any time as long as it goes on.
@@ -192,7 +202,7 @@ impl Client {
             .timeout_global(None)
             .timeout_recv_response(Some(PATIENCE))
             .build();
-        let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
+        let unreachable = |source| self.unreachable(source);
         let answer = self.agent.run(request).map_err(unreachable)?;
         let status = answer.status();
         let (_, mut body) = answer.into_parts();
@@ -344,6 +354,11 @@ impl Client {
         Err(self.refusal(path, answer.status(), answer.body(), token).into())
     }
 
+    fn unreachable(&self, source: ureq::Error) -> ClientError {
+        let server = self.server.trim_end_matches('/').to_owned();
+        ClientError::Unreachable { server, proxy: self.proxy.clone(), source }
+    }
+
     /// Returns why the server has not done what it was asked with this token.
     fn refusal(
         &self,
@@ -379,8 +394,7 @@ impl Client {
         if let Some(revision) = revision {
             request = request.header("if-match", format!("\"{revision}\""));
         }
-        let server = self.server.trim_end_matches('/');
-        let unreachable = |source| ClientError::Unreachable { server: server.to_owned(), source };
+        let unreachable = |source| self.unreachable(source);
         let sent = match body {
             Some(body) => {
                 let request = request.header("content-type", "application/json");

@@ -17,6 +17,7 @@ mod log_level;
 mod migrate;
 mod nodes;
 mod output;
+mod proxy;
 mod ready;
 mod region;
 mod route;
@@ -38,6 +39,10 @@ use crate::output::Output;
 /// The token is taken from the environment, else from --token-file, else, where --server is on this
 /// machine, from admin.token in its data directory: --data-dir, ./.geostream,
 /// ~/.local/share/geostream or /var/lib/geostream.
+///
+/// A server on another machine is asked through the proxy that `HTTPS_PROXY` (for https), `HTTP_PROXY`
+/// (for http) or `ALL_PROXY` names, unless `NO_PROXY` excepts it; one on this machine is asked
+/// directly.
 ///
 /// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server or database cannot
 /// be reached, 4 if it does not permit the request, 5 if the revision has changed since it was
