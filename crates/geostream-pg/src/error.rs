@@ -45,6 +45,12 @@ pub enum PgError {
     /// The connection fails while it is used.
     #[error("the connection to the database is lost")]
     Lost(#[source] tokio_postgres::Error),
+    /// The database cannot keep every name.
+    #[error(
+        "the database is encoded as {0}, which cannot keep every name; make one with CREATE DATABASE \
+         .. ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding(String),
     /// Nobody has made GeoStream's tables.
     #[error("the database has no tables of GeoStream; make them: geostream-admin migrate up")]
     NoSchema,

@@ -173,6 +173,7 @@ pub async fn up_granting(
     role: Option<&str>,
 ) -> Result<Vec<Migration>, MigrateError> {
     let client = connect(target).await?;
+    check_encoding(&client).await?;
     for statement in [BEGIN, LOCK, NOTES] {
         client.batch_execute(statement).await.map_err(PgError::from)?;
     }
@@ -209,9 +210,17 @@ pub async fn status(target: &Target) -> Result<Vec<Migration>, MigrateError> {
 /// If the database cannot be used, lacks a step, or has one that this version has not, or not so.
 pub async fn verify(target: &Target) -> Result<i32, MigrateError> {
     let client = connect(target).await?;
+    check_encoding(&client).await?;
     check(&client).await?;
     check_applied(&read(&client).await?)?;
     Ok(LATEST)
+}
+
+/// Refuses a database that is not UTF-8: names have letters of every script.
+async fn check_encoding(client: &Client) -> Result<(), PgError> {
+    let row = client.query_typed_one("SHOW server_encoding", &[]).await?;
+    let encoding: String = row.try_get(0)?;
+    if encoding == "UTF8" { Ok(()) } else { Err(PgError::Encoding(encoding)) }
 }
 
 fn check_applied(migrations: &[Migration]) -> Result<(), MigrateError> {

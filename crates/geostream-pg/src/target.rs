@@ -51,6 +51,11 @@ pub enum TargetError {
     /// It is no URL of a database.
     #[error("it is not a URL such as postgres://USER@HOST:5432/DATABASE")]
     Url(#[source] tokio_postgres::Error),
+    /// It is a list of `host=.. dbname=..`, as libpq also takes it.
+    #[error(
+        "host=.. user=.. dbname=.. is not a URL; write it as postgres://USER@HOST:5432/DATABASE"
+    )]
+    Pairs,
     /// A needed part is missing.
     #[error("the URL names no {0}; postgres://USER@HOST:5432/DATABASE is expected")]
     Missing(&'static str),
@@ -82,6 +87,8 @@ pub enum TargetError {
 /// What may be said behind the `?` of a URL.
 const PARAMETERS: &[&str] = &[
     "application_name",
+    "channel_binding",
+    "connect_timeout",
     "dbname",
     "host",
     "options",
@@ -95,6 +102,9 @@ const PARAMETERS: &[&str] = &[
 
 /// How long one of several hosts may take before the next one is tried.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// The longest that an address of a host may take, whatever the URL says.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) type TargetConnection =
     Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
@@ -122,6 +132,11 @@ impl Target {
     ///
     /// If it does not say where a database is, or a file that it names cannot be read.
     pub fn parse(url: &str, password: Option<&Password>) -> Result<Self, TargetError> {
+        let has_scheme =
+            ["postgres://", "postgresql://"].iter().any(|start| url.starts_with(start));
+        if !has_scheme && url.contains('=') {
+            return Err(TargetError::Pairs);
+        }
         let (place, query) = url.split_once('?').unwrap_or((url, ""));
         let mut passed_on = Vec::new();
         let (mut mode, mut authorities) = (None, None);
@@ -303,7 +318,10 @@ fn common(whole: &Config, hosts: usize, uses_tls: bool, password: Option<&Passwo
     let is_choice = hosts > 1 && session == TargetSessionAttrs::Any;
     config.target_session_attrs(if is_choice { TargetSessionAttrs::ReadWrite } else { session });
     config.ssl_mode(if uses_tls { SslMode::Require } else { SslMode::Disable });
-    config.connect_timeout(PATIENCE).keepalives_idle(Duration::from_secs(15));
+    config.channel_binding(whole.get_channel_binding());
+    let patience = whole.get_connect_timeout().copied().unwrap_or(PATIENCE);
+    config.connect_timeout(patience.min(LONGEST_PATIENCE));
+    config.keepalives_idle(Duration::from_secs(15));
     config.tcp_user_timeout(Duration::from_secs(10));
     config
 }
@@ -376,6 +394,8 @@ impl fmt::Debug for Password {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::ChannelBinding;
+
     use super::*;
 
     fn error_of(url: &str) -> String {
@@ -386,6 +406,8 @@ mod tests {
     fn urls_name_everything_and_promise_no_less_than_is_kept() {
         for (url, expected) in [
             ("geostream.redb", "it is not a URL such as"),
+            ("host=db1 user=me dbname=geostream", "write it as postgres://"),
+            ("user=me password=secret", "write it as postgres://"),
             ("postgres://db1/geostream", "names no user"),
             ("postgres://me@db1", "names no database"),
             ("postgres:///geostream?user=me", "names no host"),
@@ -411,6 +433,20 @@ mod tests {
         }
         let plain = Target::parse("postgres://me@db1/geostream?sslmode=disable", None).unwrap();
         assert_eq!(plain.configs[0].get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn urls_of_managed_databases_are_taken() {
+        let url = "postgresql://me@db1/geostream?sslmode=require&channel_binding=require\
+                   &connect_timeout=3";
+        let target = Target::parse(url, None).unwrap();
+        let config = &target.configs[0];
+        assert_eq!(config.get_channel_binding(), ChannelBinding::Require);
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        let patient = Target::parse("postgres://me@db1/geostream?connect_timeout=600", None);
+        assert_eq!(patient.unwrap().configs[0].get_connect_timeout(), Some(&LONGEST_PATIENCE));
+        let plain = Target::parse("postgres://me@db1/geostream", None).unwrap();
+        assert_eq!(plain.configs[0].get_channel_binding(), ChannelBinding::Prefer);
     }
 
     #[test]

@@ -89,6 +89,22 @@ async fn an_older_schema_names_the_command_that_helps() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_keep_every_name_is_refused() {
+    let server = Postgres::shared();
+    server.sql(
+        &server.url("postgres"),
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    );
+    let target = Target::parse(&server.url("latin"), None).unwrap();
+    for error in
+        [migrate::up(&target).await.unwrap_err(), migrate::verify(&target).await.unwrap_err()]
+    {
+        let error = error.to_string();
+        assert!(error.contains("LATIN1") && error.contains("ENCODING 'UTF8'"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_there_is_named() {
     let target = Target::parse("postgres://me@127.0.0.1:1/nothing", None).unwrap();
     let error = migrate::up(&target).await.unwrap_err();
