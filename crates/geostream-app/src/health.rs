@@ -911,8 +911,9 @@ impl Seen {
         for ((id, watched), share) in regions.into_iter().zip(loads) {
             let Some(share) = share else { continue };
             let is_away = is_away(id, watched, withheld);
+            let is_rising = self.loads.is_rising(id, now);
             let demand = self.demands.entry(id.clone()).or_default();
-            demand.take_in(Look { share, is_away, do_others_report }, now);
+            demand.take_in(Look { share, is_away, is_rising, do_others_report }, now);
         }
     }
 
@@ -980,5 +981,7 @@ impl Seen {
     }
 }
 
+#[cfg(test)]
+mod cold_start;
 #[cfg(test)]
 mod overload;

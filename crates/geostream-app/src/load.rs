@@ -175,18 +175,10 @@ impl Known {
                 self.counted_for = 0.0;
             }
             self.counted_for += seconds;
-            // Until there is enough to average, each moment weighs the same. A fall is averaged over
-            // the whole time even then; a rise counts in full until the rate has settled, because
-            // it may be the beginning of more.
+            // Until there is enough to average, each moment weighs the same; a fall is averaged
+            // over the whole time even then.
             let is_fall = wanted_now < wanted_before && !is_sent_rush;
-            let is_early_rise = wanted_now > wanted_before && self.steady_for < SETTLES;
-            let least = if is_fall {
-                0.0
-            } else if is_early_rise {
-                1.0
-            } else {
-                seconds / self.counted_for
-            };
+            let least = if is_fall { 0.0 } else { seconds / self.counted_for };
             let weight = weight_of(seconds, AVERAGED).max(least);
             for (rate, counted) in self.rates.iter_mut().zip(counted) {
                 *rate += (counted - *rate) * weight;
@@ -213,11 +205,9 @@ pub(crate) struct Demand {
     own_share: Least,
     /// The load that its own clients certainly made at the last look.
     certain: Option<f64>,
-    /// The clients a second that wanted the region at the last look before it was away.
-    wanted: f64,
-    /// Whether the region has had all of its clients at any look.
-    was_present: bool,
-    /// Whether more clients want the region than when the estimate was made.
+    /// The clients a second that wanted the region when the estimate had last settled.
+    settled: Option<f64>,
+    /// Whether more clients want the region than those whose load the estimate is.
     is_outgrown: bool,
 }
 
@@ -229,6 +219,9 @@ pub(crate) struct Look {
     /// Whether the region does not have all of its clients, by its health or by an override: its
     /// reports tell nothing of them then.
     pub(crate) is_away: bool,
+    /// Whether the region's clients have just begun to be counted, or to become many more: its
+    /// reports are not of all of them yet.
+    pub(crate) is_rising: bool,
     /// Whether any region reports its load.
     pub(crate) do_others_report: bool,
 }
@@ -246,19 +239,21 @@ const REPORTS_LATE: Duration = Duration::from_secs(10);
 impl Demand {
     /// Takes in what is known of the region's load now; called once a tick.
     pub(crate) fn take_in(&mut self, look: Look, now: Instant) {
-        let Look { share, is_away, do_others_report } = look;
+        let Look { share, is_away, is_rising, do_others_report } = look;
         let wanted = share.own.units() + share.away.units();
-        if is_away && (self.reported.is_some() || share.reported.is_some()) {
-            self.is_outgrown = wanted > self.wanted * (1.0 + NOTABLE);
+        let has_reported = self.reported.is_some() || share.reported.is_some();
+        if is_away && (has_reported || (do_others_report && self.settled.is_none())) {
+            let is_more = |settled| wanted > settled * (1.0 + NOTABLE);
+            self.is_outgrown = self.settled.is_none_or(is_more);
+            // Where others report, a count is in another unit than the capacity.
+            self.estimate = self.estimate.filter(|_| has_reported);
+            // The first reports after it is back are of some of its clients only.
+            self.reported = self.reported.map(|_| now);
             return;
         }
-        // Where others report, a count is in another unit than the capacity.
-        if is_away && do_others_report && !self.was_present {
-            self.estimate = None;
-            return;
+        if !is_rising {
+            self.settled = Some(wanted);
         }
-        self.was_present |= !is_away;
-        self.wanted = wanted;
         self.is_outgrown = false;
         let before = match share.reported {
             Some(_) => self.reported.replace(now),
@@ -424,18 +419,6 @@ mod tests {
     }
 
     #[test]
-    fn a_small_rise_counts_in_full_until_the_rate_has_settled() {
-        let mut counted = Counted::new();
-        let mut pass = |clients| counted.pass(clients, 0).own.units();
-        assert_eq!([pass(400), pass(440), pass(480)], [400.0, 440.0, 480.0]);
-        for _ in 0..20 {
-            pass(480);
-        }
-        let settled = pass(520);
-        assert!((485.0..490.0).contains(&settled), "a fifth of the way: {settled}");
-    }
-
-    #[test]
     fn nothing_is_known_of_a_region_before_it_was_counted_or_has_reported() {
         let mut counted = Counted::new();
         let region = counted.region.clone();
@@ -476,10 +459,15 @@ mod tests {
         }
 
         fn look(&mut self, share: LoadShare, is_away: bool) -> f64 {
-            self.now += Duration::from_secs(1);
-            let look = Look { share, is_away, do_others_report: share.reported.is_some() };
-            self.demand.take_in(look, self.now);
+            self.take_in(share, is_away, false);
             self.demand.estimate().unwrap().units()
+        }
+
+        fn take_in(&mut self, share: LoadShare, is_away: bool, is_rising: bool) {
+            self.now += Duration::from_secs(1);
+            let do_others_report = share.reported.is_some();
+            let look = Look { share, is_away, is_rising, do_others_report };
+            self.demand.take_in(look, self.now);
         }
     }
 
@@ -565,11 +553,51 @@ mod tests {
     }
 
     #[test]
+    fn a_region_that_was_lost_while_its_first_clients_were_counted_stays_outgrown() {
+        let mut region = Looked::new();
+        region.take_in(share(480.0, 0.0, 0.0, Some(0.0)), false, true);
+        region.take_in(share(480.0, 0.0, 0.0, Some(240.0)), false, true);
+        for _ in 0..60 {
+            region.take_in(share(0.0, 0.0, 480.0, None), true, false);
+            assert!(region.demand.is_outgrown());
+        }
+        region.take_in(share(480.0, 0.0, 0.0, Some(480.0)), false, false);
+        region.take_in(share(0.0, 0.0, 480.0, None), true, false);
+        assert!(!region.demand.is_outgrown());
+    }
+
+    #[test]
+    fn the_end_of_a_rush_leaves_the_estimate_from_before_it() {
+        let mut region = Looked::new();
+        region.take_in(share(100.0, 0.0, 0.0, Some(100.0)), false, false);
+        region.take_in(share(300.0, 0.0, 0.0, Some(150.0)), false, true);
+        region.take_in(share(0.0, 0.0, 300.0, None), true, false);
+        assert!(region.demand.is_outgrown());
+        region.take_in(share(0.0, 0.0, 100.0, None), true, false);
+        assert!(!region.demand.is_outgrown());
+    }
+
+    #[test]
+    fn a_region_that_is_back_is_not_judged_by_its_first_reports() {
+        let mut region = Looked::new();
+        assert_eq!(region.look(share(480.0, 0.0, 0.0, Some(480.0)), false), 480.0);
+        for _ in 0..60 {
+            region.look(share(0.0, 0.0, 480.0, Some(0.0)), true);
+        }
+        let back = region.look(share(480.0, 0.0, 0.0, Some(100.0)), false);
+        assert!((440.0..480.0).contains(&back), "{back}");
+    }
+
+    #[test]
     fn a_count_is_not_taken_for_the_load_of_a_region_that_was_never_seen_where_others_report() {
         let mut demand = Demand::default();
         let now = start();
-        let look =
-            |is_away| Look { share: share(0.0, 0.0, 480.0, None), is_away, do_others_report: true };
+        let look = |is_away| Look {
+            share: share(0.0, 0.0, 480.0, None),
+            is_away,
+            is_rising: false,
+            do_others_report: true,
+        };
         demand.take_in(look(true), now);
         assert_eq!(demand.estimate(), None);
         demand.take_in(look(false), now);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Capacity, Change, Client, ClientKey, Config, GeoPoint, Health, HealthWatch, Load, Location,
-    Override, OverrideAction, Region, RegionId, RoutingTable, Service, Timestamp,
+    Capacity, Change, Client, ClientKey, Config, Decision, GeoPoint, Health, HealthWatch, Line,
+    Load, Location, Override, OverrideAction, Region, RegionId, RegionIndex, RoutingTable, Service,
+    Timestamp,
 };
 use proptest::prelude::*;
 
@@ -59,19 +60,7 @@ impl Row {
             .collect();
         let service = Service::new("api".parse().unwrap(), ids.iter().cloned());
         changes.push(Change::from(service));
-        changes.extend(self.down.map(|place| {
-            let (region, action) = (ids[place].clone(), OverrideAction::Down);
-            let line: geostream_domain::Line = "test".parse().unwrap();
-            let (owner, since) = (line.clone(), Timestamp::EPOCH);
-            Change::SetOverride(Override {
-                region,
-                action,
-                owner,
-                reason: line,
-                since,
-                expires: None,
-            })
-        }));
+        changes.extend(self.down.map(|place| down(ids[place].clone())));
         Config::default().after(changes).unwrap()
     }
 
@@ -142,14 +131,7 @@ impl Simulation {
         let location = Location::at(point(place));
         let client = Client { location, key: ClientKey::of_bytes(key.as_bytes()) };
         let decision = self.table.service("api").unwrap().route(&client).unwrap();
-        let tally = |index: geostream_domain::RegionIndex| &self.tallies[&self.ids[index.get()]];
-        match decision.displaced_from {
-            None => tally(decision.region).count_own(),
-            Some(home) => {
-                tally(decision.region).count_displaced();
-                tally(home).count_away();
-            }
-        }
+        count(&decision, |index| &self.tallies[&self.ids[index.get()]]);
         decision.region.get()
     }
 
@@ -306,11 +288,35 @@ fn one_region_and_a_half_are_shared_from_the_first_seconds_on() {
     check(&Row { reports, ..row }, 30).unwrap();
 }
 
+/// Returns the change by which an operator takes a region down.
+pub(super) fn down(region: RegionId) -> Change {
+    let line: Line = "test".parse().unwrap();
+    Change::SetOverride(Override {
+        region,
+        action: OverrideAction::Down,
+        owner: line.clone(),
+        reason: line,
+        since: Timestamp::EPOCH,
+        expires: None,
+    })
+}
+
+/// Counts a decision as the router does.
+pub(super) fn count<'a>(decision: &Decision, tally: impl Fn(RegionIndex) -> &'a Arc<Tally>) {
+    match decision.displaced_from {
+        None => tally(decision.region).count_own(),
+        Some(home) => {
+            tally(decision.region).count_displaced();
+            tally(home).count_away();
+        }
+    }
+}
+
 fn point(place: usize) -> GeoPoint {
     GeoPoint::new(50.0, f64::from(u32::try_from(place).unwrap()) * 10.0).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-fn start() -> Instant {
+pub(super) fn start() -> Instant {
     Instant::now()
 }
