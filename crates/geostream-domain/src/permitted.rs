@@ -30,11 +30,16 @@ impl PermittedNetworks {
         Self(networks.into_iter().collect())
     }
 
-    /// Tells whether an address may be probed; an IPv4-mapped IPv6 address is IPv4, and so is one
-    /// that NAT64 translates (`64:ff9b::/96`, RFC 6052), which leads to the IPv4 address in it.
+    /// Tells whether an address may be probed; an IPv4-mapped IPv6 address is IPv4.
+    ///
+    /// An address that NAT64 translates (`64:ff9b::/96`, RFC 6052) is judged by the IPv4 address in
+    /// it. No network permits one that is not public: it would be of the translator's network.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
-        let address = translated(address.to_canonical());
+        let address = address.to_canonical();
+        if let Some(translated) = translated(address) {
+            return is_public_v4(translated);
+        }
         is_public(address) || self.0.iter().any(|network| contains(*network, address))
     }
 
@@ -51,14 +56,12 @@ impl PermittedNetworks {
     }
 }
 
-/// Returns the IPv4 address to which NAT64 translates an address, or else the address.
-fn translated(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => match v6.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low).into(),
-            _ => address,
-        },
-        IpAddr::V4(_) => address,
+/// Returns the IPv4 address to which NAT64 translates an address.
+fn translated(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return None };
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(embedded(high, low)),
+        _ => None,
     }
 }
 
@@ -195,7 +198,7 @@ mod tests {
             ("2002:7f00:1::1", false),
             ("2002:808:808::1", true),
             ("64:ff9b::808:808", true),
-            ("64:ff9b::a01:203", true),
+            ("64:ff9b::a01:203", false),
             ("64:ff9b::7f00:1", false),
             ("64:ff9b::a9fe:a9fe", false),
             ("64:ff9b:1::808:808", false),
@@ -218,7 +221,7 @@ mod tests {
             ("fd00::", 8, "fe80::1", false),
             ("::1", 128, "::1", true),
             ("64:ff9b::", 96, "64:ff9b::7f00:1", false),
-            ("127.0.0.0", 8, "64:ff9b::7f00:1", true),
+            ("127.0.0.0", 8, "64:ff9b::7f00:1", false),
         ] {
             let networks = PermittedNetworks::new([(network.parse().unwrap(), prefix)]);
             let permitted = networks.permits(address.parse().unwrap());

@@ -27,52 +27,62 @@ pub(crate) fn embedded(address: IpAddr) -> IpAddr {
 
 /// Tells whether data may speak of an address by a network of this size.
 ///
-/// An address of a special-purpose block (IANA's registries) is in no place. Only a file that
-/// speaks of the block itself, such as one of an operator's own networks, may say where it is.
+/// An address of a special-purpose block (IANA's registries) is in no place, whatever GeoIP data
+/// say. Of a block that operators use for networks of their own, a file that speaks of the block
+/// itself may say where it is.
 pub(crate) fn is_credible(address: IpAddr, network: Option<Network>) -> bool {
     match block_of(address) {
-        Some(prefix) => network.is_some_and(|network| network.prefix >= prefix),
-        None => true,
+        Block::Public => true,
+        Block::Own(prefix) => network.is_some_and(|network| network.prefix >= prefix),
+        Block::Nowhere => false,
     }
 }
 
-/// Returns the prefix of the special-purpose block around an address.
-fn block_of(address: IpAddr) -> Option<u8> {
+/// The block that an address is in.
+enum Block {
+    Public,
+    /// Operators use it for networks of their own; the block has this prefix.
+    Own(u8),
+    /// No client has its address there.
+    Nowhere,
+}
+
+fn block_of(address: IpAddr) -> Block {
     match address {
         IpAddr::V4(address) => block_of_v4(address),
         IpAddr::V6(address) => block_of_v6(address),
     }
 }
 
-fn block_of_v4(address: Ipv4Addr) -> Option<u8> {
+fn block_of_v4(address: Ipv4Addr) -> Block {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
-        (0 | 10 | 127, ..) => Some(8),
-        (100, 64..=127, _) => Some(10),
-        (169, 254, _) | (192, 168, _) => Some(16),
-        (172, 16..=31, _) => Some(12),
-        (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) => Some(24),
-        (198, 18 | 19, _) => Some(15),
-        (224.., ..) => Some(4),
-        _ => None,
+        (10 | 127, ..) => Block::Own(8),
+        (100, 64..=127, _) => Block::Own(10),
+        (169, 254, _) | (192, 168, _) => Block::Own(16),
+        (172, 16..=31, _) => Block::Own(12),
+        // Used like private networks, when those are used up.
+        (198, 18 | 19, _) => Block::Own(15),
+        (0 | 224.., ..) | (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) => Block::Nowhere,
+        _ => Block::Public,
     }
 }
 
-fn block_of_v6(address: Ipv6Addr) -> Option<u8> {
+fn block_of_v6(address: Ipv6Addr) -> Block {
     match address.segments() {
-        // ::, ::1, and what is left of IPv4-compatible addresses.
-        [0, 0, 0, 0, 0, 0, ..] => Some(96),
-        [0x64, 0xff9b, 1, ..] | [0x2001, 2, 0, ..] => Some(48),
-        [0x100, 0, 0, 0, ..] => Some(64),
-        // ORCHID, ORCHIDv2.
-        [0x2001, 0x10..=0x2f, ..] => Some(28),
-        [0x2001, 0xdb8, ..] => Some(32),
-        [0x3fff, 0..=0xfff, ..] => Some(20),
-        [0x5f00, ..] => Some(16),
-        [0xfc00..=0xfdff, ..] => Some(7),
-        [0xfe80..=0xfebf, ..] => Some(10),
-        [0xff00..=0xffff, ..] => Some(8),
-        _ => None,
+        // NAT64 of an operator's own (RFC 8215).
+        [0x64, 0xff9b, 1, ..] => Block::Own(48),
+        [0xfc00..=0xfdff, ..] => Block::Own(7),
+        [0xfe80..=0xfebf, ..] => Block::Own(10),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Block::Own(128),
+        [0, 0, 0, 0, 0, 0, ..]
+        | [0x100, 0, 0, 0, ..]
+        // Benchmarks, ORCHID and ORCHIDv2, documentation.
+        | [0x2001, 2, 0, ..]
+        | [0x2001, 0x10..=0x2f | 0xdb8, ..]
+        | [0x3fff, 0..=0xfff, ..]
+        | [0x5f00 | 0xff00..=0xffff, ..] => Block::Nowhere,
+        _ => Block::Public,
     }
 }
 
@@ -109,9 +119,10 @@ mod tests {
             ("10.1.2.3", 7, false),
             ("127.0.0.2", 32, true),
             ("192.0.2.1", 8, false),
+            ("192.0.2.1", 24, false),
             ("255.255.255.255", 1, false),
             ("2001:20::1", 20, false),
-            ("2001:20::1", 28, true),
+            ("2001:20::1", 28, false),
             ("2001:200::1", 20, true),
             ("fd00::1", 8, true),
             ("fe80::1", 3, false),

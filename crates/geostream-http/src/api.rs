@@ -11,7 +11,7 @@ use geostream_app::{
     Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer,
     KnownNodes, LogLevel, RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
 };
-use geostream_domain::{ClientKey, Line, NodeId, Timestamp};
+use geostream_domain::{Line, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Store};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -257,7 +257,7 @@ where
             return Ok(());
         }
         let client = self.client_address(request.headers(), peer);
-        limit.take(ClientKey::of_address(client), now)
+        limit.take(self.parts.proxies.rate_key(client), now)
     }
 
     async fn perform(

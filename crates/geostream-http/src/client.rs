@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use geostream_domain::ClientKey;
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -129,6 +130,16 @@ impl TrustedProxies {
             client = address;
         }
         client
+    }
+
+    /// Returns by what the rate of a client is counted: its network, and a trusted proxy by itself,
+    /// so that clients of its network do not use up what it needs for its own requests.
+    pub(crate) fn rate_key(&self, client: IpAddr) -> ClientKey {
+        match client {
+            IpAddr::V4(address) if self.trusts(client) => ClientKey::of_bytes(&address.octets()),
+            IpAddr::V6(address) if self.trusts(client) => ClientKey::of_bytes(&address.octets()),
+            _ => ClientKey::of_address(client),
+        }
     }
 
     /// Tells whether a request seems to come from a proxy that was left out: from an address that
@@ -314,6 +325,15 @@ mod tests {
             check(&source, "10.0.0.1", lines, client);
             check(&source, "192.0.2.1", lines, "192.0.2.1");
         }
+    }
+
+    #[test]
+    fn a_proxys_rate_is_its_own() {
+        let trusted = trusted(ClientSource::default());
+        let key = |address: &str| trusted.rate_key(address.parse().unwrap());
+        assert_eq!(key("192.0.2.1"), key("192.0.2.9"), "clients are counted by their network");
+        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+        assert_eq!(key("10.0.0.1"), key("10.0.0.1"));
     }
 
     #[test]
