@@ -138,7 +138,7 @@ impl TrustedProxies {
         match client {
             IpAddr::V4(address) if self.trusts(client) => ClientKey::of_bytes(&address.octets()),
             IpAddr::V6(address) if self.trusts(client) => ClientKey::of_bytes(&address.octets()),
-            _ => ClientKey::of_address(client),
+            IpAddr::V4(_) | IpAddr::V6(_) => ClientKey::of_address(client),
         }
     }
 
