@@ -173,17 +173,23 @@ fn free_address() -> SocketAddr {
 fn a_node_listens_when_it_can_answer() {
     let home = Home::new();
     let address = free_address();
-    // A pipe in the place of a GeoIP file is a file whose reading takes as long as the test wants.
-    let slow = home.path("slow.mmdb");
-    assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    // A pipe in the place of a file is one whose reading takes as long as the test wants.
+    let last_good = home.path("last-good.json");
+    let first = home.start();
+    wait_for(|| last_good.exists());
+    drop(first);
+    let kept = std::fs::read(&last_good).unwrap();
+    std::fs::remove_file(&last_good).unwrap();
+    assert!(Command::new("mkfifo").arg(&last_good).status().unwrap().success());
     let mut command = home.command();
-    command.args(["--listen", &address.to_string(), "--geoip-file", slow.to_str().unwrap()]);
+    command.args(["--listen", &address.to_string()]);
     thread::scope(|scope| {
         let server = scope.spawn(|| Server::start(&mut command));
         // This waits until the server has opened the other end, to read.
-        let pipe = File::options().write(true).open(&slow).unwrap();
+        let mut pipe = File::options().write(true).open(&last_good).unwrap();
         let refused = TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        pipe.write_all(&kept).unwrap();
         drop(pipe);
         let server = server.join().unwrap();
         assert_eq!(server.get("/health").status, 200);
