@@ -42,7 +42,7 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     let (commits, revision) = (log.last - log.base.revision, log.last);
     output.show(&json!({ "commits": commits, "revision": revision }), || {
         say(format_args!("imported {commits} commits; now at revision {revision}"));
-        say("tokens are not part of a log: make them with geostream-admin token create");
+        say("tokens are not part of a log: make them with geostream-admin token add");
     })
 }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::hash::Hash;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use geostream_app::{
     RegionHealth, RequestLimits, Router, StoreHealth, StoreWatch, TokenKeeper, Traced, Tracer,
     ViewExchange, WriteError,
 };
-use geostream_domain::{Line, NodeId, Revision};
+use geostream_domain::{Grant, Line, NodeId, Revision};
 use geostream_embedded::{EmbeddedStore, KnownTokensFile, LastGoodFile};
 use geostream_geoip::GeoIp;
 use geostream_http::{AllowedOrigins, Api, Backup, Connections, Parts, Stage, TrustedProxies};
@@ -269,7 +269,11 @@ async fn assemble<S: Store + Clone>(
     let access = Arc::new(Access::new(store.clone(), clock.clone()));
     let first = FirstStart {
         configuration: configuration(),
-        first_token: access.draw(line("first-admin")?, Scope::Admin, Some(node.clone()))?,
+        first_token: access.draw(
+            line("first-admin")?,
+            Grant::unlimited(Scope::Admin),
+            Some(node.clone()),
+        )?,
         access: Arc::clone(&access),
         declared: config.bootstrap.clone(),
         token: config.data_dir.join("admin.token"),
@@ -281,9 +285,7 @@ async fn assemble<S: Store + Clone>(
     let is_prepared = is_read && first.prepare().await?;
     let known_tokens = KnownTokensFile::new(&config.data_dir.join("known-tokens.json"));
     let mut tokens = TokenKeeper::new(known_tokens, Arc::clone(&directory), clock.clone());
-    if !is_prepared {
-        tokens.recall(&access).await;
-    }
+    tokens.recall(&access, !is_prepared).await;
     let configuration = configuration();
 
     let (trail, keeper) = AuditTrail::new(store.clone(), config.audit, clock.clone());
@@ -471,7 +473,8 @@ impl<S: Store> FirstStart<S> {
             Ok(Some(_)) if self.wants_token => {
                 let name = line("new-admin")?;
                 let attempt = attempt(&name);
-                let made = self.access.create(name, Scope::Admin, attempt).await;
+                let grant = Grant::unlimited(Scope::Admin);
+                let made = self.access.create(name, grant, None, attempt).await;
                 write_token(&self.token, made.context("making a token")?.text())?;
             }
             Ok(Some(other)) => self.tell_where_the_token_is(&other),
@@ -486,7 +489,7 @@ impl<S: Store> FirstStart<S> {
     /// Says at which node the first admin token was made, unless this node has a file with a valid
     /// one, or the token was made for an operator and is in no file.
     fn tell_where_the_token_is(&self, first: &TokenRecord) {
-        let is_valid = |text: String| self.access.authenticate(text.trim()).is_some();
+        let is_valid = |text: String| self.access.authenticate(text.trim()).is_ok();
         let has_file = fs::read_to_string(&self.token).is_ok_and(is_valid);
         if has_file || first.name != self.first_token.record.name {
             return;
@@ -519,7 +522,12 @@ fn write_token(path: &Path, token: &str) -> anyhow::Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options
         .open(&new)
-        .and_then(|mut file| writeln!(file, "{token}").and_then(|()| file.sync_all()))
+        .and_then(|mut file| {
+            // The mode above holds only for a new file, and less what the umask takes.
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+            writeln!(file, "{token}")?;
+            file.sync_all()
+        })
         .and_then(|()| fs::rename(&new, path));
     written.with_context(|| format!("writing the admin token to {}", path.display()))?;
     tracing::info!(path = %path.display(), "an admin token is in this file");

@@ -1,12 +1,14 @@
 //! Changing and watching the configuration.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use geostream_domain as domain;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Config, Override, OverrideAction, Region, Service, Settings};
+use crate::fields::{FieldErrors, Fields};
 use crate::health::{BudgetSpent, HeldRegion};
 use crate::limits::Limits;
 use crate::nodes::{ClockSkews, Node};
@@ -261,6 +263,86 @@ pub struct TokenRequest {
     pub name: String,
     /// `reporter`, `viewer`, `operator` or `admin`.
     pub scope: String,
+    /// The services that it reaches, such as `api` or `eu-*`; without these and without regions, it
+    /// reaches everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+    /// The regions that it reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<String>>,
+    /// When it ends; without, it ends only by being revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+}
+
+impl TokenRequest {
+    /// Returns what is asked for.
+    ///
+    /// # Errors
+    ///
+    /// If a field is wrong. A list without an entry is, so that a list that was meant to limit the
+    /// token never leaves it without limits.
+    pub fn to_domain(&self) -> Result<(domain::Line, domain::Grant), FieldErrors> {
+        let mut fields = Fields::default();
+        let name = fields.check("/name", self.name.parse());
+        let scope = fields.check("/scope", self.scope.parse());
+        for (at, list) in [("/services", &self.services), ("/regions", &self.regions)] {
+            if list.as_ref().is_some_and(Vec::is_empty) {
+                fields.note(at, "at least one name is expected");
+            }
+        }
+        let limits = match (&self.services, &self.regions) {
+            (None, None) => None,
+            (services, regions) => {
+                let listed = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+                let limits = TokenLimits { services: listed(services), regions: listed(regions) };
+                fields.part("", limits.to_domain())
+            }
+        };
+        let expires = self.expires.map(|Time(expires)| expires);
+        let grant = scope.map(|scope| domain::Grant { scope, limits, expires });
+        fields.finish(name.zip(grant))
+    }
+}
+
+/// The services and regions that a token is limited to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLimits {
+    /// Names of services, and beginnings of names with a `*` behind.
+    pub services: Vec<String>,
+    /// The same for regions.
+    pub regions: Vec<String>,
+}
+
+impl From<&domain::GrantLimits> for TokenLimits {
+    fn from(limits: &domain::GrantLimits) -> Self {
+        let texts =
+            |patterns: &[domain::NamePattern]| patterns.iter().map(ToString::to_string).collect();
+        Self { services: texts(limits.services()), regions: texts(limits.regions()) }
+    }
+}
+
+impl TokenLimits {
+    /// Returns what the limits say.
+    ///
+    /// # Errors
+    ///
+    /// If a name is none, or there are none or too many.
+    pub fn to_domain(&self) -> Result<Arc<domain::GrantLimits>, FieldErrors> {
+        let mut fields = Fields::default();
+        let mut read = |kind: &str, texts: &[String]| {
+            let patterns = texts
+                .iter()
+                .enumerate()
+                .map(|(number, text)| fields.check(format_args!("/{kind}/{number}"), text.parse()));
+            patterns.collect::<Option<Vec<domain::NamePattern>>>()
+        };
+        let services = read("services", &self.services);
+        let regions = read("regions", &self.regions);
+        let named = fields.finish(services.zip(regions))?;
+        let limits = domain::GrantLimits::new(named.0, named.1);
+        limits.map(Arc::new).map_err(|error| FieldErrors::one("", error))
+    }
 }
 
 /// A new token; its text is shown this once.
@@ -287,9 +369,55 @@ pub struct Token {
     /// The node that made it; null where an earlier version did.
     #[serde(default)]
     pub node: Option<String>,
+    /// The services that it reaches; where it names neither services nor regions, it reaches
+    /// everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// The regions that it reaches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+    /// When it ends; absent where only revoking ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
+    /// Whether it has ended.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub expired: bool,
+    /// The minute in which the node that is asked was last asked with it; absent where that was
+    /// never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Time>,
     /// Whether it is the token of the request that lists it; absent for all others.
     #[serde(default, skip_serializing_if = "is_no")]
     pub current: bool,
+}
+
+impl Token {
+    /// Tells what is always known of a token.
+    #[must_use]
+    pub fn of_grant(
+        id: String,
+        name: &domain::Line,
+        grant: &domain::Grant,
+        created: domain::Timestamp,
+        node: Option<&domain::NodeId>,
+    ) -> Self {
+        let limits = grant.limits.as_ref().map(|limits| TokenLimits::from(&**limits));
+        let (services, regions) =
+            limits.map(|limits| (limits.services, limits.regions)).unwrap_or_default();
+        Self {
+            id,
+            name: name.to_string(),
+            scope: grant.scope.to_string(),
+            created: Time(created),
+            node: node.map(ToString::to_string),
+            services,
+            regions,
+            expires: grant.expires.map(Time),
+            expired: false,
+            last_used: None,
+            current: false,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -31,7 +31,7 @@ pub use config::{
 pub use control::{
     Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, LogLevel,
     LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, Readiness, RollbackRequest,
-    Status, Toggle, Token, TokenRequest, Warning,
+    Status, Toggle, Token, TokenLimits, TokenRequest, Warning,
 };
 pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use file::{ConfigFile, ConfigFileError, TomlLines};

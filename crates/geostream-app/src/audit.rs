@@ -6,7 +6,6 @@ use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use geostream_domain::Timestamp;
 use geostream_ports::{AuditLog, AuditRecord, Audited, Chain, Clock, TrailQuery, Unavailable};
 use metrics::counter;
 use tokio::sync::mpsc;
@@ -39,7 +38,8 @@ pub struct AuditKeeper<S, C> {
 /// How long the trail is.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// How long a record is kept.
+    /// How long a record is kept: longer where a pause of more than an eighth of it made the trail
+    /// age less than the clock, as [`geostream_domain::outlived`] says.
     pub age: Duration,
     /// How many are kept of what was done, as many of what was refused to known tokens, and as many
     /// of what was refused without a valid token.
@@ -164,10 +164,7 @@ impl<S: AuditLog, C: Clock> AuditKeeper<S, C> {
 
     async fn forget(&self) {
         let Retention { age, records } = self.retention;
-        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let before = self.clock.wall().unix_millis().saturating_sub(age);
-        let before = Timestamp::from_unix_millis(before);
-        if let Err(error) = self.log.forget(before, records).await {
+        if let Err(error) = self.log.forget(age, self.clock.wall(), records).await {
             tracing::debug!(error = %Chain(&error), "the audit trail is not cut");
         }
     }

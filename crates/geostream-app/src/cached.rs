@@ -317,7 +317,7 @@ impl<S: MarkedStore + AuditLog, C: Cache> AuditLog for Cached<S, C> {
         self.store.trail(wanted).await
     }
 
-    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
-        self.store.forget(before, most).await
+    async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.store.forget(age, now, most).await
     }
 }

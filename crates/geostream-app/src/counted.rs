@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
@@ -243,7 +244,7 @@ impl<S: AuditLog, C: Clock + 'static> AuditLog for Counted<S, C> {
         self.count(Operation::Audit, self.store.trail(wanted)).await
     }
 
-    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
-        self.count(Operation::Audit, self.store.forget(before, most)).await
+    async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.count(Operation::Audit, self.store.forget(age, now, most)).await
     }
 }

@@ -46,7 +46,7 @@ mod token_keeper;
 mod trace;
 mod traced;
 
-pub use access::{Access, AccessError, Caller, NewToken};
+pub use access::{Access, AccessError, AdminsEnd, Caller, Denied, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
 pub use clocks::Clocks;

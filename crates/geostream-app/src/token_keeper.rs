@@ -9,8 +9,8 @@ use geostream_ports::{Chain, Clock, KnownTokens, SavedTokens, TokenStore};
 use crate::access::Access;
 use crate::data_directory::DataDirectory;
 
-/// Keeps hashes, names and scopes of the tokens where the next start finds them, so that operators
-/// can look at a node whose store is away.
+/// Keeps what is known of the tokens where the next start finds it: when each was used here, and
+/// hashes, names, scopes and limits, so that operators can look at a node whose store is away.
 #[derive(Debug)]
 pub struct TokenKeeper<K, C> {
     file: K,
@@ -27,14 +27,18 @@ const MOST_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// How often the file is written though nothing has changed: its time is that of the last reading.
 const REFRESH: Duration = Duration::from_secs(3600);
 
+/// How often the file is written for tokens that were used: uses are kept to the minute.
+const USES: Duration = Duration::from_secs(60);
+
 impl<K: KnownTokens, C: Clock> TokenKeeper<K, C> {
     /// Keeps them in this file.
     pub fn new(file: K, directory: Arc<DataDirectory>, clock: C) -> Self {
         Self { file, directory, clock, written: None }
     }
 
-    /// Gives a node whose store is away the tokens that an earlier run knew, for reading only.
-    pub async fn recall<T: TokenStore>(&mut self, access: &Access<T, C>) {
+    /// Tells when an earlier run saw the tokens used, and gives a node whose store is away the
+    /// tokens that it knew, for reading only.
+    pub async fn recall<T: TokenStore>(&mut self, access: &Access<T, C>, is_store_away: bool) {
         let saved = match self.file.load().await {
             Ok(Some(saved)) => saved,
             Ok(None) => return,
@@ -43,10 +47,12 @@ impl<K: KnownTokens, C: Clock> TokenKeeper<K, C> {
                 return;
             }
         };
-        if is_usable(saved.at, self.clock.own_wall()) {
+        access.recall_uses(&saved.used);
+        let is_usable = is_usable(saved.at, self.clock.own_wall());
+        if is_store_away && is_usable {
             tracing::info!(tokens = saved.records.len(), "known tokens are valid for reading");
-            access.recall(saved.records.clone());
-        } else {
+            access.recall(&saved);
+        } else if is_store_away {
             tracing::warn!("the known tokens are older than a week, and not used");
         }
         self.written = Some(saved);
@@ -59,13 +65,20 @@ impl<K: KnownTokens, C: Clock> TokenKeeper<K, C> {
     pub async fn keep<T: TokenStore>(&mut self, access: &Access<T, C>) {
         let Some(records) = access.known() else { return };
         let at = self.clock.own_wall();
+        let used = access.last_uses();
         let is_changed = match &self.written {
             Some(written) if written.records != records => true,
-            Some(written) if at.since(written.at) < REFRESH => return,
-            Some(_) => false,
+            Some(written) => {
+                let age = at.since(written.at).max(written.at.since(at));
+                let holds = if written.used == used { REFRESH } else { USES };
+                if age < holds {
+                    return;
+                }
+                false
+            }
             None => true,
         };
-        let tokens = SavedTokens { records, at };
+        let tokens = SavedTokens { records, at, used };
         let saved = self.file.save(&tokens).await.map_err(|error| Chain(&error).to_string());
         if saved.is_ok() {
             self.written = Some(tokens);

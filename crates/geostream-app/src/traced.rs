@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
@@ -147,7 +148,7 @@ impl<S: AuditLog> AuditLog for Traced<S> {
         self.trace("store read audit", self.store.trail(wanted)).await
     }
 
-    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
-        self.trace("store forget audit", self.store.forget(before, most)).await
+    async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.trace("store forget audit", self.store.forget(age, now, most)).await
     }
 }

@@ -47,6 +47,7 @@ mod drain;
 mod entry;
 mod geo;
 mod geofence;
+mod grant;
 mod hash;
 mod latency;
 mod leaf;
@@ -65,6 +66,7 @@ mod reachability;
 mod recent;
 mod region;
 mod reports;
+mod retention;
 mod roster;
 mod service;
 mod skew;
@@ -98,6 +100,10 @@ pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
 pub use geofence::{
     ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules, UnassignedCode,
 };
+pub use grant::{
+    Grant, GrantError, GrantLimits, GrantLimitsError, NamePattern, NamePatternError, Scope,
+    Touched, UnknownScope, WiderError,
+};
 pub use hash::ClientKey;
 pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use limit::{RequestLimit, RequestLimitError};
@@ -123,6 +129,7 @@ pub use region::{
     TooManyLabels,
 };
 pub use reports::Report;
+pub use retention::{longest_gap, outlived};
 pub use roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
 pub use service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,

@@ -1,12 +1,15 @@
 //! Who wanted what, in the database.
 
-use geostream_api::KeptChanges;
-use geostream_domain::{Line, Revision, Timestamp};
+use std::time::Duration;
+
+use geostream_api::{KeptChanges, Time};
+use geostream_domain::{Line, Revision, Timestamp, outlived};
 use geostream_ports::{Attempt, AuditPart, AuditRecord, Audited, Effect, TrailQuery};
 use redb::{
     AccessGuard, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
     TableHandle as _, WriteTransaction,
 };
+use serde::Deserialize;
 
 use crate::documents::AuditDocument;
 use crate::log::{Log, LogError, begin_read, damaged, parse, put};
@@ -106,31 +109,60 @@ impl Log {
         Ok(found)
     }
 
-    pub(crate) fn forget(&self, before: Timestamp, most: usize) -> Result<(), LogError> {
+    pub(crate) fn forget(
+        &self,
+        age: Duration,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<(), LogError> {
+        let first_kept = self.first_kept(age, now)?;
         let write = self.database.begin_write()?;
         let mut forgotten = 0;
         for table in TABLES {
-            forgotten += forget_oldest(&mut write.open_table(table)?, before, most)?;
+            forgotten += forget_oldest(&mut write.open_table(table)?, first_kept, most)?;
         }
         // What changes nothing needs no fsync.
         if forgotten > 0 { Ok(write.commit()?) } else { Ok(write.abort()?) }
     }
+
+    /// Returns the number of the oldest record that has not outlived this age.
+    fn first_kept(&self, age: Duration, now: Timestamp) -> Result<u64, LogError> {
+        let read = begin_read(&self.database)?;
+        let mut dated = Vec::new();
+        for table in TABLES {
+            for entry in read.open_table(table)?.iter()? {
+                let (number, document) = entry?;
+                let Dated { at: Time(at) } = parse("audit", number.value(), document.value())?;
+                dated.push((number.value(), at));
+            }
+        }
+        dated.sort_unstable();
+        let written: Vec<_> = dated.iter().map(|&(_, at)| at).collect();
+        let first = dated.get(outlived(&written, now, age));
+        Ok(first.map_or(0, |&(number, _)| number))
+    }
 }
 
-/// Forgets from the oldest on, as long as there are too many or it is too old.
+/// The part of a record that tells its age.
+#[derive(Deserialize)]
+struct Dated {
+    at: Time,
+}
+
+/// Forgets from the oldest on, as long as there are too many or it comes before the first kept.
 fn forget_oldest(
     table: &mut Table<'_, u64, &'static [u8]>,
-    before: Timestamp,
+    first_kept: u64,
     most: usize,
 ) -> Result<u64, LogError> {
     let too_many = table.len()?.saturating_sub(most as u64);
     let mut oldest = Vec::new();
     for entry in table.iter()? {
-        let audited = read_entry(entry?)?;
-        if oldest.len() as u64 >= too_many && audited.record.attempt.at >= before {
+        let (number, _) = entry?;
+        if oldest.len() as u64 >= too_many && number.value() >= first_kept {
             break;
         }
-        oldest.push(audited.number);
+        oldest.push(number.value());
     }
     for number in &oldest {
         table.remove(number)?;

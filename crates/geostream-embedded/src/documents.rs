@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use geostream_api::{self as api, FieldErrors, Time};
-use geostream_domain::{Commit, Health, NodeId, Revision, Timestamp};
+use geostream_domain::{Commit, Grant, Health, NodeId, Revision, Timestamp};
 use geostream_ports::{
     Actor, Attempt, AuditOutcome, AuditRecord, Effect, HealthRecord, Scope, TokenId, TokenRecord,
 };
@@ -55,39 +55,43 @@ pub(crate) struct TokenDocument {
     /// Absent where earlier versions have not kept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    /// Absent for a token without limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<api::TokenLimits>,
+    /// Absent for a token without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
 }
 
 impl From<&TokenRecord> for TokenDocument {
     fn from(record: &TokenRecord) -> Self {
         Self {
             name: record.name.to_string(),
-            scope: record.scope.to_string(),
+            scope: record.grant.scope.to_string(),
             hash: record.hash,
             created: record.created.unix_millis(),
             node: record.node.as_ref().map(NodeId::to_string),
+            limits: record.grant.limits.as_ref().map(|limits| (&**limits).into()),
+            expires: record.grant.expires.map(Timestamp::unix_millis),
         }
     }
 }
 
-impl TokenDocument {
-    /// Returns what everybody may know of a token.
-    pub(crate) fn describe(&self, id: TokenId) -> api::Token {
-        api::Token {
-            id: id.to_string(),
-            name: self.name.clone(),
-            scope: self.scope.clone(),
-            created: Time(Timestamp::from_unix_millis(self.created)),
-            node: self.node.clone(),
-            current: false,
-        }
-    }
+/// Returns what everybody may know of a token.
+pub(crate) fn describe_token(record: &TokenRecord) -> api::Token {
+    let TokenRecord { id, name, grant, created, node, .. } = record;
+    api::Token::of_grant(id.to_string(), name, grant, *created, node.as_ref())
+}
 
+impl TokenDocument {
     pub(crate) fn to_record(&self, id: TokenId) -> Result<TokenRecord, FieldErrors> {
         let scope: Scope = self.scope.parse().map_err(|e| FieldErrors::one("/scope", e))?;
+        let limits = self.limits.as_ref().map(api::TokenLimits::to_domain).transpose()?;
+        let expires = self.expires.map(Timestamp::from_unix_millis);
         Ok(TokenRecord {
             id,
             name: self.name.parse().map_err(|error| FieldErrors::one("/name", error))?,
-            scope,
+            grant: Grant { scope, limits, expires },
             hash: self.hash,
             created: Timestamp::from_unix_millis(self.created),
             node: read_node(self.node.as_deref())?,

@@ -6,14 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use geostream_api::Time;
-use geostream_ports::{KnownTokens, SavedTokens, TokenRecord, Unavailable};
+use geostream_ports::{KnownTokens, SavedTokens, TokenId, TokenRecord, Unavailable};
 use serde::{Deserialize, Serialize};
 
 use crate::documents::TokenDocument;
 use crate::last_good::{blocking, replace};
 
 /// Keeps what is known of the tokens in one file, which is replaced as a whole and is its owner's
-/// alone: hashes, names and scopes, and no token.
+/// alone: hashes, names, scopes, limits and when each was used here, and no token.
 #[derive(Clone, Debug)]
 pub struct KnownTokensFile {
     path: PathBuf,
@@ -24,6 +24,12 @@ struct Document {
     at: Time,
     /// By their ids.
     tokens: BTreeMap<String, TokenDocument>,
+    /// Those with limits or an end, which earlier versions would take for tokens without either.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    limited: BTreeMap<String, TokenDocument>,
+    /// When each was last used, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    used: BTreeMap<String, Time>,
 }
 
 /// What errors call the file.
@@ -39,8 +45,15 @@ impl KnownTokensFile {
 
 impl KnownTokens for KnownTokensFile {
     async fn save(&self, tokens: &SavedTokens) -> Result<(), Unavailable> {
-        let by_id = tokens.records.iter().map(|record| (record.id.to_string(), record.into()));
-        let document = Document { at: Time(tokens.at), tokens: by_id.collect() };
+        let by_id = |record: &TokenRecord| (record.id.to_string(), TokenDocument::from(record));
+        let is_plain = |record: &&TokenRecord| record.grant.is_plain();
+        let (plain, limited): (Vec<_>, Vec<_>) = tokens.records.iter().partition(is_plain);
+        let document = Document {
+            at: Time(tokens.at),
+            tokens: plain.into_iter().map(by_id).collect(),
+            limited: limited.into_iter().map(by_id).collect(),
+            used: tokens.used.iter().map(|(id, &at)| (id.to_string(), Time(at))).collect(),
+        };
         let path = self.path.clone();
         blocking(FILE, move || replace(&path, &serde_json::to_vec(&document)?)).await
     }
@@ -68,9 +81,16 @@ impl KnownTokens for KnownTokensFile {
 fn parse(bytes: &[u8]) -> Result<SavedTokens, String> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let record = |(id, token): (&String, &TokenDocument)| -> Result<TokenRecord, String> {
-        let id = id.parse().map_err(|_| format!("{id:?} is no id of a token"))?;
-        token.to_record(id).map_err(|error| error.to_string())
+        token.to_record(read_id(id)?).map_err(|error| error.to_string())
     };
-    let records = document.tokens.iter().map(record).collect::<Result<_, String>>()?;
-    Ok(SavedTokens { records, at: document.at.0 })
+    let tokens = document.tokens.iter().chain(&document.limited);
+    let mut records = tokens.map(record).collect::<Result<Vec<_>, String>>()?;
+    records.sort_by_key(|record| record.id);
+    let used = document.used.iter().map(|(id, Time(at))| Ok((read_id(id)?, *at)));
+    let used = used.collect::<Result<_, String>>()?;
+    Ok(SavedTokens { records, at: document.at.0, used })
+}
+
+fn read_id(text: &str) -> Result<TokenId, String> {
+    text.parse().map_err(|_| format!("{text:?} is no id of a token"))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use geostream_domain::{Commit, Config, Revision, Snapshot};
 use geostream_ports::{
     Attempt, Look, Proposal, ProposeError, TokenId, TokenRecord, Unavailable, Writes,
 };
-use redb::backends::InMemoryBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
     TableDefinition, TableHandle as _,
@@ -21,16 +21,21 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::audit;
-use crate::documents::{CommitDocument, TokenDocument};
+use crate::documents::{CommitDocument, TokenDocument, describe_token};
 use crate::health;
 use crate::import;
-use crate::last_good::put_in_place;
+use crate::last_good::{PRIVATE, make_private, put_in_place};
 
 /// Commits by revision.
 pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Whole configurations at some revisions, so that reading one never replays more than a few.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+/// Tokens that earlier versions understand.
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
+/// Tokens with limits or an end. They have a table of their own, because an earlier version that
+/// opens the file would take them for tokens without either; so it does not know them.
+const LIMITED_TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("limited_tokens");
+const TOKEN_TABLES: [TableDefinition<'_, u64, &[u8]>; 2] = [TOKENS, LIMITED_TOKENS];
 /// What a trial writes and removes.
 const TRIAL: TableDefinition<'_, (), &[u8]> = TableDefinition::new("trial");
 const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
@@ -146,14 +151,22 @@ impl Log {
     pub(crate) fn create(path: &Path) -> Result<Self, LogError> {
         let new = path.with_extension("new");
         remove_if_there(&new)?;
-        let database = builder().create(&new)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(PRIVATE);
+        let file = options.open(&new)?;
+        make_private(&file)?;
+        let database = builder().create_with_backend(FileBackend::new(file)?)?;
         prepare(&database)?;
         put_in_place(&new, path)?;
         Self::of(database, Some(path))
     }
 
     fn of(database: Database, path: Option<&Path>) -> Result<Self, LogError> {
-        let file = path.map(|path| File::open(path).and_then(|file| FileId::of(&file)));
+        let file = path.map(|path| {
+            let file = File::open(path)?;
+            keep_private(path, &file);
+            FileId::of(&file)
+        });
         let file = file.transpose()?;
         let read = begin_read(&database)?;
         check_format(&read)?;
@@ -275,13 +288,12 @@ impl Log {
 
     pub(crate) fn tokens(&self) -> Result<Vec<TokenRecord>, LogError> {
         let read = begin_read(&self.database)?;
-        let tokens = read.open_table(TOKENS)?;
         let mut records = Vec::new();
-        for entry in tokens.iter()? {
-            let (key, value) = entry?;
-            let document: TokenDocument = parse("token", key.value(), value.value())?;
-            let record = document.to_record(TokenId(key.value()));
-            records.push(record.map_err(|error| damaged("token", key.value(), error))?);
+        for table in TOKEN_TABLES {
+            for entry in read.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                records.push(read_token(key.value(), value.value())?);
+            }
         }
         Ok(records)
     }
@@ -292,9 +304,12 @@ impl Log {
         attempt: Option<Attempt>,
     ) -> Result<(), LogError> {
         let write = self.database.begin_write()?;
-        let document = TokenDocument::from(record);
-        put(&mut write.open_table(TOKENS)?, record.id.0, &document)?;
-        let changes = KeptChanges::of_token(None, Some(&document.describe(record.id)));
+        for table in TOKEN_TABLES {
+            write.open_table(table)?.remove(record.id.0)?;
+        }
+        let table = if record.grant.is_plain() { TOKENS } else { LIMITED_TOKENS };
+        put(&mut write.open_table(table)?, record.id.0, &TokenDocument::from(record))?;
+        let changes = KeptChanges::of_token(None, Some(&describe_token(record)));
         audit::note_done(&write, attempt, None, None, &changes)?;
         Ok(write.commit()?)
     }
@@ -318,17 +333,24 @@ impl Log {
         attempt: Option<Attempt>,
     ) -> Result<bool, LogError> {
         let write = self.database.begin_write()?;
-        let removed: Option<TokenDocument> = match write.open_table(TOKENS)?.remove(id.0)? {
-            Some(document) => Some(parse("token", id.0, document.value())?),
-            None => None,
-        };
-        if let Some(document) = &removed {
-            let changes = KeptChanges::of_token(Some(&document.describe(id)), None);
+        let mut removed = None;
+        for table in TOKEN_TABLES {
+            if let Some(document) = write.open_table(table)?.remove(id.0)? {
+                removed = Some(read_token(id.0, document.value())?);
+            }
+        }
+        if let Some(record) = &removed {
+            let changes = KeptChanges::of_token(Some(&describe_token(record)), None);
             audit::note_done(&write, attempt, None, None, &changes)?;
         }
         write.commit()?;
         Ok(removed.is_some())
     }
+}
+
+fn read_token(key: u64, bytes: &[u8]) -> Result<TokenRecord, LogError> {
+    let document: TokenDocument = parse("token", key, bytes)?;
+    document.to_record(TokenId(key)).map_err(|error| damaged("token", key, error))
 }
 
 fn builder() -> Builder {
@@ -344,6 +366,23 @@ fn new_in_memory() -> Result<Database, LogError> {
     Ok(database)
 }
 
+/// Takes from others what earlier versions left them: the file has hashes of the tokens and the
+/// audit trail. Where that is not permitted, the file is used as it is.
+fn keep_private(path: &Path, file: &File) {
+    let is_private = file.metadata().is_ok_and(|metadata| metadata.mode() & 0o077 == 0);
+    if is_private {
+        return;
+    }
+    match make_private(file) {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "the file is its owner's alone from now on");
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the file can be read by others");
+        }
+    }
+}
+
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -357,7 +396,9 @@ fn prepare(database: &Database) -> Result<(), LogError> {
     {
         write.open_table(LOG)?;
         write.open_table(CHECKPOINTS)?;
-        write.open_table(TOKENS)?;
+        for table in TOKEN_TABLES {
+            write.open_table(table)?;
+        }
         health::prepare(&write)?;
         import::prepare(&write)?;
         audit::prepare(&write)?;
@@ -370,11 +411,13 @@ fn prepare(database: &Database) -> Result<(), LogError> {
 fn add_missing(database: &Database, read: &ReadTransaction) -> Result<(), LogError> {
     let there: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
     let audit = [audit::DONE.name(), audit::ANONYMOUS.name()];
-    let later = [health::CHANGES.name(), import::IMPORT.name()].into_iter().chain(audit);
+    let others = [health::CHANGES.name(), import::IMPORT.name(), LIMITED_TOKENS.name()];
+    let later = others.into_iter().chain(audit);
     if later.into_iter().all(|name| there.iter().any(|table| table == name)) {
         return Ok(());
     }
     let write = database.begin_write()?;
+    write.open_table(LIMITED_TOKENS)?;
     health::prepare(&write)?;
     import::prepare(&write)?;
     audit::prepare(&write)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use geostream_domain::{Commit, Config, RegionId, Revision, Snapshot, Timestamp};
 use geostream_ports::{
@@ -15,6 +16,7 @@ use geostream_ports::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::last_good::PRIVATE;
 use crate::log::{Log, LogError, Place, remove_if_there, surviving, unavailable};
 
 /// Configuration, tokens, history of health and audit trail in one local database.
@@ -201,7 +203,7 @@ impl Owner {
         let Place::File(database) = &self.place else { return Err(LogError::InMemory) };
         remove_if_there(path)?;
         let mut options = OpenOptions::new();
-        let mut copy = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        let mut copy = options.read(true).write(true).create_new(true).mode(PRIVATE).open(path)?;
         let copied = io::copy(&mut File::open(database)?, &mut copy);
         // Nothing is left of it whatever happens to the process, or to the disk.
         fs::remove_file(path)?;
@@ -339,8 +341,8 @@ impl AuditLog for EmbeddedStore {
         self.read(move |log| log.trail(&wanted)).await
     }
 
-    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
-        self.read(move |log| log.forget(before, most)).await
+    async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
+        self.read(move |log| log.forget(age, now, most)).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
-    Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer,
+    Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer, Denied,
     KnownNodes, LogLevel, RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
 };
 use geostream_domain::{Line, NodeId, Timestamp};
@@ -29,6 +29,7 @@ use crate::events;
 use crate::explain::Explanations;
 use crate::exposition::Exposition;
 use crate::forwarding::Forwarding;
+use crate::limited::Visible;
 use crate::places::Places;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
@@ -135,6 +136,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who asks, where a token is needed, and for what.
     pub(crate) attempt: Attempt,
+    /// What the caller may see and change.
+    pub(crate) visible: Visible,
 }
 
 impl Call {
@@ -339,21 +342,23 @@ where
         };
         let token = header.to_str().ok().and_then(bearer);
         let access = &self.parts.access;
-        let mut caller = token.and_then(|token| access.authenticate(token));
-        if caller.is_none()
+        let unknown = Err(Denied::Unknown);
+        let mut caller = token.map_or(unknown, |token| access.authenticate(token));
+        if caller == Err(Denied::Unknown)
             && let Some(token) = token.filter(|token| access.may_be_new(token))
         {
             // On the heap, it takes no room in the futures of requests with a known token.
             caller = Box::pin(access.authenticate_after_load(token)).await;
         }
-        if let Some(caller) = &caller {
+        if let Ok(caller) = &caller {
             let taken = self.parts.limits.tokens.take(caller.id, self.parts.clock.now());
             taken.map_err(|wait| Failure::too_many("this token", wait))?;
         }
         match caller {
-            Some(caller) => Ok(caller),
-            None if !self.parts.access.is_loaded() => Err(Failure::tokens_unread()),
-            None => Err(Failure::unauthorized("the token is not valid")),
+            Ok(caller) => Ok(caller),
+            Err(Denied::Expired(end)) => Err(Failure::expired(end)),
+            Err(Denied::Unknown) if !access.is_loaded() => Err(Failure::tokens_unread()),
+            Err(Denied::Unknown) => Err(Failure::unauthorized("the token is not valid")),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use geostream_api::{AuditEntry, AuditOutcome, AuditPage, KeptChanges, Time};
-use geostream_domain::{Line, Revision};
+use geostream_domain::{GrantError, Line, Revision};
 use geostream_ports::{
     self as ports, Actor, Attempt, AuditRecord, Audited, Clock, GeoLocator, Store, TrailQuery,
 };
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use crate::api::{Api, Call};
 use crate::body;
 use crate::control::RevisionNumber;
+use crate::limited::{self, Visible};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::routes::{Control, Route};
@@ -62,21 +63,24 @@ where
         patience: Duration,
         attempt: &mut Attempt,
     ) -> Result<Answer, Failure> {
+        let mut visible = Visible::to(None);
         if let Some(needed) = route.scope {
             let caller = self.authenticate(request.headers()).await?;
             attempt.who = Some(Actor::from(&caller));
-            if !caller.scope.permits(needed) {
-                if !self.parts.access.is_loaded() {
+            match limited::check(&caller.grant, needed, operation, &parameter) {
+                Ok(()) => visible = Visible::to(Some(caller)),
+                Err(GrantError::Scope(_)) if !self.parts.access.is_loaded() => {
                     return Err(Failure::tokens_unread());
                 }
-                return Err(Failure::scope(needed));
+                Err(error) => return Err(error.into()),
             }
         }
         let body = body::collect(request.body_mut(), route.body_limit, patience).await?;
         let trace = trace_of(request);
         let (uri, headers) =
             (std::mem::take(request.uri_mut()), std::mem::take(request.headers_mut()));
-        let call = Call { operation, parameter, uri, headers, body, attempt: attempt.clone() };
+        let attempt = attempt.clone();
+        let call = Call { operation, parameter, uri, headers, body, attempt, visible };
         let work = |api: Self| async move { api.control(call).await };
         self.on_control(route.operation.id(), trace, work).await
     }
@@ -108,7 +112,15 @@ where
         let trail = self.parts.trail.read(wanted).await?;
         let last = trail.last().filter(|_| trail.len() == limit);
         let next_below = last.map(|audited| audited.number);
-        let entries = trail.into_iter().map(describe).collect::<Result<_, _>>()?;
+        // A page of a limited token may have fewer entries, and tells where the next one begins.
+        let seen = |audited: &Audited| call.visible.has_attempt(&audited.record.attempt);
+        let trail: Vec<_> = trail.into_iter().filter(seen).collect();
+        let mut entries = trail.into_iter().map(describe).collect::<Result<Vec<_>, _>>()?;
+        for entry in &mut entries {
+            if let AuditOutcome::Done { changes, .. } = &mut entry.outcome {
+                *changes = call.visible.kept_changes(std::mem::take(changes));
+            }
+        }
         body::json(&AuditPage { entries, next_below })
     }
 }

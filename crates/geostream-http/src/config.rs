@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::api::{Api, Call};
 use crate::body;
-use crate::control::{RevisionNumber, YEAR, intent, lone_intent};
+use crate::control::{RevisionNumber, YEAR, expected_revision, intent, lone_intent};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 
@@ -28,7 +28,7 @@ where
     // === The whole ===
 
     pub(crate) fn get_config(&self, call: &Call) -> Result<Answer, Failure> {
-        self.show(call, |config| Ok(Config::from(config)))
+        self.show(call, |config| Ok(call.visible.config(Config::from(config))))
     }
 
     pub(crate) async fn put_config(&self, call: &Call) -> Result<Answer, Failure> {
@@ -57,7 +57,8 @@ where
         let commits = self.parts.configuration.history(below, limit).await?;
         let last = commits.last().filter(|_| commits.len() == limit);
         let next_below = last.map(|commit| commit.revision.get()).filter(|&last| last > 1);
-        let commits = commits.iter().map(history_entry).collect();
+        let commits = commits.into_iter().filter_map(|commit| call.visible.commit(commit));
+        let commits = commits.map(|commit| history_entry(&commit)).collect();
         body::json(&HistoryPage { commits, next_below })
     }
 
@@ -68,7 +69,7 @@ where
             Some(before) => {
                 let before = Revision::new(before);
                 let (old, new) = (self.config_at(before).await?, self.config_at(revision).await?);
-                diff((before, &*old), (revision, &*new))
+                diff(call, (before, &*old), (revision, &*new))
             }
             None => Err(Failure::new(Kind::NotFound, "revision 0 is the empty configuration")),
         }
@@ -85,7 +86,7 @@ where
         query.end()?;
         let old = self.config_at(from).await.map_err(|failure| failure.at("?from"))?;
         let new = self.config_at(to).await.map_err(|failure| failure.at("?to"))?;
-        diff((from, &*old), (to, &*new))
+        diff(call, (from, &*old), (to, &*new))
     }
 
     pub(crate) async fn config_at(
@@ -113,7 +114,7 @@ where
 
     pub(crate) fn list_regions(&self, call: &Call) -> Result<Answer, Failure> {
         self.show(call, |config| {
-            let regions = config.regions().iter();
+            let regions = config.regions().iter().filter(|(id, _)| call.visible.has_region(id));
             let regions: BTreeMap<_, _> =
                 regions.map(|(id, region)| (id.to_string(), Region::from(&**region))).collect();
             Ok(BTreeMap::from([("regions", regions)]))
@@ -145,6 +146,7 @@ where
     pub(crate) fn list_services(&self, call: &Call) -> Result<Answer, Failure> {
         self.show(call, |config| {
             let services = config.services().iter();
+            let services = services.filter(|(id, _)| call.visible.has_service(id));
             let services: BTreeMap<_, _> =
                 services.map(|(id, service)| (id.to_string(), Service::from(&**service))).collect();
             Ok(BTreeMap::from([("services", services)]))
@@ -164,7 +166,26 @@ where
         let document: Service = body::read(&call.headers, &call.body)?;
         let id: ServiceId = call.parameter()?;
         let service = document.to_domain(id.as_str())?;
+        self.check_regions_of(call, &service).await?;
         self.commit(call, &format!("put service {id}"), vec![Change::PutService(service)]).await
+    }
+
+    /// Refuses a service that names regions which the limits of the caller's token do not name.
+    ///
+    /// What it named before is read at the revision that the write expects: the write fails if that
+    /// is not the latest.
+    async fn check_regions_of(
+        &self,
+        call: &Call,
+        service: &domain::Service,
+    ) -> Result<(), Failure> {
+        if !call.visible.is_limited() {
+            return Ok(());
+        }
+        let expected = expected_revision(&call.headers)?;
+        let before = self.parts.configuration.at(expected).await?;
+        let before = before.as_ref().and_then(|config| config.services().get(&service.id));
+        call.visible.check_regions_of(service, before.map(|before| &**before))
     }
 
     pub(crate) async fn delete_service(&self, call: &Call) -> Result<Answer, Failure> {
@@ -180,7 +201,10 @@ where
     pub(crate) fn list_overrides(&self, call: &Call) -> Result<Answer, Failure> {
         self.show(call, |config| {
             let now = self.parts.clock.wall();
-            let hold = config.overrides().iter().filter(|(_, wish)| wish.holds_at(now));
+            let hold = config
+                .overrides()
+                .iter()
+                .filter(|(id, wish)| wish.holds_at(now) && call.visible.has_region(id));
             let overrides: BTreeMap<_, _> =
                 hold.map(|(id, wish)| (id.to_string(), Override::from(wish))).collect();
             Ok(BTreeMap::from([("overrides", overrides)]))
@@ -195,8 +219,8 @@ where
         let lasts = request.duration_seconds.map(|seconds| Duration::from_secs(seconds.into()));
         let intent = lone_intent(call, wish.reason.as_str())?;
         let set = self.parts.configuration.set_override(intent, wish, lasts, request.force);
-        let (written, shortages) = set.await?;
-        answer(&written, shortages.iter().map(ToString::to_string).collect())
+        let (written, shortages) = set.await.map_err(|error| call.visible.failure(error))?;
+        answer(&written, call.visible.shortages(&shortages))
     }
 
     pub(crate) async fn delete_override(&self, call: &Call) -> Result<Answer, Failure> {
@@ -256,7 +280,8 @@ where
         changes: Vec<Change>,
     ) -> Result<Answer, Failure> {
         let intent = lone_intent(call, deed)?;
-        written(&self.parts.configuration.write(intent, changes).await?)
+        let done = self.parts.configuration.write(intent, changes).await;
+        written(&done.map_err(|error| call.visible.failure(error))?)
     }
 
     /// Answers what a declaration would change.
@@ -283,10 +308,11 @@ where
 
 /// Answers what differs between two revisions.
 fn diff(
+    call: &Call,
     old: (Revision, &domain::Config),
     new: (Revision, &domain::Config),
 ) -> Result<Answer, Failure> {
-    let changes = Difference::between(old.1, new.1);
+    let changes = call.visible.differences(Difference::between(old.1, new.1));
     body::json(&Diff { from: old.0.get(), to: new.0.get(), changes })
 }
 

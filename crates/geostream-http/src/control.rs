@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use geostream_api::{NewToken, Time, Token, TokenRequest};
 use geostream_app::Intent;
-use geostream_domain::{Line, NodeId, Revision};
+use geostream_domain::{Line, Revision};
 use geostream_ports::{Clock, GeoLocator, Store, TokenRecord};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
@@ -27,8 +27,8 @@ where
         use Control as O;
         match call.operation {
             O::GetOpenapi => call.no_query().map(|()| self.openapi()),
-            O::GetStatus => call.no_query().and_then(|()| self.status()),
-            O::GetRegionHealth => call.no_query().and_then(|()| self.region_health()),
+            O::GetStatus => call.no_query().and_then(|()| self.status(&call)),
+            O::GetRegionHealth => call.no_query().and_then(|()| self.region_health(&call)),
             O::ListHealthChanges => self.list_health_changes(&call).await,
             O::StreamEvents => call.no_query().and_then(|()| self.events(&call)),
             O::ReportOutcomes => self.take_outcomes(&call),
@@ -68,11 +68,18 @@ where
     }
 
     fn list_tokens(&self, call: &Call) -> Result<Answer, Failure> {
-        let own = call.attempt.who.as_ref().and_then(|who| who.token).map(|(id, _)| id);
+        let caller = call.visible.caller();
         let records = self.parts.access.list();
-        let tokens = records.iter().map(|record| {
-            let current = own == Some(record.id);
-            Token { current, ..token(record) }
+        let is_seen = |record: &&TokenRecord| {
+            caller.is_none_or(|caller| caller.grant.reaches_all_of(&record.grant))
+        };
+        let now = self.parts.clock.wall();
+        let used = self.parts.access.last_uses();
+        let tokens = records.iter().filter(is_seen).map(|record| Token {
+            expired: !record.grant.holds_at(now),
+            last_used: used.get(&record.id).copied().map(Time),
+            current: caller.is_some_and(|caller| caller.id == record.id),
+            ..token(record)
         });
         let tokens: Vec<Token> = tokens.collect();
         body::json(&BTreeMap::from([("tokens", tokens)]))
@@ -81,9 +88,10 @@ where
     async fn create_token(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
         let request: TokenRequest = body::read(&call.headers, &call.body)?;
-        let name: Line = request.name.parse().map_err(|error| Failure::field("/name", error))?;
-        let scope = request.scope.parse().map_err(|error| Failure::field("/scope", error))?;
-        let made = self.parts.access.create(name, scope, Some(call.attempt.clone())).await?;
+        let (name, grant) = request.to_domain()?;
+        let maker = call.visible.caller();
+        let attempt = Some(call.attempt.clone());
+        let made = self.parts.access.create(name, grant, maker, attempt).await?;
         let text = made.text().to_owned();
         let mut answer = body::json(&NewToken { token: text, record: token(&made.record) })?;
         *answer.status_mut() = StatusCode::CREATED;
@@ -92,20 +100,16 @@ where
 
     async fn delete_token(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
-        self.parts.access.revoke(call.parameter()?, Some(call.attempt.clone())).await?;
+        let revoker = call.visible.caller();
+        let attempt = Some(call.attempt.clone());
+        self.parts.access.revoke(call.parameter()?, revoker, attempt).await?;
         Ok(no_content())
     }
 }
 
 fn token(record: &TokenRecord) -> Token {
-    Token {
-        id: record.id.to_string(),
-        name: record.name.to_string(),
-        scope: record.scope.to_string(),
-        created: Time(record.created),
-        node: record.node.as_ref().map(NodeId::to_string),
-        current: false,
-    }
+    let TokenRecord { id, name, grant, created, node, .. } = record;
+    Token::of_grant(id.to_string(), name, grant, *created, node.as_ref())
 }
 
 pub(crate) fn no_content() -> Answer {
@@ -160,7 +164,7 @@ impl std::str::FromStr for RevisionNumber {
 }
 
 /// Reads the revision that a write expects (RFC 9110, section 13.1.1).
-fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
+pub(crate) fn expected_revision(headers: &HeaderMap) -> Result<Revision, Failure> {
     let Some(header) = headers.get(IF_MATCH) else {
         let detail = "send the header if-match: \"REVISION\" with the revision that you read, as \
                       the etag of every part of the configuration tells it";

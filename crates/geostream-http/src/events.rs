@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_api::{HealthEvent, OverrideEnded, Time};
-use geostream_domain::{Commit, HealthChange, Override, Revision};
+use geostream_domain::{Commit, HealthChange, Override, RegionId, Revision};
 use geostream_ports::{Clock, GeoLocator, Store};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -17,6 +17,7 @@ use tokio::time::{interval, timeout};
 use crate::api::{Api, Call};
 use crate::config;
 use crate::content::Content;
+use crate::limited::Visible;
 use crate::places::{NoPlace, Places};
 use crate::problem::{Answer, Failure, Kind};
 use crate::route;
@@ -58,9 +59,15 @@ struct Missed {
 struct Listener {
     sender: mpsc::Sender<Bytes>,
     silent_ticks: u32,
+    /// What its token lets it see.
+    visible: Visible,
 }
 
 impl Listener {
+    fn sees(&self, region: &RegionId) -> bool {
+        self.visible.has_region(region)
+    }
+
     /// Tells it something, or says that it does not listen: who does not read for so long is gone.
     async fn hear(&mut self, events: Bytes) -> Option<()> {
         self.silent_ticks = 0;
@@ -86,9 +93,10 @@ where
         })?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let api = self.clone();
+        let visible = call.visible.clone();
         self.parts.control.spawn(async move {
             // It ends with its listener, or with the server.
-            api.tell(sender).await;
+            api.tell(sender, visible).await;
             drop(place);
         });
         let mut answer = Response::new(Content::events(receiver));
@@ -100,19 +108,25 @@ where
     }
 
     /// Tells one listener what happens, until it goes away or the server stops.
-    async fn tell(&self, sender: mpsc::Sender<Bytes>) -> Option<()> {
+    async fn tell(&self, sender: mpsc::Sender<Bytes>, visible: Visible) -> Option<()> {
         let mut health = self.parts.health.events();
         let mut configured = self.parts.configuration.watch();
         let mut ended = self.parts.configuration.ended_overrides();
         let mut tick = interval(TICK);
-        let mut listener = Listener { sender, silent_ticks: SILENT_TICKS };
+        let mut listener = Listener { sender, silent_ticks: SILENT_TICKS, visible };
         let mut told = self.parts.configuration.current().revision;
         loop {
             tokio::select! {
                 change = health.recv() => {
+                    if change.as_ref().is_ok_and(|told| !listener.sees(&told.change.region)) {
+                        continue;
+                    }
                     listener.hear(event("health", change, describe)?).await?;
                 }
                 wish = ended.recv() => {
+                    if wish.as_ref().is_ok_and(|ended| !listener.sees(&ended.region)) {
+                        continue;
+                    }
                     listener.hear(event("override_ended", wish, describe_end)?).await?;
                 }
                 changed = configured.changed() => {
@@ -147,7 +161,10 @@ where
             let below = Some(last.next());
             let commits = self.parts.configuration.history(below, PAGE.into()).await;
             let Ok(commits) = commits else { return Some(()) };
-            listener.hear(commits_between(*told, last, &commits)).await?;
+            let events = commits_between(*told, last, &commits, &listener.visible);
+            if !events.is_empty() {
+                listener.hear(events).await?;
+            }
             *told = last;
         }
     }
@@ -155,7 +172,7 @@ where
 
 /// Writes an event for each commit after one revision up to another, and one for those that are no
 /// longer kept; they come newest first.
-fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes {
+fn commits_between(told: Revision, last: Revision, commits: &[Commit], visible: &Visible) -> Bytes {
     let new: Vec<_> = commits.iter().rev().filter(|commit| commit.revision > told).collect();
     let kept = u64::try_from(new.len()).unwrap_or_default();
     let missed = (last.get() - told.get()).saturating_sub(kept);
@@ -163,8 +180,8 @@ fn commits_between(told: Revision, last: Revision, commits: &[Commit]) -> Bytes 
     if missed > 0 {
         events.extend_from_slice(&frame("missed", &Missed { events: missed }));
     }
-    for commit in new {
-        events.extend_from_slice(&frame("config", &config::history_entry(commit)));
+    for commit in new.into_iter().cloned().filter_map(|commit| visible.commit(commit)) {
+        events.extend_from_slice(&frame("config", &config::history_entry(&commit)));
     }
     events.into()
 }
@@ -218,7 +235,8 @@ mod tests {
             at: Timestamp::EPOCH,
         };
         let commits: Vec<_> = kept.rev().map(commit).collect();
-        let events = commits_between(Revision::new(after), Revision::new(last), &commits);
+        let all = Visible::to(None);
+        let events = commits_between(Revision::new(after), Revision::new(last), &commits, &all);
         let events = String::from_utf8(events.to_vec()).unwrap();
         let told = events.split_terminator("\n\n").map(|event| {
             let (name, data) = event.split_once("\ndata: ").unwrap();

@@ -5,19 +5,20 @@
 //! is explained in answers that were not taken yet.
 //!
 //! The fate and the ranking terms of a region are public as the flag `public_explain` says. Who
-//! forced a region and why, and what was observed of it, is for tokens that may read.
+//! forced a region and why, and what was observed of it, is for tokens that may read: of the services
+//! and regions that they reach.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use geostream_api::{Explained, Explanation, Observed, Terms, Time};
-use geostream_app::Trace;
+use geostream_app::{Caller, Trace};
 use geostream_domain::{
     ClientKey, Evidence, Fate, Flag, Objective, Rank, Reach, RegionEntry, RegionId, RoutingTable,
-    ServiceTable,
+    ServiceId, ServiceTable, Touched,
 };
-use geostream_ports::{Clock, GeoLocator, Scope, Store, TokenId, TraceContext};
+use geostream_ports::{Clock, GeoLocator, Scope, Store, TraceContext};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
@@ -50,12 +51,12 @@ pub(crate) struct Explanations {
 }
 
 /// Who asks for an explanation, which decides how much it says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Asker {
-    /// A client network without a token that may read.
+    /// A client network without a token that may read the service.
     Public(ClientKey),
-    /// A token that may read.
-    Known(TokenId),
+    /// A token that may read the service.
+    Known(Caller),
 }
 
 impl Explanations {
@@ -65,10 +66,10 @@ impl Explanations {
     }
 
     /// Takes a place for an explanation of so many regions.
-    fn place(&self, asker: Asker, regions: usize) -> Result<Place, Failure> {
+    fn place(&self, asker: &Asker, regions: usize) -> Result<Place, Failure> {
         let place = match asker {
-            Asker::Public(network) => self.public.take(network.into(), regions),
-            Asker::Known(token) => self.known.take(token.into(), regions),
+            Asker::Public(network) => self.public.take((*network).into(), regions),
+            Asker::Known(caller) => self.known.take(caller.id.into(), regions),
         };
         place.map_err(|why| match why {
             NoPlace::Full => Failure::busy("too many explanations are under way; ask again in 1 s"),
@@ -91,12 +92,14 @@ where
         &self,
         headers: &HeaderMap,
         client: IpAddr,
+        service: Option<&ServiceId>,
     ) -> Result<Asker, Failure> {
+        let touched = service.map_or(Touched::Nothing, Touched::Service);
         let failure = match self.authenticate(headers).await {
-            Ok(caller) if caller.scope.permits(Scope::Viewer) => {
-                return Ok(Asker::Known(caller.id));
-            }
-            Ok(_) => Failure::scope(Scope::Viewer),
+            Ok(caller) => match caller.grant.permits(Scope::Viewer, touched) {
+                Ok(()) => return Ok(Asker::Known(caller)),
+                Err(error) => error.into(),
+            },
             Err(failure) => failure,
         };
         let is_public = self.router.view().table().config().flag(Flag::PublicExplain);
@@ -116,14 +119,14 @@ where
         trace: Trace,
     ) -> Result<Answer, Failure> {
         let regions = self.router.view().table().regions().len();
-        let place = self.shared.explanations.place(asker, regions)?;
+        let place = self.shared.explanations.place(&asker, regions)?;
         let context = trace.context();
         self.on_control("explain", trace, move |api| async move {
             let turn = Arc::clone(&api.shared.explanations.turn).acquire_owned().await;
             let span = Span::current();
             let explaining = spawn_blocking(move || {
                 let _turn = turn;
-                span.in_scope(|| api.explain_now(&asked, asker, peer, context, place))
+                span.in_scope(|| api.explain_now(&asked, &asker, peer, context, place))
             });
             explaining.await.unwrap_or_else(|error| {
                 tracing::error!(%error, "an explanation could not be finished");
@@ -136,7 +139,7 @@ where
     fn explain_now(
         &self,
         asked: &Asked<'_>,
-        asker: Asker,
+        asker: &Asker,
         peer: IpAddr,
         context: TraceContext,
         place: Place,
@@ -167,34 +170,54 @@ where
         table: &RoutingTable,
         service: &ServiceTable,
         regions: &[geostream_domain::Explained],
-        asker: Asker,
+        asker: &Asker,
     ) -> Explanation {
         let objective = service.service().policy.objective;
+        let told = match asker {
+            Asker::Public(_) => {
+                regions.iter().map(|explained| describe(table, service, explained)).collect()
+            }
+            Asker::Known(caller) => self.explain_to(caller, table, service, regions),
+        };
+        let reached = |caller: &Caller| {
+            let mut ids = regions.iter().map(|explained| &table.region(explained.region).id);
+            ids.all(|id| caller.grant.reaches_region(id))
+        };
         Explanation {
             objective: geostream_api::Objective::from(objective).to_string(),
             table_compiled: Time(table.compiled_at()),
-            complete: matches!(asker, Asker::Known(_)),
-            regions: match asker {
-                Asker::Public(_) => {
-                    regions.iter().map(|explained| describe(table, service, explained)).collect()
-                }
-                Asker::Known(_) => {
-                    let ids = regions.iter().map(|explained| &table.region(explained.region).id);
-                    let ages = self.ages(ids.clone());
-                    let are_forbidden = self.parts.health.are_forbidden(ids);
-                    let told = regions.iter().zip(ages.into_iter().zip(are_forbidden));
-                    told.map(|(told, (age, is_forbidden))| {
-                        let mut told = describe_whole(table, service, told, age);
-                        if is_forbidden {
-                            told.detail
-                                .get_or_insert_with(|| Evidence::ProbesForbidden.to_string());
-                        }
-                        told
-                    })
-                    .collect()
-                }
+            complete: match asker {
+                Asker::Public(_) => false,
+                Asker::Known(caller) => reached(caller),
             },
+            regions: told,
         }
+    }
+
+    /// Tells everything of the regions that a token reaches, and of the others what is public.
+    fn explain_to(
+        &self,
+        caller: &Caller,
+        table: &RoutingTable,
+        service: &ServiceTable,
+        regions: &[geostream_domain::Explained],
+    ) -> Vec<Explained> {
+        let is_public = table.config().flag(Flag::PublicExplain);
+        let ids = regions.iter().map(|explained| &table.region(explained.region).id);
+        let ages = self.ages(ids.clone());
+        let are_forbidden = self.parts.health.are_forbidden(ids);
+        let told = regions.iter().zip(ages.into_iter().zip(are_forbidden));
+        let told = told.filter_map(|(explained, (age, is_forbidden))| {
+            if !caller.grant.reaches_region(&table.region(explained.region).id) {
+                return is_public.then(|| describe(table, service, explained));
+            }
+            let mut told = describe_whole(table, service, explained, age);
+            if is_forbidden {
+                told.detail.get_or_insert_with(|| Evidence::ProbesForbidden.to_string());
+            }
+            Some(told)
+        });
+        told.collect()
     }
 
     /// Returns how long ago each region was seen.
@@ -318,16 +341,25 @@ fn terms(rank: Rank) -> Terms {
 
 #[cfg(test)]
 mod tests {
+    use geostream_domain::Grant;
+    use geostream_ports::TokenId;
+
     use super::*;
 
     #[test]
     fn strangers_leave_room_for_tokens_and_a_network_for_others() {
         let explanations = Explanations::new();
+        let caller = Caller {
+            id: TokenId(1),
+            name: "ci".parse().unwrap(),
+            grant: Grant::unlimited(Scope::Viewer),
+        };
         let network = |number: u8| Asker::Public(ClientKey::of_bytes(&[number]));
-        let take = |asker| explanations.place(asker, 20_000).map_err(|failure| failure.status());
+        let take =
+            |asker: Asker| explanations.place(&asker, 20_000).map_err(|failure| failure.status());
         let held: Vec<_> = [1, 1, 2, 2].map(|number| take(network(number)).unwrap()).into();
         assert_eq!(take(network(3)).unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
-        let token = take(Asker::Known(TokenId(1))).unwrap();
+        let token = take(Asker::Known(caller)).unwrap();
         drop(held);
         let held = [take(network(1)).unwrap(), take(network(1)).unwrap()];
         assert_eq!(take(network(1)).unwrap_err(), StatusCode::TOO_MANY_REQUESTS);
@@ -339,8 +371,9 @@ mod tests {
     fn small_configurations_are_explained_to_thousands_at_once() {
         let explanations = Explanations::new();
         let network = |number: u32| Asker::Public(ClientKey::of_bytes(&number.to_be_bytes()));
-        let held: Vec<_> =
-            (0..2_000).map(|number| explanations.place(network(number % 2), 30).unwrap()).collect();
+        let held: Vec<_> = (0..2_000)
+            .map(|number| explanations.place(&network(number % 2), 30).unwrap())
+            .collect();
         assert_eq!(held.len(), 2_000);
     }
 }

@@ -7,13 +7,16 @@ use geostream_api::{
     OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
 };
 use geostream_app::{Outcome, RegionStatus};
-use geostream_domain::{BreakerState, Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable};
+use geostream_domain::{
+    BreakerState, Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable, Touched,
+};
 use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
 use crate::api::{Api, Call};
 use crate::body;
 use crate::client::read_address;
 use crate::config;
+use crate::limited::Visible;
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
 use crate::route;
@@ -27,13 +30,14 @@ where
     G: GeoLocator,
     C: Clock + 'static,
 {
-    pub(crate) fn region_health(&self) -> Result<Answer, Failure> {
+    pub(crate) fn region_health(&self, call: &Call) -> Result<Answer, Failure> {
         let view = self.router.view();
         let table = view.table();
-        let regions = self.parts.health.regions();
+        let mut regions = self.parts.health.regions();
+        regions.retain(|status| call.visible.has_region(&status.region));
         body::json(&HealthReport {
             regions: regions.into_iter().map(|status| describe(table, status)).collect(),
-            budget_spent: budget_spent(table),
+            budget_spent: budget_spent(table, &call.visible),
         })
     }
 
@@ -42,6 +46,8 @@ where
         let region: Option<RegionId> = query.parsed("region")?;
         let limit = query.page_limit()?;
         query.end()?;
+        // The history has no pages, so one that leaves out regions would look complete.
+        call.visible.check(region.as_ref().map_or(Touched::Everything, Touched::Region))?;
         let changes = self.parts.health.changes(region.clone(), limit).await?;
         if changes.is_empty()
             && let Some(region) = region
@@ -66,6 +72,9 @@ where
             .filter_map(|(number, report)| read(number, report, &mut fields))
             .collect();
         let read = fields.finish(Some(read))?;
+        for outcome in &read {
+            call.visible.check(Touched::Region(&outcome.region))?;
+        }
         let mut unknown = self.parts.health.report(&read);
         let accepted = read.len() - unknown.len();
         unknown.sort();
@@ -147,8 +156,10 @@ pub(crate) fn held(regions: &[RegionStatus]) -> Vec<HeldRegion> {
 }
 
 /// Returns the services of which no more may be removed, and the regions that are retained.
-pub(crate) fn budget_spent(table: &RoutingTable) -> Vec<BudgetSpent> {
-    table.services().iter().filter_map(|service| spent(table, service)).collect()
+pub(crate) fn budget_spent(table: &RoutingTable, visible: &Visible) -> Vec<BudgetSpent> {
+    let services = table.services().iter();
+    let services = services.filter(|service| visible.has_service(&service.service().id));
+    services.filter_map(|service| spent(table, service)).collect()
 }
 
 fn spent(table: &RoutingTable, service: &ServiceTable) -> Option<BudgetSpent> {

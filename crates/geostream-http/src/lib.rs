@@ -28,6 +28,7 @@ mod gauges;
 mod head;
 mod health;
 mod json;
+mod limited;
 mod limits;
 mod log;
 mod log_level;

@@ -95,6 +95,7 @@ where
         let mut warnings = warnings::of_store(view.store(), &self.parts.store.troubles(), wall);
         warnings.extend(warnings::of_directory(&self.parts.directory.files(), wall));
         let others = [
+            warnings::of_admins(self.parts.access.admins_end()),
             warnings::of_clocks(&self.parts.clock.skews()),
             warnings::of_targets(&reachability),
             warnings::of_fences(view.unassigned()),
@@ -179,12 +180,16 @@ where
         Ok(body::answer(out, HeaderValue::from_static("application/json")))
     }
 
-    pub(crate) fn status(&self) -> Result<Answer, Failure> {
+    pub(crate) fn status(&self, call: &Call) -> Result<Answer, Failure> {
+        let visible = &call.visible;
         let view = self.router.view();
         let (table, config) = (view.table(), view.table().config());
         let now = self.parts.clock.wall();
-        let regions = self.parts.health.regions();
-        let overrides = config.overrides().values().filter(|wish| wish.holds_at(now));
+        let mut regions = self.parts.health.regions();
+        regions.retain(|status| visible.has_region(&status.region));
+        let overrides = config.overrides().values();
+        let overrides =
+            overrides.filter(|wish| wish.holds_at(now) && visible.has_region(&wish.region));
         let troubles = self.parts.store.troubles();
         let store = warnings::of_store(view.store(), &troubles, self.parts.clock.own_wall());
         let store: Vec<_> = store.into_iter().map(|warning| warning.detail).collect();
@@ -197,12 +202,12 @@ where
             table_compiled: Time(table.compiled_at()),
             store_error: (!store.is_empty()).then(|| store.join("; ")),
             warnings: self.warnings(),
-            regions: config.regions().len(),
-            services: config.services().len(),
+            regions: config.regions().keys().filter(|id| visible.has_region(id)).count(),
+            services: config.services().keys().filter(|id| visible.has_service(id)).count(),
             overrides: overrides
                 .map(|wish| (wish.region.to_string(), Override::from(wish)))
                 .collect(),
-            budget_spent: health::budget_spent(table),
+            budget_spent: health::budget_spent(table, visible),
             held: health::held(&regions),
             abstaining: regions
                 .iter()
@@ -214,7 +219,7 @@ where
                 .filter(|status| status.watched.is_forbidden)
                 .map(|status| status.region.to_string())
                 .collect(),
-            limits: Some(self.limits(config.settings())),
+            limits: (!visible.is_limited()).then(|| self.limits(config.settings())),
             clock_skew_ms: ClockSkews::from(&self.parts.clock.skews()),
             nodes: self.nodes(),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),

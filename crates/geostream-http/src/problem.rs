@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::{Explanation, FieldError, FieldErrors, Problem, pointer_in_service};
+use geostream_api::{Explanation, FieldError, FieldErrors, Problem, Time, pointer_in_service};
 use geostream_app::{AccessError, ForbiddenProbe, RouteError, UnassignedCountry, WriteError};
-use geostream_domain::{ConfigError, NoRegion, RegionId};
-use geostream_ports::{Chain, ImportError, Scope, Unavailable};
+use geostream_domain::{ConfigError, GrantError, NoRegion, RegionId, Timestamp, WiderError};
+use geostream_ports::{Chain, ImportError, Unavailable};
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -49,6 +49,7 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     InvalidConfiguration,
     ProbeForbidden,
+    EndsInPast,
     RevisionRequired,
     NoRegion,
     TooManyRequests,
@@ -62,7 +63,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -78,6 +79,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::InvalidConfiguration,
         Self::ProbeForbidden,
+        Self::EndsInPast,
         Self::RevisionRequired,
         Self::NoRegion,
         Self::TooManyRequests,
@@ -128,6 +130,9 @@ impl Kind {
                 "probe-forbidden",
                 "This server may not probe an address that the request names",
             ),
+            Self::EndsInPast => {
+                (S::UNPROCESSABLE_ENTITY, "ends-in-past", "The end that is named has passed")
+            }
             Self::RevisionRequired => (
                 S::PRECONDITION_REQUIRED,
                 "revision-required",
@@ -220,9 +225,8 @@ impl Failure {
         Self::new(Kind::StoreUnavailable, detail)
     }
 
-    pub(crate) fn scope(needed: Scope) -> Self {
-        let detail = format!("a token of scope {needed} or above is needed");
-        Self::naming(Kind::Forbidden, "authorization", detail)
+    pub(crate) fn expired(end: Timestamp) -> Self {
+        Self::unauthorized(&format!("the token expired at {}; make another one", Time(end)))
     }
 
     pub(crate) fn method(allowed: &str) -> Self {
@@ -465,6 +469,22 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<GrantError> for Failure {
+    fn from(error: GrantError) -> Self {
+        Self::naming(Kind::Forbidden, "authorization", error.to_string())
+    }
+}
+
+impl From<WiderError> for Failure {
+    fn from(error: WiderError) -> Self {
+        let detail = match error {
+            WiderError::Expires(end) => format!("{error}; it expires at {}", Time(end)),
+            WiderError::Scope(_) | WiderError::Limits(_) => error.to_string(),
+        };
+        Self::naming(Kind::Forbidden, "authorization", detail)
+    }
+}
+
 impl From<AccessError> for Failure {
     fn from(error: AccessError) -> Self {
         match error {
@@ -472,6 +492,8 @@ impl From<AccessError> for Failure {
                 Self::new(Kind::InUse, error.to_string())
             }
             AccessError::Unknown(_) => Self::new(Kind::NotFound, error.to_string()),
+            AccessError::Wider(error) => error.into(),
+            AccessError::Past => Self::naming(Kind::EndsInPast, "/expires", error.to_string()),
             AccessError::NoRandomness(_) => {
                 tracing::error!(error = %Chain(&error), "a token cannot be made");
                 Self::new(Kind::Internal, error.to_string())

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use geostream_api::{Explanation, Fields, LocationClaim, RouteRequest};
 use geostream_app::{Claim, LocationSource, RouteQuery, Routed, Trace, View};
 use geostream_domain::{
-    Continent, CountryCode, GeoPoint, GeoPointError, Health, Location, Precision, Rtt,
+    Continent, CountryCode, GeoPoint, GeoPointError, Grant, Health, Location, Precision, Rtt,
+    ServiceId,
 };
 use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -173,7 +174,8 @@ where
         let peer = self.client_address(request.headers(), peer);
         let mut asked = asked;
         if asked.states_country() {
-            asked.is_vouched_for = self.vouches(request.headers()).await?;
+            let voucher = self.voucher(request.headers()).await?;
+            asked.is_vouched_for = self.vouches_for(voucher.as_ref(), &asked);
         }
         if !asked.explain {
             let view = self.router.view();
@@ -188,20 +190,38 @@ where
                 write_answer(out, choices, &routed, query.address, None);
             }));
         }
-        let asker = self.asker(request.headers(), peer).await?;
+        let service = self.service_of(&asked);
+        let asker = self.asker(request.headers(), peer, service.as_ref()).await?;
         self.explain(asked.into_owned(), asker, peer, trace_of(request)).await
     }
 
-    /// Tells whether the caller has a valid token, and so may state a client's country.
-    async fn vouches(&self, headers: &HeaderMap) -> Result<bool, Failure> {
+    /// Returns what the caller's token is good for, if it has a valid one.
+    async fn voucher(&self, headers: &HeaderMap) -> Result<Option<Grant>, Failure> {
         if !headers.contains_key(AUTHORIZATION) {
-            return Ok(false);
+            return Ok(None);
         }
         // On the heap, it takes no room in the futures of all other questions.
         match Box::pin(self.authenticate(headers)).await {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.status() == StatusCode::UNAUTHORIZED => Ok(false),
+            Ok(caller) => Ok(Some(caller.grant)),
+            Err(failure) if failure.status() == StatusCode::UNAUTHORIZED => Ok(None),
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Tells whether a token may state the country of a client of the service that is asked for.
+    fn vouches_for(&self, grant: Option<&Grant>, asked: &Asked<'_>) -> bool {
+        grant.is_some_and(|grant| match (&grant.limits, self.service_of(asked)) {
+            (None, _) => true,
+            (Some(_), Some(service)) => grant.reaches_service(&service),
+            (Some(_), None) => false,
+        })
+    }
+
+    /// Returns the service that a question is about, if there can be one of that name.
+    fn service_of(&self, asked: &Asked<'_>) -> Option<ServiceId> {
+        match asked.service.as_deref() {
+            Some(service) => service.parse().ok(),
+            None => self.router.view().table().config().settings().default_service.clone(),
         }
     }
 
@@ -219,7 +239,7 @@ where
         }
         let peer = self.client_address(request.headers(), peer);
         let states_country = requests.iter().any(|question| question.get().contains("\"country\""));
-        let is_vouched_for = states_country && self.vouches(request.headers()).await?;
+        let voucher = if states_country { self.voucher(request.headers()).await? } else { None };
         let trace = request.extensions().get::<Trace>();
         let mut span = trace.map(|trace| trace.open("answer"));
         if let Some(span) = &mut span {
@@ -230,6 +250,8 @@ where
             let mut object = Object::begin(out);
             object.array(key!("answers"), &requests, |out, question| {
                 let answered = read_one(question).and_then(|asked| {
+                    let is_vouched_for =
+                        asked.states_country() && self.vouches_for(voucher.as_ref(), &asked);
                     let asked = Asked { is_vouched_for, ..asked };
                     answer_one(out, choices, &view, &asked, peer, trace)
                 });

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use geostream_api::{Time, Warning};
 use geostream_app::{
-    Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble, UnassignedCountry,
+    AdminsEnd, Doubts, KeptFiles, Reachability, StoreState, StoreTroubles, Trouble,
+    UnassignedCountry,
 };
 use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
 use geostream_ports::GeoDatabase;
@@ -20,6 +21,7 @@ pub(crate) const CODES: &[&str] = &[
     COMMITS_LOST,
     LAST_GOOD_NOT_WRITTEN,
     KNOWN_TOKENS_NOT_WRITTEN,
+    ADMIN_TOKENS_END,
     CLOCK_SKEW,
     TARGETS_FORBIDDEN,
     UNASSIGNED_COUNTRIES,
@@ -35,6 +37,7 @@ const STORE_READ_ONLY: &str = "store-read-only";
 const COMMITS_LOST: &str = "commits-lost";
 const LAST_GOOD_NOT_WRITTEN: &str = "last-good-not-written";
 const KNOWN_TOKENS_NOT_WRITTEN: &str = "known-tokens-not-written";
+const ADMIN_TOKENS_END: &str = "admin-tokens-end";
 const CLOCK_SKEW: &str = "clock-skew";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const UNASSIGNED_COUNTRIES: &str = "unassigned-countries";
@@ -50,6 +53,24 @@ const NAMED: usize = 5;
 const LOOK_AT: &str = "look at the regions and at this node's network; reachability targets \
                        (settings.reachability_targets) tell a loss of regions from a fault of this \
                        node: configure some if there are none";
+
+/// Returns the warning that admin tokens end; their names are not told, since no token is needed to
+/// read it.
+pub(crate) fn of_admins(end: Option<AdminsEnd>) -> Option<Warning> {
+    let detail = match end? {
+        AdminsEnd::Soon(number, first) => format!(
+            "{number} admin token(s) will expire within a week, the first at {}; make others with \
+             geostream-admin token add",
+            Time(first)
+        ),
+        AdminsEnd::AllEnded(last) => format!(
+            "every admin token has expired, the last at {}; start the server once with \
+             --new-admin-token",
+            Time(last)
+        ),
+    };
+    Some(Warning { code: ADMIN_TOKENS_END.to_owned(), detail })
+}
 
 /// Returns the warnings that the store calls for, by what is decided by and by how it is now.
 pub(crate) fn of_store(

@@ -1,9 +1,10 @@
 //! Who wanted what, and what came of it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use geostream_api::KeptChanges;
-use geostream_domain::{Line, NodeId, Revision, Timestamp};
+use geostream_domain::{Line, NodeId, Revision, Timestamp, longest_gap};
 use geostream_ports::{
     Actor, Attempt, AuditLog, AuditOutcome, AuditRecord, Audited, Effect, Scope, TokenId,
     TrailQuery, Unavailable,
@@ -104,7 +105,17 @@ WHERE number < $1 AND ($2 IS NULL OR at >= to_timestamp($2 / 1000.0))
        OR left(node, -17) = $7 AND right(node, 17) ~ '^-[0-9a-f]{16}$')
 ORDER BY number DESC LIMIT $5";
 
-const FORGET: &str = "DELETE FROM audit WHERE at < to_timestamp($1 / 1000.0)
+/// The ages are those of `geostream_domain::outlived`: each gap between two records counts as `$3`
+/// milliseconds at the most, forwards and backwards.
+const FORGET: &str = "WITH dated AS (
+    SELECT number, (extract(epoch FROM at) * 1000)::bigint AS at FROM audit),
+gaps AS (
+    SELECT number, lead(at, 1, $1) OVER (ORDER BY number) - at AS gap FROM dated),
+ages AS (
+    SELECT number, sum(greatest(-$3, least($3, gap))) OVER (ORDER BY number DESC) AS age FROM gaps),
+kept AS (
+    SELECT min(number) AS first FROM ages WHERE age <= $4)
+DELETE FROM audit WHERE number < (SELECT first FROM kept)
     OR status IS NULL AND number <= (SELECT number FROM audit WHERE status IS NULL
                                      ORDER BY number DESC OFFSET $2 LIMIT 1)
     OR status IS NOT NULL AND who IS NOT NULL
@@ -160,10 +171,24 @@ impl PgStore {
         rows.iter().map(read).collect()
     }
 
-    async fn forget_records(&self, before: Timestamp, most: usize) -> Result<(), PgError> {
-        let (before, most) = (millis(before), i64::try_from(most).unwrap_or(i64::MAX));
+    async fn forget_records(
+        &self,
+        age: Duration,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<(), PgError> {
+        let now = millis(now);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let longest_gap = millis_of(longest_gap(age));
+        let age = millis_of(age);
+        let parameters = [
+            (&now as _, Type::INT8),
+            (&most as _, Type::INT8),
+            (&longest_gap as _, Type::INT8),
+            (&age as _, Type::INT8),
+        ];
         let session = self.begin(Purpose::Write).await?;
-        session.run(FORGET, &[(&before, Type::INT8), (&most, Type::INT8)]).await?;
+        session.run(FORGET, &parameters).await?;
         session.commit().await
     }
 }
@@ -177,9 +202,15 @@ impl AuditLog for PgStore {
         available(self.read_trail(&wanted)).await
     }
 
-    async fn forget(&self, before: Timestamp, most: usize) -> Result<(), Unavailable> {
-        available(self.forget_records(before, most)).await
+    async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
+        available(self.forget_records(age, now, most)).await
     }
+}
+
+/// Returns so many milliseconds that PostgreSQL can still add some.
+fn millis_of(duration: Duration) -> i64 {
+    const MOST: i64 = i64::MAX / 4;
+    i64::try_from(duration.as_millis()).unwrap_or(MOST).min(MOST)
 }
 
 fn read(row: &Row) -> Result<Audited, PgError> {

@@ -27,7 +27,7 @@ const OBSTACLES: &str = "SELECT concat_ws('; ',
      FROM (VALUES ('config_head', 'UPDATE'), ('config_log', 'INSERT'),
                   ('config_checkpoints', 'INSERT'), ('regions', 'INSERT'), ('services', 'INSERT'),
                   ('overrides', 'INSERT'), ('flags', 'INSERT'), ('settings', 'INSERT'),
-                  ('tokens', 'INSERT'), ('audit', 'INSERT')) AS needed (name, privilege)
+                  ('tokens', 'INSERT'), ('limited_tokens', 'INSERT'), ('audit', 'INSERT')) AS needed (name, privilege)
      WHERE NOT has_table_privilege(name, privilege)
      HAVING count(*) > 0))";
 

@@ -37,6 +37,12 @@ const STEPS: &[Step] = &[
         oldest: 1,
         sql: include_str!("../../../migrations/0004_nodes.sql"),
     },
+    Step {
+        number: 5,
+        name: "limited_tokens",
+        oldest: 1,
+        sql: include_str!("../../../migrations/0005_limited_tokens.sql"),
+    },
 ];
 
 /// The schema that this version needs, and the latest that it knows.
@@ -277,7 +283,7 @@ async fn apply(client: &Client, step: &Step) -> Result<(), PgError> {
 
 /// What nodes write. They only read `geostream_migrations`.
 const TABLES: &str = "audit, config_checkpoints, config_head, config_log, flags, health_latest,
-    health_status, overrides, regions, services, settings, tokens";
+    health_status, limited_tokens, overrides, regions, services, settings, tokens";
 
 /// The statements that give a role what nodes need, one a row. The database quotes the names.
 const GRANTS: &str =

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deadpool_postgres::Pool;
 use geostream_api::{self as api, KeptChanges};
 use geostream_domain::{
-    Chance, Change, ClockReading, Commit, Config, NodeId, Revision, Snapshot, Timestamp,
+    Chance, Change, ClockReading, Commit, Config, Grant, NodeId, Revision, Snapshot, Timestamp,
 };
 use geostream_ports::{
     Attempt, ConfigStore, Head, Import, ImportError, Look, Marked, MarkedStore, Proposal,
@@ -454,21 +454,42 @@ pub(crate) fn millis(at: Timestamp) -> i64 {
 
 // === Tokens ===
 
+/// Tokens with limits or an end have a table of their own, because programs that know no such table
+/// would take them for tokens without either.
 const TOKENS: &str = "SELECT id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint,
-       node
-FROM tokens ORDER BY id";
+       node, NULL AS limits, NULL::bigint AS expires
+FROM tokens
+UNION ALL
+SELECT id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint,
+       node, limits::text, (extract(epoch FROM expires) * 1000)::bigint
+FROM limited_tokens ORDER BY id";
 
-const PUT_TOKEN: &str = "INSERT INTO tokens (id, name, scope, hash, created, node)
+const PUT_TOKEN: &str = "WITH other AS (DELETE FROM limited_tokens WHERE id = $1)
+INSERT INTO tokens (id, name, scope, hash, created, node)
 VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), $6)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope = excluded.scope,
     hash = excluded.hash, created = excluded.created, node = excluded.node";
 
+const PUT_LIMITED_TOKEN: &str = "WITH other AS (DELETE FROM tokens WHERE id = $1)
+INSERT INTO limited_tokens (id, name, scope, hash, created, node, limits, expires)
+VALUES ($1, $2, $3, $4, to_timestamp($5 / 1000.0), $6, $7::jsonb, to_timestamp($8 / 1000.0))
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, scope = excluded.scope,
+    hash = excluded.hash, created = excluded.created, node = excluded.node,
+    limits = excluded.limits, expires = excluded.expires";
+
 /// Waits for all transactions that write tokens, and has others wait until the end of this one;
 /// reading goes on. It needs no right that writing does not.
-const LOCK_TOKENS: &str = "LOCK TABLE tokens IN SHARE ROW EXCLUSIVE MODE";
+const LOCK_TOKENS: &str = "LOCK TABLE tokens, limited_tokens IN SHARE ROW EXCLUSIVE MODE";
 
-const REMOVE_TOKEN: &str = "DELETE FROM tokens WHERE id = $1
-RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint, node";
+const REMOVE_TOKEN: &str = "WITH plain AS (
+    DELETE FROM tokens WHERE id = $1
+    RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint, node,
+        NULL AS limits, NULL::bigint AS expires),
+limited AS (
+    DELETE FROM limited_tokens WHERE id = $1
+    RETURNING id, name, scope, hash, (extract(epoch FROM created) * 1000)::bigint, node,
+        limits::text, (extract(epoch FROM expires) * 1000)::bigint)
+SELECT * FROM plain UNION ALL SELECT * FROM limited";
 
 impl PgStore {
     async fn read_tokens(&self) -> Result<Vec<TokenRecord>, PgError> {
@@ -555,29 +576,33 @@ async fn put_token(
     let id = record.id.to_string();
     let created = millis(record.created);
     let node = record.node.as_ref().map(NodeId::as_str);
+    let Grant { scope, limits, expires } = &record.grant;
+    let limits = limits.as_ref().map(|limits| text(&api::TokenLimits::from(&**limits)));
+    let limits = limits.transpose()?;
+    let expires = expires.map(millis);
     let row = [
         (&id as _, Type::TEXT),
         (&record.name.as_str() as _, Type::TEXT),
-        (&record.scope.as_str() as _, Type::TEXT),
+        (&scope.as_str() as _, Type::TEXT),
         (&record.hash.as_slice() as _, Type::BYTEA),
         (&created as _, Type::INT8),
         (&node as _, Type::TEXT),
+        (&limits as _, Type::TEXT),
+        (&expires as _, Type::INT8),
     ];
-    session.run(PUT_TOKEN, &row).await?;
+    if record.grant.is_plain() {
+        session.run(PUT_TOKEN, &row[..6]).await?;
+    } else {
+        session.run(PUT_LIMITED_TOKEN, &row).await?;
+    }
     let changes = KeptChanges::of_token(None, Some(&describe(record)));
     audit::note_done(session, attempt, None, None, &changes).await
 }
 
 /// Returns what everybody may know of a token.
 fn describe(record: &TokenRecord) -> api::Token {
-    api::Token {
-        id: record.id.to_string(),
-        name: record.name.to_string(),
-        scope: record.scope.to_string(),
-        created: api::Time(record.created),
-        node: record.node.as_ref().map(NodeId::to_string),
-        current: false,
-    }
+    let TokenRecord { id, name, grant, created, node, .. } = record;
+    api::Token::of_grant(id.to_string(), name, grant, *created, node.as_ref())
 }
 
 fn read_token(row: &Row) -> Result<TokenRecord, PgError> {
@@ -587,10 +612,18 @@ fn read_token(row: &Row) -> Result<TokenRecord, PgError> {
     };
     let (hash, created): (&[u8], i64) = (row.try_get(3)?, row.try_get(4)?);
     let node = row.try_get::<_, Option<&str>>(5)?.map(str::parse).transpose();
+    let scope = row.try_get::<_, &str>(2)?.parse().map_err(|error| unreadable(Box::new(error)))?;
+    let limits = row.try_get::<_, Option<&str>>(6)?.map(|limits| {
+        let document: api::TokenLimits = parse("the limits of a token", limits)?;
+        document.to_domain().map_err(|error| unreadable(Box::new(error)))
+    });
+    let limits = limits.transpose()?;
+    let expires = row.try_get::<_, Option<i64>>(7)?;
+    let expires = expires.map(|expires| Timestamp::from_unix_millis(expires.unsigned_abs()));
     Ok(TokenRecord {
         id: id.parse().map_err(|error| unreadable(Box::new(error)))?,
         name: row.try_get::<_, &str>(1)?.parse().map_err(|error| unreadable(Box::new(error)))?,
-        scope: row.try_get::<_, &str>(2)?.parse().map_err(|error| unreadable(Box::new(error)))?,
+        grant: Grant { scope, limits, expires },
         hash: hash.try_into().map_err(|error| unreadable(Box::new(error)))?,
         created: Timestamp::from_unix_millis(created.unsigned_abs()),
         node: node.map_err(|error| unreadable(Box::new(error)))?,

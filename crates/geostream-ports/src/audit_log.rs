@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use geostream_domain::{Line, NodeId, Revision, Timestamp};
 
@@ -24,11 +25,13 @@ pub trait AuditLog: Send + Sync + 'static {
         wanted: TrailQuery,
     ) -> impl Future<Output = Result<Vec<Audited>, Unavailable>> + Send;
 
-    /// Forgets what is older than this; then, of each [`AuditPart`], all but the newest so many. So
-    /// records of one part never displace those of another.
+    /// Forgets what is older than an age now, as [`geostream_domain::outlived`] judges it over all
+    /// parts together; then, of each [`AuditPart`], all but the newest so many. So a clock that is
+    /// wrong never erases the trail, and records of one part never displace those of another.
     fn forget(
         &self,
-        before: Timestamp,
+        age: Duration,
+        now: Timestamp,
         most: usize,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 }

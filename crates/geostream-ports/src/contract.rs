@@ -8,10 +8,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use geostream_domain::{
-    Change, Commit, ConfigError, GeoPoint, Health, LeaseRequest, Load, LoadShare, LostCommits,
-    NodeId, NodeSummary, NodeView, Override, OverrideAction, Rate, ReachabilityTargets, Region,
-    Removal, ReplayError, RequestLimit, Revision, Service, Setting, Sight, Skew, Snapshot,
-    Timestamp, VIEW_HOLDS, Vote,
+    Change, Commit, ConfigError, GeoPoint, Grant, GrantLimits, Health, LeaseRequest, Load,
+    LoadShare, LostCommits, NamePattern, NodeId, NodeSummary, NodeView, Override, OverrideAction,
+    Rate, ReachabilityTargets, Region, Removal, ReplayError, RequestLimit, Revision, Service,
+    Setting, Sight, Skew, Snapshot, Timestamp, VIEW_HOLDS, Vote,
 };
 
 use crate::{
@@ -471,7 +471,7 @@ pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
     let record = |id, scope| TokenRecord {
         id: TokenId(id),
         name: "ops".parse().expect("a line"),
-        scope,
+        grant: Grant::unlimited(scope),
         hash: [7; 32],
         created: Timestamp::from_unix_millis(1),
         node: (id == 1).then(|| "node-1".parse().expect("a name")),
@@ -486,13 +486,74 @@ pub async fn token_store<S: TokenStore>(new: impl AsyncFn() -> S) {
     assert!(!store.remove_token(TokenId(1), None).await.expect("remove"));
     assert_eq!(store.tokens().await.expect("tokens"), [record(2, Scope::Admin)]);
     one_admin_is_the_first(&new().await).await;
+    limits_and_ends_are_kept(&new().await).await;
+}
+
+async fn limits_and_ends_are_kept(store: &impl TokenStore) {
+    let named = |texts: &[&str]| {
+        let patterns = texts.iter().map(|text| text.parse().expect("a pattern"));
+        patterns.collect::<Vec<NamePattern>>()
+    };
+    let limits = |services: &[&str], regions: &[&str]| {
+        let limits = GrantLimits::new(named(services), named(regions));
+        Some(Arc::new(limits.expect("something is named")))
+    };
+    let expires = Some(Timestamp::from_unix_millis(1_893_456_000_123));
+    let plain = Grant::unlimited(Scope::Admin);
+    let grants = [
+        plain.clone(),
+        Grant { expires, ..plain.clone() },
+        Grant { limits: limits(&["api"], &["eu-*", "us-1"]), ..plain.clone() },
+        Grant { limits: limits(&[], &["*"]), expires, scope: Scope::Reporter },
+        Grant { limits: limits(&["*"], &[]), ..plain },
+    ];
+    let record = |id, grant: &Grant| TokenRecord {
+        id: TokenId(id),
+        name: "ops".parse().expect("a line"),
+        grant: grant.clone(),
+        hash: [7; 32],
+        created: Timestamp::from_unix_millis(1),
+        node: Some("node-1".parse().expect("a name")),
+    };
+    let kept = async || {
+        let mut tokens = store.tokens().await.expect("tokens");
+        tokens.sort_by_key(|token| token.id);
+        tokens
+    };
+    let mut expected = Vec::new();
+    for (id, grant) in (0..).zip(&grants) {
+        store.put_token(record(id, grant), None).await.expect("put");
+        expected.push(record(id, grant));
+    }
+    assert_eq!(kept().await, expected);
+    for old in &grants {
+        for new in &grants {
+            store.put_token(record(9, old), None).await.expect("put");
+            store.put_token(record(9, new), None).await.expect("replace");
+            let replaced = kept().await;
+            assert_eq!(replaced[expected.len()..], [record(9, new)], "in place of {old:?}");
+        }
+    }
+    for id in [0, 1, 2, 3, 4, 9] {
+        assert!(store.remove_token(TokenId(id), None).await.expect("remove"), "{id}");
+        assert!(!store.remove_token(TokenId(id), None).await.expect("remove"), "{id}");
+    }
+    assert_eq!(kept().await, []);
+    store.put_token(record(1, &grants[2]), None).await.expect("put");
+    let first = store.put_first_admin(record(2, &grants[0]), None).await.expect("put");
+    assert_eq!(first, None, "an admin token with limits is not the first");
+    let ending = record(1, &grants[1]);
+    store.put_token(ending.clone(), None).await.expect("replace");
+    store.remove_token(TokenId(2), None).await.expect("remove");
+    let first = store.put_first_admin(record(3, &grants[0]), None).await.expect("put");
+    assert_eq!(first, Some(ending), "one that ends is");
 }
 
 async fn one_admin_is_the_first<S: TokenStore>(store: &S) {
     let record = |id, scope| TokenRecord {
         id: TokenId(id),
         name: "first".parse().expect("a line"),
-        scope,
+        grant: Grant::unlimited(scope),
         hash: [7; 32],
         created: Timestamp::from_unix_millis(9 - id),
         node: None,
@@ -520,6 +581,8 @@ pub async fn audit_log<S: AuditLog + ConfigStore + TokenStore>(new: impl AsyncFn
     the_trail_is_searched_and_paged(&new().await).await;
     what_was_refused_pushes_out_nothing_that_was_done(&new().await).await;
     what_was_refused_without_a_token_pushes_out_no_other_refusal(&new().await).await;
+    what_is_old_by_the_trail_is_forgotten(&new().await).await;
+    a_wrong_clock_does_not_erase_the_trail(&new().await).await;
     a_commit_is_recorded_with_its_changes(&new().await).await;
     tokens_are_recorded_without_their_hashes(&new().await).await;
     an_import_is_recorded_when_it_begins_and_ends(&new().await).await;
@@ -605,14 +668,14 @@ async fn what_was_refused_pushes_out_nothing_that_was_done(log: &impl AuditLog) 
     let done = |at| attempt("putFlag", at).done(effect());
     log.record((0..5).map(done).collect()).await.expect("record");
     log.record((5..25).map(|at| refused(attempt("putFlag", at))).collect()).await.expect("record");
-    log.forget(Timestamp::EPOCH, 3).await.expect("forget");
+    let at = Timestamp::from_unix_millis;
+    log.forget(Duration::MAX, at(25), 3).await.expect("forget");
     let kept = [(false, 24), (false, 23), (false, 22), (true, 4), (true, 3), (true, 2)];
     assert_eq!(told().await, kept);
-    log.forget(Timestamp::from_unix_millis(23), 3).await.expect("forget");
-    assert_eq!(told().await, kept[..2]);
     log.record(vec![done(25)]).await.expect("it goes on");
-    log.forget(Timestamp::EPOCH, 3).await.expect("there is nothing to forget");
-    assert_eq!(told().await, [(true, 25), kept[0], kept[1]]);
+    log.forget(Duration::MAX, at(26), 3).await.expect("the oldest of what was done goes");
+    let kept = [(true, 25), kept[0], kept[1], kept[2], kept[3], kept[4]];
+    assert_eq!(told().await, kept);
 }
 
 async fn what_was_refused_without_a_token_pushes_out_no_other_refusal(log: &impl AuditLog) {
@@ -624,13 +687,60 @@ async fn what_was_refused_without_a_token_pushes_out_no_other_refusal(log: &impl
     };
     log.record((1..3).map(|at| refused(attempt("putFlag", at))).collect()).await.expect("record");
     log.record((3..100).map(anonymous).collect()).await.expect("record");
-    log.forget(Timestamp::EPOCH, 2).await.expect("forget");
+    log.forget(Duration::MAX, Timestamp::EPOCH, 2).await.expect("forget");
     let trail = log.trail(TrailQuery::latest(100)).await.expect("trail");
     let told = trail.iter().map(|audited| match audited.record.outcome {
         AuditOutcome::Refused { count, .. } => (audited.record.attempt.at.unix_millis(), count),
         AuditOutcome::Done(_) => (0, 0),
     });
     assert_eq!(told.collect::<Vec<_>>(), [(99, 99), (98, 98), (2, 1), (1, 1)]);
+}
+
+/// The age of the records in the tests below: they are an hour apart.
+const AGE: Duration = Duration::from_secs(80 * 3600);
+
+/// Records something for each of these hours, in turn done, refused to a token and refused to none.
+async fn record_hours(log: &impl AuditLog, hours: impl Iterator<Item = u64>) {
+    let record = |(number, hour): (u64, u64)| {
+        let attempt = attempt("putFlag", hour * 3_600_000);
+        match number % 3 {
+            0 => attempt.done(effect()),
+            1 => refused(attempt),
+            _ => refused(Attempt { who: None, ..attempt }),
+        }
+    };
+    log.record((0..).zip(hours).map(record).collect()).await.expect("record");
+}
+
+/// Forgets by a clock that shows this hour, and returns the hours of what is kept, oldest first.
+async fn hours_after(log: &impl AuditLog, hour: u64) -> Vec<u64> {
+    let now = Timestamp::from_unix_millis(hour * 3_600_000);
+    log.forget(AGE, now, usize::MAX).await.expect("forget");
+    let trail = log.trail(TrailQuery::latest(1_000)).await.expect("trail");
+    let hour = |audited: &Audited| audited.record.attempt.at.unix_millis() / 3_600_000;
+    trail.iter().rev().map(hour).collect()
+}
+
+async fn what_is_old_by_the_trail_is_forgotten(log: &impl AuditLog) {
+    assert_eq!(hours_after(log, 100).await, [0_u64; 0], "of nothing, nothing is forgotten");
+    record_hours(log, 0..80).await;
+    assert_eq!(hours_after(log, 80).await.len(), 80, "nothing is more than 80 hours old");
+    record_hours(log, 80..100).await;
+    assert_eq!(hours_after(log, 100).await, Vec::from_iter(20..100));
+    assert_eq!(hours_after(log, 100).await, Vec::from_iter(20..100), "nor is more the next time");
+    assert_eq!(hours_after(log, 105).await, Vec::from_iter(25..100));
+}
+
+async fn a_wrong_clock_does_not_erase_the_trail(log: &impl AuditLog) {
+    record_hours(log, 0..80).await;
+    let all = Vec::from_iter(0..80);
+    assert_eq!(hours_after(log, 80).await, all);
+    let ahead = 100_000;
+    assert_eq!(hours_after(log, ahead).await, all[9..], "an eighth of the age at the most");
+    record_hours(log, [ahead; 4].into_iter()).await;
+    assert_eq!(hours_after(log, ahead).await, [&all[9..], &[ahead; 4]].concat());
+    record_hours(log, [80].into_iter()).await;
+    assert_eq!(hours_after(log, 80).await, [&all[9..], &[ahead; 4], &[80]].concat());
 }
 
 async fn a_commit_is_recorded_with_its_changes(store: &(impl AuditLog + ConfigStore)) {
@@ -666,7 +776,7 @@ async fn tokens_are_recorded_without_their_hashes(store: &(impl AuditLog + Token
     let record = TokenRecord {
         id: TokenId(0xabc),
         name: "ci".parse().expect("a line"),
-        scope: Scope::Viewer,
+        grant: Grant::unlimited(Scope::Viewer),
         hash: [0x77; 32],
         created: Timestamp::from_unix_millis(1),
         node: Some("node-1".parse().expect("a name")),

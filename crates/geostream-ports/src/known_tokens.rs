@@ -1,10 +1,11 @@
 //! What is known of the tokens, kept for a start without the store.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use geostream_domain::Timestamp;
 
-use crate::{TokenRecord, Unavailable};
+use crate::{TokenId, TokenRecord, Unavailable};
 
 /// Keeps what is known of the tokens where the next start finds it.
 pub trait KnownTokens: Send + Sync + 'static {
@@ -25,4 +26,6 @@ pub struct SavedTokens {
     pub records: Vec<TokenRecord>,
     /// When they were read from the store.
     pub at: Timestamp,
+    /// When each was last used at this node, to the minute.
+    pub used: BTreeMap<TokenId, Timestamp>,
 }

@@ -37,13 +37,14 @@ pub use config_store::{
     ConfigStore, Import, ImportError, ImportId, ImportPart, Look, Proposal, ProposeError, Writes,
 };
 pub use geo::{Families, GeoData, GeoDatabase, GeoLocator, Network, Place};
+pub use geostream_domain::{Scope, UnknownScope};
 pub use health_log::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthLog, HealthRecord};
 pub use known_tokens::{KnownTokens, SavedTokens};
 pub use last_good::{LastGood, SavedTable};
 pub use prober::{KeptConnection, Probed, Prober};
 pub use shared_counters::{CounterKey, MOST_LEASES, SharedCounters};
 pub use shared_views::{Exchanged, Heard, SharedViews};
-pub use token_store::{Scope, TokenId, TokenIdError, TokenRecord, TokenStore, UnknownScope};
+pub use token_store::{TokenId, TokenIdError, TokenRecord, TokenStore};
 pub use trace::{Note, Span, SpanId, SpanKind, SpanSink, TraceContext, TraceContextError, TraceId};
 
 /// Everything that a node keeps in one place: configuration, tokens, the log of health, and who has

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
 
-use geostream_domain::{Line, NodeId, Timestamp};
+use geostream_domain::{Grant, Line, NodeId, Scope, Timestamp};
 use thiserror::Error;
 
 use crate::{Attempt, Unavailable};
@@ -23,7 +23,8 @@ pub trait TokenStore: Send + Sync + 'static {
         attempt: Option<Attempt>,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
-    /// Adds a record of scope admin unless there is one of that scope, which is returned: the oldest.
+    /// Adds a record of scope admin unless there is one of that scope without limits, which is
+    /// returned: the oldest.
     ///
     /// Looking and adding are one step. Of any number of nodes that ask at once, one adds its record,
     /// and the attempt is recorded if the record is added.
@@ -51,7 +52,7 @@ pub struct TokenRecord {
     /// Who uses it: the author of what is done with it.
     pub name: Line,
     /// What it is good for.
-    pub scope: Scope,
+    pub grant: Grant,
     /// The SHA-256 of the token's secret. The secret has 256 random bits, so it needs no salt and
     /// no slow hash.
     pub hash: [u8; 32],
@@ -62,9 +63,15 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
-    /// Returns the admin token that was made first.
+    /// Tells whether it may make any other token: it has the scope admin, and no limits.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.grant.scope == Scope::Admin && self.grant.limits.is_none()
+    }
+
+    /// Returns the admin token without limits that was made first, even if it has expired.
     pub fn first_admin(records: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let admins = records.into_iter().filter(|record| record.scope == Scope::Admin);
+        let admins = records.into_iter().filter(Self::is_admin);
         admins.min_by_key(|record| (record.created, record.id))
     }
 }
@@ -100,64 +107,5 @@ impl FromStr for TokenId {
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
-    }
-}
-
-/// What a token is good for; each scope but the first includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// Reports what came of using regions, and nothing else.
-    Reporter,
-    /// Reads configuration, history and status.
-    Viewer,
-    /// Drains and restores regions.
-    Operator,
-    /// Changes configuration and tokens.
-    Admin,
-}
-
-/// A text that is no scope.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a scope is one of reporter, viewer, operator, admin")]
-pub struct UnknownScope;
-
-impl Scope {
-    /// Every scope, the least first.
-    pub const ALL: [Self; 4] = [Self::Reporter, Self::Viewer, Self::Operator, Self::Admin];
-
-    /// Tells whether a token of this scope may do what needs another.
-    ///
-    /// Reports can remove regions, so a viewer may not send them.
-    #[must_use]
-    pub fn permits(self, needed: Self) -> bool {
-        match needed {
-            Self::Reporter => self != Self::Viewer,
-            Self::Viewer | Self::Operator | Self::Admin => self >= needed,
-        }
-    }
-
-    /// Returns the scope's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reporter => "reporter",
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl FromStr for Scope {
-    type Err = UnknownScope;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

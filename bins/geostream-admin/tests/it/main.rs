@@ -311,11 +311,13 @@ fn a_region_that_may_not_be_probed_is_told_with_what_permits_it() {
 #[test]
 fn tokens_flags_and_settings_are_managed() {
     let setup = Setup::new();
-    let token = setup.ends(0, "token create ci --scope viewer").trim().to_owned();
+    let made = setup.ends(0, "token create ci --scope viewer");
+    let (token, warning) = made.split_once('\n').unwrap();
+    assert!(warning.contains("shown only now"), "{warning}");
     let as_viewer = |line: &str, code: i32| {
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let mut command = setup.command(&arguments);
-        said(&command.env("GEOSTREAM_TOKEN", &token).output().unwrap(), code, line)
+        said(&command.env("GEOSTREAM_TOKEN", token).output().unwrap(), code, line)
     };
     as_viewer("region list", 0);
     assert!(as_viewer("flag set public_explain off", 4).contains("admin"));
@@ -323,19 +325,26 @@ fn tokens_flags_and_settings_are_managed() {
     assert!(setup.ends(0, "flag list").contains("off"));
     setup.ends(0, "setting set --alternatives 1");
     assert_eq!(setup.json("setting show")["default_service"], "api");
-    setup.ends(0, "token create edge --scope reporter");
+    let edge = setup.ends(0, "token add edge --scope reporter --region eu-* --expires 90d");
+    assert_eq!(edge.lines().filter(|line| line.starts_with("gs_")).count(), 1, "{edge}");
     let told = setup.ends(0, "token list");
     let marked: Vec<_> = told.lines().filter(|line| line.trim_start().starts_with('*')).collect();
     let [marked] = marked[..] else { panic!("{told}") };
     assert!(marked.contains("first-admin") && marked.contains(" node-"), "{told}");
     let as_ci = as_viewer("token list", 4);
     assert!(as_ci.contains("scope admin"), "{as_ci}");
-    assert!(told.contains("reporter"), "{told}");
+    assert!(told.contains("reporter") && told.contains("regions eu-*"), "{told}");
     let tokens = setup.json("token list");
     let id = tokens.as_array().unwrap().iter().find(|token| token["name"] == "ci").unwrap()["id"]
         .clone();
+    setup.ends(0, "token revoke edge");
+    setup.ends(0, "token add ci --scope viewer");
+    let ambiguous = setup.ends(1, "token revoke ci");
+    assert!(ambiguous.contains(id.as_str().unwrap()), "{ambiguous}");
     setup.ends(0, &format!("token revoke {}", id.as_str().unwrap()));
     as_viewer("region list", 4);
+    assert!(setup.ends(1, "token revoke nothing").contains("token list"));
+    assert!(setup.ends(2, "token add x --scope viewer --expires soon").contains("90d"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod deploy;
 mod fences;
 mod forbidden;
 mod health;
+mod limited_tokens;
 mod limits;
 mod listeners;
 mod logs;

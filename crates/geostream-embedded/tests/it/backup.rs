@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
 
-use geostream_domain::{Revision, Timestamp};
+use geostream_domain::{Grant, Revision, Timestamp};
 use geostream_embedded::EmbeddedStore;
 use geostream_ports::{ConfigStore as _, Proposal, Scope, TokenId, TokenRecord, TokenStore as _};
 
@@ -61,7 +61,7 @@ async fn a_copy_has_the_tokens() {
     let record = TokenRecord {
         id: TokenId(7),
         name: "ops".parse().unwrap(),
-        scope: Scope::Admin,
+        grant: Grant::unlimited(Scope::Admin),
         hash: [1; 32],
         created: Timestamp::EPOCH,
         node: None,
