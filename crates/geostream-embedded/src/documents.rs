@@ -77,7 +77,7 @@ impl From<&TokenRecord> for TokenDocument {
     }
 }
 
-/// Returns what everybody may know of a token.
+/// Returns what is told of a token: not its hash.
 pub(crate) fn describe_token(record: &TokenRecord) -> api::Token {
     let TokenRecord { id, name, grant, created, node, .. } = record;
     api::Token::of_grant(id.to_string(), name, grant, *created, node.as_ref())
