@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
-use geostream_api::{ConfigFile, TomlLines};
+use geostream_api::{ConfigFile, TomlLines, not_a_number, read_toml};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
 use geostream_http::{AllowedOrigin, ClientSource, Limits, NetworkLimit, TlsIdentity};
@@ -18,6 +18,7 @@ use geostream_redis as redis;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::address::ListenAddress;
 use crate::listeners::Addresses;
 use crate::trace::{self, Trace, TraceArguments};
 
@@ -54,15 +55,15 @@ pub(crate) struct Arguments {
 
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, env = "GEOSTREAM_LISTEN", value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
 
     /// An address for control requests, which are then answered nowhere else [default: none]
     #[arg(long, env = "GEOSTREAM_CONTROL_LISTEN", value_name = "ADDRESS:PORT")]
-    control_listen: Option<SocketAddr>,
+    control_listen: Option<ListenAddress>,
 
     /// An address for metrics, which are then answered nowhere else [default: none]
     #[arg(long, env = "GEOSTREAM_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<ListenAddress>,
 
     /// Where to keep configuration, tokens and GeoIP files [default: ~/.local/share/geostream]
     #[arg(long, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
@@ -79,16 +80,16 @@ pub(crate) struct Arguments {
     store: Option<String>,
 
     /// For how many days a PostgreSQL keeps changes of health [default: 90]
-    #[arg(long, env = "GEOSTREAM_HEALTH_DAYS", value_name = "DAYS")]
+    #[arg(long, env = "GEOSTREAM_HEALTH_DAYS", value_name = "DAYS", value_parser = whole::<u16>)]
     health_days: Option<u16>,
 
     /// For how many days the audit trail is kept [default: 90]
-    #[arg(long, env = "GEOSTREAM_AUDIT_DAYS", value_name = "DAYS")]
+    #[arg(long, env = "GEOSTREAM_AUDIT_DAYS", value_name = "DAYS", value_parser = whole::<u16>)]
     audit_days: Option<u16>,
 
     /// How many records the audit trail keeps of what was done, of what was refused to known
     /// tokens, and of what was refused without a valid token [default: 100000 each]
-    #[arg(long, env = "GEOSTREAM_AUDIT_RECORDS", value_name = "NUMBER")]
+    #[arg(long, env = "GEOSTREAM_AUDIT_RECORDS", value_name = "NUMBER", value_parser = whole::<usize>)]
     audit_records: Option<usize>,
 
     /// A file with the password for the store; without, PGPASSWORD in the environment is used
@@ -174,12 +175,12 @@ pub(crate) struct Arguments {
     cors_origin: Vec<AllowedOrigin>,
 
     /// The most connections at once; more wait to be accepted [default: 10000]
-    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS", value_name = "NUMBER")]
+    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = whole::<usize>)]
     max_connections: Option<usize>,
 
     /// Maximum connections at once per client network (/24 of IPv4, /48 of IPv6); 0 disables the
     /// limit; holds for loopback only if it is set [default: a tenth of the maximum, at least 100]
-    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS_PER_NETWORK", value_name = "NUMBER")]
+    #[arg(long, env = "GEOSTREAM_MAX_CONNECTIONS_PER_NETWORK", value_name = "NUMBER", value_parser = whole::<usize>)]
     max_connections_per_network: Option<usize>,
 
     /// Maximum requests per second per client network; 0 disables the limit; this node only, and
@@ -275,8 +276,18 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Bounded<LEAST, MOST> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<u64>().map_err(|error| error.to_string())?.try_into()
+        whole::<u64>(text)?.try_into()
     }
+}
+
+/// Reads a whole number.
+fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    // A number that does not fit is no text with a unit.
+    let is_number = text.trim().parse::<i128>().is_ok();
+    text.parse().map_err(|_| match is_number {
+        true => format!("{text} is out of range"),
+        false => not_a_number("", text),
+    })
 }
 
 impl From<Seconds> for Duration {
@@ -469,7 +480,7 @@ pub(crate) struct Log {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     data_dir: Option<PathBuf>,
     node: NodeName,
     store: Option<String>,
@@ -526,7 +537,7 @@ impl Default for FileGeoIp {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileListener {
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     proxy_protocol: bool,
 }
 
@@ -645,8 +656,7 @@ impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("reading the configuration {}", path.display()))?;
-        let mut file: Self =
-            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        let mut file: Self = read_toml(&text).with_context(|| format!("in {}", path.display()))?;
         file.lines = Lines(text);
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         let tls_paths = file.tls.certificate.iter_mut().chain(&mut file.tls.key);
@@ -671,15 +681,16 @@ fn retention(arguments: &Arguments, days: Option<u16>, records: Option<usize>) -
 /// Returns where the server listens, as the arguments say, or else the file.
 fn addresses(
     arguments: &Arguments,
-    clients: Option<SocketAddr>,
-    (control, metrics): (Option<SocketAddr>, Option<SocketAddr>),
+    clients: Option<ListenAddress>,
+    (control, metrics): (Option<ListenAddress>, Option<ListenAddress>),
     lines: &Lines,
 ) -> anyhow::Result<Addresses> {
-    let clients = arguments.listen.or(clients);
+    let address = |ListenAddress(address): ListenAddress| address;
+    let clients = arguments.listen.or(clients).map(address);
     let addresses = Addresses {
         clients: clients.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
-        control: arguments.control_listen.or(control),
-        metrics: arguments.metrics_listen.or(metrics),
+        control: arguments.control_listen.or(control).map(address),
+        metrics: arguments.metrics_listen.or(metrics).map(address),
     };
     let is_overruled = |setting: &str| match setting {
         "control.listen" => arguments.control_listen.is_some(),
@@ -930,6 +941,31 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_that_are_read_are_known_to_both_programs() {
+        let command = <Arguments as clap::CommandFactory>::command();
+        let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+        let mut variables: Vec<_> =
+            variables.filter(|variable| variable.starts_with(geostream_api::PREFIX)).collect();
+        variables.sort_unstable();
+        assert_eq!(variables, geostream_api::SERVER_VARIABLES);
+    }
+
+    #[test]
+    fn flags_that_are_no_numbers_are_refused_with_what_to_write() {
+        for (flag, value, expected) in [
+            ("--header-timeout-seconds", "10s", "without a unit: 10 for seconds"),
+            ("--requests-per-second", "500/s", "write 500: a number, without a unit"),
+            ("--max-connections", "10k", "write 10000: a number, without a unit"),
+            ("--audit-days", "70000", "70000 is out of range"),
+            ("--listen", ":8080", "write 0.0.0.0:8080"),
+        ] {
+            let parsed = Arguments::try_parse_from(["geostream-server", flag, value]);
+            let refused = parsed.unwrap_err().to_string();
+            assert!(refused.contains(flag) && refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
     fn certificate_and_key_may_be_given_in_different_places() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -985,6 +1021,11 @@ mod tests {
                 "cache_password_file: reading",
             ),
             ("[log]\nfilter = \"inof\"", "line 2: log.filter: log: \"inof\": off, error, warn,"),
+            ("listen = \":8080\"", "line 1"),
+            ("[control]\nlisten = \":8081\"", "write 0.0.0.0:8081 for all IPv4 addresses"),
+            ("[http]\nheader_timeout_seconds = \"10s\"", "write 10: a number of seconds"),
+            ("[http]\nheader_timeout = 10", "write `header_timeout_seconds`"),
+            ("listen: 127.0.0.1:8080", "this is YAML"),
             ("[tls]\ncertificate = \"missing.pem\"", "--tls-key"),
             ("[tls]\ncertificate = \"missing.pem\"\nkey = \"key.pem\"", "missing.pem"),
         ] {

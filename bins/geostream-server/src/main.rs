@@ -1,5 +1,6 @@
 //! `geostream-server`: answers which region should serve a client now.
 
+mod address;
 mod config;
 mod listeners;
 mod process;
@@ -7,6 +8,7 @@ mod telemetry;
 mod trace;
 mod wire;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -30,16 +32,30 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(arguments.likely_log_format(), &error, BAD_CONFIGURATION),
     };
+    let unknown = unknown_variables();
     if arguments.check_config {
+        if let Some(warning) = unknown {
+            say(&format!("warning: {warning}"));
+        }
         say("the configuration is valid");
         return ExitCode::SUCCESS;
     }
     let started = telemetry::start(&config.log);
+    if let Some(warning) = unknown {
+        tracing::warn!("{warning}");
+    }
     let outcome = started.and_then(|telemetry| wire::run(&config, telemetry));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(config.log.format, &error, 1),
     }
+}
+
+/// Warns of variables that are set for GeoStream and that it does not read.
+fn unknown_variables() -> Option<String> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    geostream_api::unknown_variables(variables)
 }
 
 fn fail(format: LogFormat, error: &anyhow::Error, code: u8) -> ExitCode {

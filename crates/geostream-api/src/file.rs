@@ -4,54 +4,133 @@ use std::fmt;
 use std::iter::successors;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::Config;
-use crate::fields::FieldErrors;
+use crate::fields::{FieldErrors, step};
+use crate::remedy::remedy;
 
-/// A declared configuration as somebody keeps it in a file.
+/// A declared configuration as it is kept in a file.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
     /// What it declares.
     pub config: Config,
-    /// Its text, where that is TOML; whoever writes JSON looks for pointers, not for lines.
+    /// Its text, where that is TOML; in JSON, pointers are enough to find a field.
     toml: Option<String>,
 }
 
-/// A text that is no configuration; TOML's error points at the line, JSON's tells its number.
+/// A text that is no configuration: why, in which field, and what to write instead.
 #[derive(Debug)]
-pub enum ConfigFileError {
-    /// It was read as TOML.
-    Toml(toml::de::Error),
-    /// It was read as JSON.
-    Json(serde_json::Error),
+pub struct ConfigFileError {
+    /// What the reader says, with the place; TOML's points at the line.
+    message: String,
+    /// The field, as a JSON pointer; empty for the whole text.
+    pointer: String,
+    remedy: Option<String>,
 }
 
 impl fmt::Display for ConfigFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Toml(error) => error.fmt(f),
-            Self::Json(error) => error.fmt(f),
+        let Self { message, pointer, remedy } = self;
+        f.write_str(message.trim_end())?;
+        match (&**pointer, remedy) {
+            ("", None) => Ok(()),
+            (pointer, None) => write!(f, " (at {pointer})"),
+            ("", Some(remedy)) => write!(f, "; {remedy}"),
+            (pointer, Some(remedy)) => write!(f, " (at {pointer}); {remedy}"),
         }
     }
 }
 
 impl std::error::Error for ConfigFileError {}
 
+impl ConfigFileError {
+    fn new<E: fmt::Display>(error: &serde_path_to_error::Error<E>, refusal: &str) -> Self {
+        let path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+        // The path of a text that is cut off, or no TOML at all, has a step without a name.
+        let is_known = path.iter().all(|step| step != "?");
+        let pointer = path.iter().filter(|_| is_known).map(|name| step(name)).collect();
+        let field = path.last().map_or("", String::as_str);
+        Self { message: error.inner().to_string(), pointer, remedy: remedy(field, refusal) }
+    }
+
+    fn yaml() -> Self {
+        Self {
+            message: "this is YAML; TOML and JSON are read".to_owned(),
+            pointer: String::new(),
+            remedy: Some("convert it, such as with: yq -o json FILE.yaml > FILE.json".to_owned()),
+        }
+    }
+}
+
+/// Reads a document in TOML.
+///
+/// # Errors
+///
+/// The first place where the text is no such document.
+pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, ConfigFileError> {
+    let document = toml::Deserializer::parse(text).map_err(|error| {
+        if looks_like_yaml(text) {
+            return ConfigFileError::yaml();
+        }
+        let message = error.to_string();
+        ConfigFileError { message, pointer: String::new(), remedy: None }
+    })?;
+    let read = serde_path_to_error::deserialize(document);
+    read.map_err(|error| ConfigFileError::new(&error, error.inner().message()))
+}
+
+fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, ConfigFileError> {
+    // The reader of TOML passes over a byte order mark; that of JSON does not.
+    let mut document = serde_json::Deserializer::from_str(without_mark(text));
+    let read = serde_path_to_error::deserialize(&mut document).map_err(|error| {
+        let message = error.inner().to_string();
+        // The place is behind what was refused: ` at line 1 column 9`.
+        let refusal = message.rsplit_once(" at line ").map_or(&*message, |(refusal, _)| refusal);
+        ConfigFileError::new(&error, refusal)
+    })?;
+    match document.end() {
+        Ok(()) => Ok(read),
+        Err(error) => Err(ConfigFileError {
+            message: error.to_string(),
+            pointer: String::new(),
+            remedy: None,
+        }),
+    }
+}
+
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Tells whether a text that is no TOML begins as YAML does: with a key and a colon, or a dash.
+fn looks_like_yaml(text: &str) -> bool {
+    let lines = without_mark(text).lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.next().unwrap_or_default();
+    let is_key = first.split_once(':').is_some_and(|(key, rest)| {
+        !key.contains(['=', '[', '{']) && (rest.is_empty() || rest.starts_with(' '))
+    });
+    first == "---" || first.starts_with("- ") || is_key
+}
+
 impl ConfigFile {
-    /// Reads the text of a file: JSON if the file's name ends so, else TOML.
+    /// Reads the text of a file: JSON if the file's name ends so or the text is an object, else TOML.
     ///
     /// # Errors
     ///
     /// The first place where the text is no configuration.
     pub fn parse(path: &Path, text: String) -> Result<Self, ConfigFileError> {
-        if path.extension().is_some_and(|extension| extension == "json") {
-            // The reader of TOML passes over a byte order mark; that of JSON does not.
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            let config = serde_json::from_str(text).map_err(ConfigFileError::Json)?;
-            return Ok(Self { config, toml: None });
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        // No TOML begins with a brace, and what is read from standard input has no name.
+        if ending == "json" || without_mark(&text).trim_start().starts_with('{') {
+            return Ok(Self { config: read_json(&text)?, toml: None });
         }
-        let config = toml::from_str(&text).map_err(ConfigFileError::Toml)?;
+        if ending == "yaml" || ending == "yml" {
+            return Err(ConfigFileError::yaml());
+        }
+        let config = read_toml(&text)?;
         Ok(Self { config, toml: Some(text) })
     }
 
@@ -151,6 +230,57 @@ deny = ["a=b"]
         for (name, text) in [("a.json", "\u{feff}{}"), ("a.toml", "\u{feff}")] {
             assert!(ConfigFile::parse(Path::new(name), text.to_owned()).is_ok(), "{name}");
         }
+    }
+
+    fn refused(name: &str, text: &str) -> String {
+        ConfigFile::parse(Path::new(name), text.to_owned()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn yaml_is_told_apart_by_its_name_and_by_its_text() {
+        for (name, text) in [
+            ("regions.yaml", "regions:\n  eu: {latitude: 1}"),
+            ("regions.YML", "a = 1"),
+            ("-", "# regions\n---\nregions:\n"),
+            ("regions.toml", "regions:\n"),
+            ("regions.conf", "- a\n- b"),
+        ] {
+            let refused = refused(name, text);
+            assert!(
+                refused.contains("this is YAML") && refused.contains("yq -o json"),
+                "{refused}"
+            );
+        }
+        assert!(!refused("regions.toml", "regions = {\n").contains("YAML"));
+    }
+
+    #[test]
+    fn json_is_told_by_its_text_where_no_name_tells_it() {
+        assert!(ConfigFile::parse(Path::new("-"), " {\"regions\": {}}".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn a_refused_value_is_told_with_its_field_and_what_to_write() {
+        let region = "[regions.eu]\nlatitude = 1\nlongitude = 2\n";
+        for (line, expected) in [
+            ("capacity = \"1000/s\"", "(at /regions/eu/capacity); write 1000: a number"),
+            (
+                "check = { interval = \"1s\" }",
+                "(at /regions/eu/check/interval); write `interval_ms`",
+            ),
+            (
+                "check = { interval_ms = \"1s\" }",
+                "/check/interval_ms); write 1000: a number of milli",
+            ),
+            ("capacity = \"1000/s\"", "line 4"),
+        ] {
+            let refused = refused("regions.toml", &format!("{region}{line}"));
+            assert!(refused.contains(expected), "{line}: {refused}");
+        }
+        let json = r#"{"regions": {"eu": {"latitude": 1, "longitude": 2, "capacity": "1000/s"}}}"#;
+        let refused = refused("regions.json", json);
+        let expected = "line 1 column 71 (at /regions/eu/capacity); write 1000: a number, without";
+        assert!(refused.contains(expected), "{refused}");
     }
 
     #[test]

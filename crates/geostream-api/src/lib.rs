@@ -18,9 +18,11 @@ mod log;
 mod nodes;
 mod problem;
 mod read;
+mod remedy;
 mod route;
 mod time;
 mod unique;
+mod variables;
 mod write;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage, KeptChanges};
@@ -34,7 +36,7 @@ pub use control::{
     Status, Toggle, Token, TokenLimits, TokenRequest, Warning,
 };
 pub use fields::{FieldError, FieldErrors, Fields, step};
-pub use file::{ConfigFile, ConfigFileError, TomlLines};
+pub use file::{ConfigFile, ConfigFileError, TomlLines, read_toml};
 pub use health::{
     BudgetSpent, HealthChange, HealthEvent, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, OverrideEnded, RegionHealth, Votes,
@@ -44,8 +46,10 @@ pub use log::{Commit, ImportPart, ImportRequest, LogPage, Snapshot};
 pub use nodes::{ClockSkews, Node, NodeState, NodeSummary};
 pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};
+pub use remedy::{nearest, not_a_number, remedy};
 pub use route::{
     Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, Explained, Explanation,
     LocationClaim, Observed, RouteAnswer, RouteRequest, Terms,
 };
 pub use time::Time;
+pub use variables::{COMMAND_LINE_VARIABLES, PREFIX, SERVER_VARIABLES, unknown_variables};

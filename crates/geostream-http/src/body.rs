@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::{FieldErrors, step};
+use geostream_api::{FieldErrors, remedy, step};
 use geostream_domain::Revision;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Response};
@@ -157,10 +157,20 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure
     let read: T = serde_path_to_error::deserialize(Strict(&mut slow)).map_err(|error| {
         let detail = error.inner().to_string();
         let field = field_of_object(&detail).map(step).unwrap_or_default();
-        FieldErrors::one(pointer(error.path()) + &field, detail)
+        let pointer = pointer(error.path()) + &field;
+        let name = pointer.rsplit('/').next().unwrap_or_default();
+        match remedy(name, refusal(&detail)) {
+            Some(remedy) => FieldErrors::one(&*pointer, format_args!("{detail}; {remedy}")),
+            None => FieldErrors::one(pointer, detail),
+        }
     })?;
     slow.end().map_err(|error| FieldErrors::one("", error))?;
     Ok(read)
+}
+
+/// Returns what is refused, without the place that follows it: ` at line 1 column 9`.
+fn refusal(detail: &str) -> &str {
+    detail.rsplit_once(" at line ").map_or(detail, |(refusal, _)| refusal)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -266,6 +276,19 @@ mod tests {
         ] {
             let problem = problem(body);
             assert!(problem.starts_with(expected), "{body}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_refused_field_is_told_with_what_to_write() {
+        for (body, expected) in [
+            (r#"{"latitude": 1, "longitude": 2, "capacity": "1000/s"}"#, "; write 1000: a number"),
+            (r#"{"latitude": 1, "longitude": 2, "chek": {}}"#, "; write `check`"),
+            (r#"{"latitude": "50,1", "longitude": 2}"#, "; write 50.1: a number"),
+        ] {
+            let failure = parse::<geostream_api::Region>(body.as_bytes()).unwrap_err();
+            let detail = failure.to_problem().errors.remove(0).detail;
+            assert!(detail.contains(expected), "{body}: {detail}");
         }
     }
 
