@@ -18,6 +18,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response, StatusCode, Uri};
 
 use crate::proxy::{self, NamedProxy};
+use crate::server::read_server;
 
 /// Where the server is and who asks.
 #[derive(Clone, Debug, Args)]
@@ -30,7 +31,9 @@ pub(crate) struct Connection {
         env = "GEOSTREAM_SERVER",
         default_value = "http://127.0.0.1:8080",
         value_delimiter = ',',
-        num_args = 1
+        num_args = 1,
+        value_name = "URL",
+        value_parser = read_server
     )]
     server: Vec<String>,
 
@@ -455,7 +458,7 @@ fn pause(wait: Duration) {
     thread::sleep(wait);
 }
 
-fn is_on_this_machine(server: &str) -> bool {
+pub(crate) fn is_on_this_machine(server: &str) -> bool {
     let Ok(uri) = server.parse::<Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback = |address: IpAddr| address.is_loopback();

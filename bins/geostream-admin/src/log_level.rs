@@ -9,6 +9,7 @@ use geostream_api::{LogLevel, LogLevelRequest};
 use crate::End;
 use crate::client::Client;
 use crate::output::{Output, facts, or_dash};
+use crate::wish::duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -19,7 +20,7 @@ pub(crate) enum Command {
         /// A level, or several with the parts that they hold for: `info,geostream_http=debug`
         filter: String,
         /// For how long, such as 10m; without, until it is changed or the server starts again
-        #[arg(long = "for", value_parser = humantime::parse_duration, value_name = "DURATION")]
+        #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
         hold: Option<Duration>,
     },
     /// Log again what the server's settings say

@@ -21,12 +21,14 @@ mod proxy;
 mod ready;
 mod region;
 mod route;
+mod server;
 mod service;
 mod setting;
 mod status;
 mod token;
 mod wish;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -138,6 +140,7 @@ pub(crate) enum End {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    warn_of_unknown_variables();
     match run(arguments) {
         Ok(End::Well) => ExitCode::SUCCESS,
         Ok(End::Different) => ExitCode::from(6),
@@ -146,6 +149,15 @@ fn main() -> ExitCode {
             output::complain(&error);
             ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// Warns of variables that are set for GeoStream and that no program of it reads.
+fn warn_of_unknown_variables() {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    if let Some(warning) = geostream_api::unknown_variables(variables) {
+        output::warn(&warning);
     }
 }
 
@@ -195,5 +207,25 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         },
         Some(ClientError::NoToken | ClientError::NoTokenFor(_) | ClientError::Token { .. }) => 4,
         Some(ClientError::Answer { .. }) | None => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_variables_that_are_read_are_known_to_both_programs() {
+        let command = Arguments::command();
+        let of = |command: &clap::Command| {
+            let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+            variables.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let mut variables = of(&command);
+        variables.extend(command.get_subcommands().flat_map(of));
+        variables.retain(|name| name.starts_with(geostream_api::PREFIX));
+        variables.sort_unstable();
+        assert_eq!(variables, geostream_api::COMMAND_LINE_VARIABLES);
     }
 }

@@ -14,7 +14,7 @@ use crate::End;
 use crate::client::{Client, Versioned};
 use crate::health;
 use crate::output::{Output, or_dash, table};
-use crate::wish::{Wish, number, number_or_none};
+use crate::wish::{Wish, duration, latitude, longitude, number_or_none};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -30,10 +30,10 @@ pub(crate) enum Command {
         /// The region's id
         region: String,
         /// Degrees north
-        #[arg(long, allow_negative_numbers = true, value_parser = number)]
+        #[arg(long, allow_negative_numbers = true, value_parser = latitude)]
         latitude: f64,
         /// Degrees east
-        #[arg(long, allow_negative_numbers = true, value_parser = number)]
+        #[arg(long, allow_negative_numbers = true, value_parser = longitude)]
         longitude: f64,
         #[command(flatten)]
         facts: Facts,
@@ -45,10 +45,10 @@ pub(crate) enum Command {
         /// The region
         region: String,
         /// Degrees north
-        #[arg(long, allow_negative_numbers = true, value_parser = number)]
+        #[arg(long, allow_negative_numbers = true, value_parser = latitude)]
         latitude: Option<f64>,
         /// Degrees east
-        #[arg(long, allow_negative_numbers = true, value_parser = number)]
+        #[arg(long, allow_negative_numbers = true, value_parser = longitude)]
         longitude: Option<f64>,
         #[command(flatten)]
         facts: Facts,
@@ -73,7 +73,7 @@ pub(crate) enum Command {
         #[arg(long)]
         owner: Option<String>,
         /// For how long, such as 30m or 2h; without it, until it is undrained
-        #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         duration: Option<Duration>,
         /// Drain it even if it is the last region of a service that can serve
         #[arg(long)]
@@ -104,7 +104,7 @@ pub(crate) struct Forced {
     #[arg(long)]
     owner: Option<String>,
     /// For how long, such as 30m or 2h; without it, until it is undrained
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
 }
 

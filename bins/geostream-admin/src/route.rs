@@ -9,7 +9,7 @@ use crate::End;
 use crate::client::Client;
 use crate::output::{Output, facts, or_dash, say, table};
 use crate::status::attributions;
-use crate::wish::number;
+use crate::wish::{latitude, longitude};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -22,11 +22,11 @@ pub(crate) struct Arguments {
     service: Option<String>,
 
     /// Where the client is, in degrees north
-    #[arg(long, requires = "longitude", allow_negative_numbers = true, value_parser = number)]
+    #[arg(long, requires = "longitude", allow_negative_numbers = true, value_parser = latitude)]
     latitude: Option<f64>,
 
     /// Where the client is, in degrees east
-    #[arg(long, requires = "latitude", allow_negative_numbers = true, value_parser = number)]
+    #[arg(long, requires = "latitude", allow_negative_numbers = true, value_parser = longitude)]
     longitude: Option<f64>,
 
     /// The client's country, with --latitude and --longitude

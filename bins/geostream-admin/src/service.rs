@@ -11,7 +11,7 @@ use crate::End;
 use crate::client::{Client, Versioned};
 use crate::output::{Output, facts, or_dash, table};
 use crate::region::Why;
-use crate::wish::number;
+use crate::wish::{number, percent};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -78,7 +78,7 @@ pub(crate) struct Wishes {
     #[arg(long, value_name = "RULE")]
     all_down: Option<String>,
     /// How much of its capacity may be removed for health, in percent
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     removal_budget: Option<u8>,
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
-use geostream_api::Settings;
+use geostream_api::{Settings, not_a_number};
 
 use crate::End;
 use crate::client::{Client, Versioned};
@@ -101,7 +101,12 @@ impl Assignment {
 }
 
 fn number<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error| format!("{text:?} is not a number that fits here: {error}"))
+    text.parse().map_err(|error: T::Err| match error.to_string() {
+        error if error.contains("digit") => {
+            format!("{text:?} is not a number that fits here: {}", not_a_number("", text))
+        }
+        error => format!("{text:?} is not a number that fits here: {error}"),
+    })
 }
 
 impl Key {
