@@ -60,8 +60,48 @@ impl Written {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let forbidden = self.forbidden.iter().map(ToString::to_string);
-        forbidden.chain(fence_warnings(&self.before, &self.after.config)).collect()
+        let fences = fence_warnings(&self.before, &self.after.config);
+        let weights = weight_warnings(&self.before, &self.after.config);
+        forbidden.chain(fences).chain(weights).collect()
     }
+}
+
+/// The most members that are told of in one write.
+const TOLD: usize = 10;
+
+/// A member counts as small from this many times less weight than the largest on.
+const SMALL_WEIGHT: u32 = 10;
+
+/// Says of which members a small weight is meant to hold clients back, and does not where another
+/// region is lost: displaced clients go by capacity, and a region without one has no limit.
+///
+/// Only what is not as it was before is told.
+#[must_use]
+pub fn weight_warnings(before: &Config, after: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (id, service) in after.services() {
+        let largest = service.members.values().map(|member| member.weight.get()).max();
+        let largest = largest.unwrap_or_default();
+        let old_members = before.services().get(id).map(|service| &service.members);
+        for (region, member) in &service.members {
+            let weight = member.weight.get();
+            // Weight 0 makes a region a standby for all clients.
+            let is_small = weight > 0 && weight <= largest / SMALL_WEIGHT;
+            let is_unlimited = |config: &Config| {
+                config.regions().get(region).is_some_and(|region| region.capacity.is_none())
+            };
+            let is_new = old_members != Some(&service.members) || !is_unlimited(before);
+            if is_small && is_unlimited(after) && is_new {
+                warnings.push(format!(
+                    "{region} has weight {weight} in service {id}, where others have up to \
+                     {largest}, and no capacity: when another region is lost, nothing limits the \
+                     clients that {region} takes; set its capacity"
+                ));
+            }
+        }
+    }
+    warnings.truncate(TOLD);
+    warnings
 }
 
 /// Says of each geofence that is not as it was before which rules hold for no client or for no
@@ -541,4 +581,49 @@ pub(crate) fn forbidden_of<'a>(
         (!networks.permits_target(target)).then_some(ForbiddenCheck { region, host })
     });
     forbidden.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use geostream_domain::{Capacity, GeoPoint, Weight};
+
+    /// Returns the warnings about a service over `large` and `small` with these weights.
+    fn warnings(large: u32, small: u32, capacity: Option<u32>) -> Vec<String> {
+        weight_warnings(&Config::default(), &config(large, small, capacity))
+    }
+
+    fn config(large: u32, small: u32, capacity: Option<u32>) -> Config {
+        let mut service = Service::new("api".parse().unwrap(), []);
+        let mut changes = Vec::new();
+        for (id, weight) in [("large", large), ("small", small)] {
+            let id: RegionId = id.parse().unwrap();
+            let mut region = Region::new(id.clone(), GeoPoint::new(1.0, 2.0).unwrap());
+            region.capacity = capacity.map(|units| Capacity::new(units).unwrap());
+            changes.push(Change::PutRegion(region.into()));
+            let weight = Weight::new(weight).unwrap();
+            let member = geostream_domain::Member { weight, ..<_>::default() };
+            service.members.insert(id, member);
+        }
+        changes.push(Change::PutService(service.into()));
+        Config::default().after(changes).unwrap()
+    }
+
+    #[test]
+    fn a_small_weight_without_a_capacity_is_warned_of() {
+        let told = warnings(100, 1, None);
+        assert!(told[0].starts_with("small has weight 1 in service api"), "{told:?}");
+        assert_eq!(told.len(), 1);
+        for (large, small, capacity) in [(100, 1, Some(50)), (9, 1, None), (100, 0, None)] {
+            assert_eq!(warnings(large, small, capacity), Vec::<String>::new(), "{large} {small}");
+        }
+    }
+
+    #[test]
+    fn what_was_so_before_is_not_warned_of_again() {
+        let before = config(100, 1, None);
+        assert_eq!(weight_warnings(&before, &before), Vec::<String>::new());
+        let limited = config(100, 1, Some(50));
+        assert_eq!(weight_warnings(&limited, &before).len(), 1, "the capacity was taken back");
+    }
 }

@@ -52,7 +52,7 @@ pub use cached::{CacheTally, Cached};
 pub use clocks::Clocks;
 pub use configuration::{
     Configuration, ForbiddenCheck, ForbiddenProbe, Intent, UnassignedCountry, WriteError, Written,
-    fence_warnings,
+    fence_warnings, weight_warnings,
 };
 pub use counted::Counted;
 pub use data_directory::{DataDirectory, KeptFiles};

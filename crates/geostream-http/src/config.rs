@@ -8,7 +8,7 @@ use geostream_api::{
     Config, Diff, Difference, Fields, Flag, HistoryEntry, HistoryPage, Override, OverrideRequest,
     Proposed, Region, RollbackRequest, Service, Settings, Time, Toggle, pointer_in_config,
 };
-use geostream_app::{Intent, Written, fence_warnings};
+use geostream_app::{Intent, Written, fence_warnings, weight_warnings};
 use geostream_domain::{self as domain, Change, Line, RegionId, Revision, ServiceId, Timestamp};
 use geostream_ports::{Clock, GeoLocator, Store};
 use serde::Serialize;
@@ -299,7 +299,9 @@ where
         let steps = current.config.changes_to(&target);
         let forbidden = self.parts.configuration.judge(&current.config, &steps)?;
         let fences = fence_warnings(&current.config, &target);
-        let warnings = forbidden.iter().map(ToString::to_string).chain(fences).collect();
+        let weights = weight_warnings(&current.config, &target);
+        let warnings = forbidden.iter().map(ToString::to_string).chain(fences).chain(weights);
+        let warnings = warnings.collect();
         let changes = Difference::between(&current.config, &target);
         let revision = current.revision.get();
         body::json_at(current.revision, &Proposed { revision, changes, warnings })
