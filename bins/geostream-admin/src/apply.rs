@@ -10,12 +10,12 @@ use geostream_api::{Config, ConfigFile, Diff, FieldErrors, Problem, Proposed};
 
 use crate::End;
 use crate::client::{Client, ClientError, Versioned};
-use crate::output::{Output, say, show_differences};
+use crate::output::{Output, say, show_differences, warn};
+use crate::sentence;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The file, TOML or JSON by its ending, as docs/Configuration.md describes it; - reads TOML from
-    /// standard input
+    /// The file, TOML or JSON, as docs/Configuration.md describes it; - reads standard input
     #[arg(short, long)]
     file: PathBuf,
 
@@ -87,6 +87,11 @@ pub(crate) fn diff(
 }
 
 fn show(output: Output, tried: &Proposed) -> anyhow::Result<End> {
+    let mut doubts = sentence::doubts(&tried.changes);
+    doubts.extend(tried.warnings.iter().cloned());
+    if output != Output::Json {
+        doubts.iter().for_each(|doubt| warn(doubt));
+    }
     output.show(tried, || {
         if tried.changes.is_empty() {
             say(format_args!("nothing to change: revision {} says the same", tried.revision));

@@ -7,7 +7,8 @@ use geostream_api::{AuditEntry, AuditOutcome, AuditPage, KeptChanges, Time};
 
 use crate::End;
 use crate::client::{Client, percent_encoded};
-use crate::output::{Output, or_dash, say, show_differences, table};
+use crate::output::{Output, or_dash, say, show_differences, table_or};
+use crate::when::Now;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -50,23 +51,39 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         if arguments.changes {
             page.entries.iter().for_each(show);
         } else {
-            let header = ["time", "node", "who", "from", "action", "target", "outcome"];
-            table(
-                header,
-                page.entries.iter().map(|entry| {
-                    [
-                        entry.at.to_string(),
-                        entry.node.clone(),
-                        or_dash(entry.who.clone()),
-                        or_dash(entry.address.clone()),
-                        entry.action.clone(),
-                        entry.target.clone(),
-                        outcome(entry),
-                    ]
-                }),
-            );
+            list(&page, output);
         }
     })
+}
+
+fn list(page: &AuditPage, output: Output) {
+    let now = Now::read();
+    let nothing = "no entries; --since, --until, --node, --who and --what may leave all out";
+    if output == Output::Wide {
+        let header = ["time", "node", "who", "from", "action", "target", "outcome"];
+        let rows = page.entries.iter().map(|entry| {
+            [
+                entry.at.to_string(),
+                entry.node.clone(),
+                or_dash(entry.who.clone()),
+                or_dash(entry.address.clone()),
+                entry.action.clone(),
+                entry.target.clone(),
+                outcome(entry),
+            ]
+        });
+        return table_or(nothing, header, rows);
+    }
+    let rows = page.entries.iter().map(|entry| {
+        [
+            now.tell(entry.at),
+            or_dash(entry.who.clone()),
+            entry.action.clone(),
+            entry.target.trim_start_matches("/api/v1/").to_owned(),
+            outcome(entry),
+        ]
+    });
+    table_or(nothing, ["time", "who", "action", "target", "outcome"], rows);
 }
 
 /// Reads page after page, until there are enough.

@@ -4,6 +4,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use geostream_api::{Config, Member, Region};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::End;
 use crate::client::{Client, Versioned};
@@ -52,14 +53,14 @@ pub(crate) struct Import {
 
 /// A region in the catalog.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Entry {
+pub(crate) struct Entry {
     provider: String,
     region: String,
-    name: String,
-    country: String,
+    pub(crate) name: String,
+    pub(crate) country: String,
     continent: String,
-    latitude: f64,
-    longitude: f64,
+    pub(crate) latitude: f64,
+    pub(crate) longitude: f64,
     cost_per_gb: Option<f64>,
     /// `commercial`, or for whom the region is.
     #[serde(rename = "type")]
@@ -73,7 +74,8 @@ pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow:
     }
 }
 
-fn catalog() -> anyhow::Result<Vec<Entry>> {
+/// Reads the regions that providers have.
+pub(crate) fn catalog() -> anyhow::Result<Vec<Entry>> {
     let text = include_str!("../catalog/regions.csv");
     let entries = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
     entries.collect::<Result<_, _>>().context("reading the catalog")
@@ -83,19 +85,32 @@ fn list(output: Output, provider: Option<&str>) -> anyhow::Result<End> {
     let mut entries = catalog()?;
     entries.retain(|entry| provider.is_none_or(|provider| entry.provider == provider));
     ensure!(!entries.is_empty(), "there is no such provider; `catalog list` shows all");
-    output.show(&entries, || {
+    output.show(&json!({ "regions": entries }), || {
+        if output == Output::Wide {
+            let rows = entries.iter().map(|entry| {
+                [
+                    entry.provider.clone(),
+                    entry.region.clone(),
+                    entry.name.clone(),
+                    entry.country.clone(),
+                    format!("{}, {}", entry.latitude, entry.longitude),
+                    or_dash(entry.cost_per_gb),
+                    entry.kind.clone(),
+                ]
+            });
+            let header = ["provider", "region", "name", "country", "place", "$/GB", "type"];
+            return table(header, rows);
+        }
         let rows = entries.iter().map(|entry| {
             [
                 entry.provider.clone(),
                 entry.region.clone(),
                 entry.name.clone(),
                 entry.country.clone(),
-                format!("{}, {}", entry.latitude, entry.longitude),
                 or_dash(entry.cost_per_gb),
-                entry.kind.clone(),
             ]
         });
-        table(["provider", "region", "name", "country", "place", "$/GB", "type"], rows);
+        table(["provider", "region", "name", "country", "$/GB"], rows);
     })
 }
 

@@ -229,6 +229,17 @@ impl Client {
         Ok(self.send("POST", path, token, None, Some(question))?.value)
     }
 
+    /// Asks what may go unanswered: without a token, and once, whatever a rate limit says.
+    pub(crate) fn ask_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let url = format!("{}{path}", self.server.trim_end_matches('/'));
+        let answer = self.send_once("POST", &url, None, None, Some(question))?;
+        Ok(serde_json::from_str(answer.body())?)
+    }
+
     /// Reads what needs no token.
     pub(crate) fn get_openly<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         Ok(self.send("GET", path, None, None, None::<&()>)?.value)

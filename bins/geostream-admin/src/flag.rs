@@ -36,11 +36,11 @@ struct Flags {
 }
 
 pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow::Result<End> {
-    let Versioned { value: Flags { flags }, revision } = client.get_versioned("/api/v1/flags")?;
+    let Versioned { value, revision } = client.get_versioned::<Flags>("/api/v1/flags")?;
     match command {
-        Command::List => output.show(&flags, || {
+        Command::List => output.show(&value, || {
             let state = |on: bool| if on { "on" } else { "off" }.to_owned();
-            let rows = flags.iter().map(|flag| {
+            let rows = value.flags.iter().map(|flag| {
                 [flag.name.clone(), state(flag.on), state(flag.default), flag.description.clone()]
             });
             table(["flag", "state", "default", "when it is on"], rows);

@@ -7,11 +7,12 @@ use geostream_api::{BudgetSpent, HealthHistory, HealthReport, RegionHealth};
 
 use crate::End;
 use crate::client::{Client, percent_encoded};
-use crate::output::{Output, clear_screen, or_dash, say, table};
+use crate::output::{Output, end_at_interrupt, or_dash, redraw, say, table_or};
+use crate::when::Now;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Look again every second, until it is interrupted
+    /// Look again every second, until Ctrl-C
     #[arg(long)]
     watch: bool,
     /// Tell how a region's health has changed, or all regions', newest first
@@ -26,16 +27,34 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     if let Some(region) = &arguments.history {
         return list_changes(client, output, region.as_deref(), arguments.limit);
     }
+    if arguments.watch {
+        return watch(client, output);
+    }
+    let report: HealthReport = client.get("/api/v1/health/regions")?;
+    output.show(&report, || show(&report))
+}
+
+/// Shows the health again every second. A server that cannot be reached for a while is asked again.
+fn watch(client: &Client, output: Output) -> anyhow::Result<End> {
+    let mut report: HealthReport = client.get("/api/v1/health/regions")?;
+    end_at_interrupt()?;
+    let mut failure = None;
     loop {
-        let report: HealthReport = client.get("/api/v1/health/regions")?;
-        if arguments.watch && output == Output::Table {
-            clear_screen();
-        }
-        let shown = output.show(&report, || show(&report));
-        if !arguments.watch {
-            return shown;
+        match output {
+            Output::Json => {
+                output.show(&report, || {})?;
+            }
+            Output::Table | Output::Wide => redraw(|| {
+                say(format_args!("{}  every second; Ctrl-C ends", client.server()));
+                show(&report);
+                failure.iter().for_each(|failure| say(failure));
+            }),
         }
         wait();
+        match client.get("/api/v1/health/regions") {
+            Ok(next) => (report, failure) = (next, None),
+            Err(error) => failure = Some(format!("not up to date: {error:#}")),
+        }
     }
 }
 
@@ -50,10 +69,11 @@ fn list_changes(
         path.push_str(&format!("&region={}", percent_encoded(region)));
     }
     let history: HealthHistory = client.get(&path)?;
+    let now = Now::read();
     output.show(&history, || {
         let rows = history.changes.iter().map(|change| {
             [
-                change.at.to_string(),
+                now.tell(change.at),
                 or_dash(change.node.clone()),
                 change.region.clone(),
                 change.health.clone(),
@@ -61,23 +81,27 @@ fn list_changes(
                 change.evidence.clone(),
             ]
         });
-        table(["time", "node", "region", "health", "response", "evidence"], rows);
+        let nothing = "no health has changed yet; `health` shows how the regions are";
+        table_or(nothing, ["time", "node", "region", "health", "response", "evidence"], rows);
     })
 }
 
 fn show(report: &HealthReport) {
+    let now = Now::read();
     let rows = report.regions.iter().map(|seen| {
         [
             seen.region.clone(),
             in_words(report, seen),
-            format!("{:.0} %", seen.share * 100.0),
+            share(report, seen),
             or_dash(seen.load),
-            or_dash(seen.since),
+            or_dash(seen.since.map(|since| now.tell(since))),
             or_dash(seen.overridden.clone()),
             seen.evidence.clone(),
         ]
     });
-    table(["region", "health", "share", "load", "since", "override", "evidence"], rows);
+    let nothing = "no regions yet: `region add`, `catalog import` or `apply -f FILE` makes some";
+    let header = ["region", "health", "share", "load", "since", "override", "evidence"];
+    table_or(nothing, header, rows);
     report.budget_spent.iter().for_each(|spent| say(in_short(spent)));
     let forbidden = report.regions.iter().filter(|seen| seen.probe_forbidden);
     let forbidden: Vec<&str> = forbidden.map(|seen| &*seen.region).collect();
@@ -97,6 +121,17 @@ fn show(report: &HealthReport) {
         let regions = abstaining.join(", ");
         say(format_args!("not taken for dead, as nobody else was seen well since: {regions}"));
     }
+}
+
+/// Returns the share of its clients that a region has: none while it is drained or unhealthy.
+fn share(report: &HealthReport, seen: &RegionHealth) -> String {
+    let is_retained = report.budget_spent.iter().any(|spent| spent.retained.contains(&seen.region));
+    let is_away = match seen.overridden.as_deref() {
+        Some("drain" | "down") => true,
+        Some("up") => false,
+        Some(_) | None => seen.health == "unhealthy" && !is_retained,
+    };
+    format!("{:.0} %", if is_away { 0.0 } else { seen.share * 100.0 })
 }
 
 /// Returns how a region is, in words.

@@ -5,7 +5,8 @@ use geostream_api::{Diff, HistoryEntry, HistoryPage, RollbackRequest, Status};
 
 use crate::End;
 use crate::client::Client;
-use crate::output::{Output, show_differences, table};
+use crate::output::{Output, show_differences, table_or};
+use crate::when::Now;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -38,17 +39,22 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
     }
     let path = format!("/api/v1/config/history?limit={}", arguments.limit);
     let page: HistoryPage = client.get(&path)?;
+    let now = Now::read();
     output.show(&page, || {
         let rows = page.commits.iter().map(|commit| {
             [
                 commit.revision.to_string(),
-                commit.at.to_string(),
+                now.tell(commit.at),
                 commit.author.clone(),
-                commit.reason.clone(),
+                // A write without a reason has its summary for one.
+                Some(&commit.reason)
+                    .filter(|reason| commit.summary.first() != Some(reason))
+                    .map_or_else(|| "-".to_owned(), String::clone),
                 summary(commit),
             ]
         });
-        table(["revision", "time", "author", "reason", "changes"], rows);
+        let nothing = "no revisions yet: `apply -f FILE` or `region add` makes the first one";
+        table_or(nothing, ["rev", "time", "author", "reason", "changes"], rows);
     })
 }
 

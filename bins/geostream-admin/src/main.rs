@@ -6,6 +6,7 @@ mod backup;
 mod catalog;
 mod client;
 mod completions;
+mod displaced;
 mod export;
 mod flag;
 mod geoip;
@@ -17,15 +18,19 @@ mod log_level;
 mod migrate;
 mod nodes;
 mod output;
+mod place;
 mod proxy;
 mod ready;
 mod region;
 mod route;
+mod sentence;
 mod server;
 mod service;
 mod setting;
 mod status;
+mod style;
 mod token;
+mod when;
 mod wish;
 
 use std::ffi::OsString;
@@ -57,7 +62,7 @@ struct Arguments {
     connection: Connection,
 
     /// How to answer: tables for people, JSON for programs
-    #[arg(long, global = true, default_value = "table")]
+    #[arg(short, long, global = true, default_value = "table")]
     output: Output,
 
     #[command(subcommand)]
@@ -140,14 +145,16 @@ pub(crate) enum End {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let output = arguments.output;
     warn_of_unknown_variables();
     match run(arguments) {
         Ok(End::Well) => ExitCode::SUCCESS,
         Ok(End::Different) => ExitCode::from(6),
         Ok(End::Disagreeing) => ExitCode::from(7),
         Err(error) => {
-            output::complain(&error);
-            ExitCode::from(exit_code(&error))
+            let code = exit_code(&error);
+            output.complain(&error, code);
+            ExitCode::from(code)
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::End;
 use crate::client::Client;
 use crate::output::{Output, or_dash, say, table};
+use crate::when::Now;
 
 /// How often the nodes are asked again while they decide by different revisions: a commit reaches
 /// all of them within a second or two.
@@ -139,6 +140,7 @@ impl Report {
     }
 
     fn print(&self) {
+        let now = Now::read();
         let header = [
             "node",
             "state",
@@ -151,7 +153,7 @@ impl Report {
             "limits",
             "warnings",
         ];
-        let rows = self.nodes.iter().map(Row::cells);
+        let rows = self.nodes.iter().map(|row| row.cells(now));
         let silent = self.servers.iter().filter_map(|server| {
             let error = server.error.as_ref()?;
             let mut cells: [String; 10] = std::array::from_fn(|_| "-".to_owned());
@@ -175,7 +177,7 @@ impl Row {
         self.node.state != NodeState::Missing
     }
 
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self, now: Now) -> [String; 10] {
         let Self { node: Node { node, state, silent_ms, summary }, .. } = self;
         let silent = Duration::from_millis(*silent_ms).as_secs();
         let state = match state {
@@ -189,7 +191,7 @@ impl Row {
             node.clone(),
             state,
             text(&|summary| summary.version.clone()),
-            or_dash(summary.and_then(|summary| summary.started)),
+            or_dash(summary.and_then(|summary| summary.started).map(|time| now.tell(time))),
             text(&|summary| summary.revision.to_string()),
             or_dash(summary.and_then(|summary| summary.last_good)),
             or_dash(summary.and_then(|summary| clock(summary.clock_skew_ms))),

@@ -1,17 +1,23 @@
 //! Tables for people, JSON for programs.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process;
+use std::{process, thread};
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use geostream_api::{Difference, Proposed};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::End;
+use crate::client::ClientError;
+use crate::style::{Style, output_has_colours};
+use crate::when::Now;
+use crate::{place, sentence};
 
 const SIGPIPE: i32 = 13;
 
@@ -20,6 +26,8 @@ const SIGPIPE: i32 = 13;
 pub(crate) enum Output {
     /// Tables and sentences
     Table,
+    /// The same, with all columns
+    Wide,
     /// JSON
     Json,
 }
@@ -33,12 +41,12 @@ impl Output {
     ) -> anyhow::Result<End> {
         match self {
             Self::Json => say(serde_json::to_string_pretty(document)?),
-            Self::Table => for_people(),
+            Self::Table | Self::Wide => for_people(),
         }
         Ok(End::Well)
     }
 
-    /// Shows what a write would change, and writes if whoever asked for it is sure.
+    /// Shows what a write would change, and writes if the user is sure.
     pub(crate) fn write_if_sure(
         self,
         question: &str,
@@ -46,30 +54,57 @@ impl Output {
         changes: &[Difference],
         write: impl FnOnce() -> anyhow::Result<Proposed>,
     ) -> anyhow::Result<End> {
-        if self == Self::Table && !is_sure {
+        if self != Self::Json {
             show_differences(changes);
+            sentence::doubts(changes).iter().for_each(|doubt| warn(doubt));
         }
         if !confirm(question, is_sure)? {
             tell("nothing was changed\n");
             return Ok(End::Well);
         }
-        self.wrote(&write()?)
+        let proposed = write()?;
+        self.show(&proposed, || told(&proposed, None))
+    }
+
+    /// Prints an error with its causes: a program gets it as JSON, with the server's problem.
+    pub(crate) fn complain(self, error: &anyhow::Error, exit_code: u8) {
+        if self != Self::Json {
+            return complain(error);
+        }
+        let problem = match error.downcast_ref::<ClientError>() {
+            Some(ClientError::Problem(problem) | ClientError::Token { problem, .. }) => {
+                Some(problem)
+            }
+            Some(_) | None => None,
+        };
+        let text = format!("{error:#}");
+        let document = json!({ "error": text, "exit_code": exit_code, "problem": problem });
+        tell(format_args!("{document}\n"));
     }
 
     /// Tells what a write has changed.
     pub(crate) fn wrote(self, proposed: &Proposed) -> anyhow::Result<End> {
+        self.wrote_moving(proposed, || None)
+    }
+
+    /// Tells what a write has changed, and where the clients of a drained region go.
+    pub(crate) fn wrote_moving(
+        self,
+        proposed: &Proposed,
+        clients: impl FnOnce() -> Option<String>,
+    ) -> anyhow::Result<End> {
         self.show(proposed, || {
-            if proposed.changes.is_empty() {
-                say(format_args!("nothing to change; still at revision {}", proposed.revision));
-            } else {
-                show_differences(&proposed.changes);
-                say(format_args!("now at revision {}", proposed.revision));
-            }
-            for warning in &proposed.warnings {
-                warn(warning);
-            }
+            let clients = (!proposed.changes.is_empty()).then(clients).flatten();
+            told(proposed, clients.as_deref());
+            sentence::doubts(&proposed.changes).iter().for_each(|doubt| warn(doubt));
         })
     }
+}
+
+/// Says what a write has done, and what its author has to know.
+fn told(proposed: &Proposed, clients: Option<&str>) {
+    sentence::of(proposed, Now::read(), clients).iter().for_each(say);
+    proposed.warnings.iter().for_each(|warning| warn(warning));
 }
 
 /// Prints a line.
@@ -77,9 +112,62 @@ pub(crate) fn say(text: impl Display) {
     print(format_args!("{text}\n"));
 }
 
+thread_local! {
+    /// What is printed while a frame is drawn.
+    static FRAME: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Draws over what the terminal shows, in one piece, so that nothing flickers; elsewhere, prints.
+pub(crate) fn redraw(draw: impl FnOnce()) {
+    if !io::stdout().is_terminal() {
+        draw();
+        return;
+    }
+    FRAME.set(Some(String::new()));
+    draw();
+    let frame = FRAME.take().unwrap_or_default();
+    let height = usize::from(dialoguer::console::Term::stdout().size().0);
+    print(framed(&frame, height));
+}
+
+/// Puts lines over those of the frame before. What is longer than the screen would scroll it.
+fn framed(frame: &str, height: usize) -> String {
+    // ECMA-48: home; behind each line, erase to its end; behind the last, erase the rest.
+    let room = height.saturating_sub(2).max(1);
+    let mut lines: Vec<&str> = frame.lines().take(room).collect();
+    let more = frame.lines().count() - lines.len();
+    let rest = format!("... and {more} more lines");
+    if more > 0 {
+        lines.push(&rest);
+    }
+    let lines: String = lines.iter().map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
+}
+
+/// Ends the program well when it is interrupted.
+pub(crate) fn end_at_interrupt() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut interrupts = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt()).context("listening for SIGINT")?
+    };
+    thread::spawn(move || {
+        runtime.block_on(interrupts.recv());
+        tell("\n");
+        process::exit(0);
+    });
+    Ok(())
+}
+
 /// Prints, or ends the program: silently, and as if by the signal that others end with, where whoever
 /// reads has seen enough, as `head` has.
 pub(crate) fn print(text: impl Display) {
+    let is_drawn = FRAME.with_borrow_mut(|frame| {
+        frame.as_mut().map(|frame| frame.push_str(&text.to_string())).is_some()
+    });
+    if is_drawn {
+        return;
+    }
     let mut out = io::stdout().lock();
     let Err(error) = write!(out, "{text}").and_then(|()| out.flush()) else { return };
     if error.kind() == io::ErrorKind::BrokenPipe {
@@ -96,7 +184,7 @@ fn tell(text: impl Display) {
 
 /// Prints a warning.
 pub(crate) fn warn(text: &str) {
-    tell(format_args!("warning: {text}\n"));
+    tell(format_args!("{} {text}\n", Style::Doubtful.error("warning:")));
 }
 
 /// Shows somebody who waits how far it is.
@@ -113,17 +201,9 @@ pub(crate) fn end_progress() {
     }
 }
 
-/// Begins at the top of an empty screen, where there is one.
-pub(crate) fn clear_screen() {
-    if io::stdout().is_terminal() {
-        // ECMA-48: erase the display and its history, and go home.
-        print("\x1b[2J\x1b[3J\x1b[H");
-    }
-}
-
 /// Prints an error with its causes.
 pub(crate) fn complain(error: &anyhow::Error) {
-    tell(format_args!("geostream-admin: {error:#}\n"));
+    tell(format_args!("{} {error:#}\n", Style::Bad.error("geostream-admin:")));
 }
 
 /// Prints a table.
@@ -131,14 +211,50 @@ pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) {
+    let has_colours = output_has_colours();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.map(str::to_uppercase));
+    if has_colours {
+        table.enforce_styling();
+    }
+    table.set_header(header.map(|name| {
+        let cell = Cell::new(name.to_uppercase());
+        if has_colours { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|text| match Style::of_word(&text).filter(|_| has_colours) {
+            Some(style) => Cell::new(text).fg(colour(style)),
+            None => Cell::new(text),
+        }));
+    }
+    // Columns are two apart, and lines begin at the margin.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
     }
     say(table.trim_fmt());
+}
+
+fn colour(style: Style) -> Color {
+    match style {
+        Style::Good => Color::DarkGreen,
+        Style::Doubtful => Color::DarkYellow,
+        Style::Bad => Color::DarkRed,
+    }
+}
+
+/// Prints a table, or what to do where there is nothing to list.
+pub(crate) fn table_or<const N: usize>(
+    nothing: &str,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() {
+        say(nothing);
+    } else {
+        table(header, rows);
+    }
 }
 
 /// Prints names and values, one a line.
@@ -157,36 +273,83 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
 /// Prints what differs: added, removed, and, part by part, changed.
 pub(crate) fn show_differences(differences: &[Difference]) {
     for Difference { path, before, after } in differences {
+        let (mark, style) = match (before, after) {
+            (None, Some(_)) => ("+", Style::Good),
+            (Some(_), None) => ("-", Style::Bad),
+            (Some(_), Some(_)) | (None, None) => ("~", Style::Doubtful),
+        };
+        let title = style.out(&format!("{mark} {path}"));
+        let nothing = Value::Null;
+        let old = before.as_ref().unwrap_or(&nothing);
+        let new = after.as_ref().unwrap_or(&nothing);
         match (before, after) {
-            (None, Some(after)) => say(format_args!("+ {path}  {}", short(after))),
-            (Some(before), None) => say(format_args!("- {path}  {}", short(before))),
-            (Some(before), Some(after)) => {
-                say(format_args!("~ {path}"));
-                show_fields("", before, after);
+            (None, Some(whole)) | (Some(whole), None) if whole.is_object() => {
+                say(title);
+                for (name, value) in leaves(whole) {
+                    say(format_args!("    {name}: {}", shortened(&value)));
+                }
             }
-            (None, None) => say(format_args!("~ {path}")),
+            (None, Some(whole)) | (Some(whole), None) => {
+                say(format_args!("{title}  {}", shortened(whole)));
+            }
+            _ => {
+                say(title);
+                for (name, before, after) in changed_fields(old, new) {
+                    let name = if name.is_empty() { name } else { format!("{name}: ") };
+                    say(format_args!("    {name}{} -> {}", shortened(&before), shortened(&after)));
+                }
+            }
+        }
+        if let Some(place) = new_place(path, old, new) {
+            say(format_args!("    place: {place}"));
         }
     }
 }
 
-fn show_fields(path: &str, before: &Value, after: &Value) {
+/// Returns the known place that a region is near which was added or moved.
+fn new_place(path: &str, before: &Value, after: &Value) -> Option<place::Near> {
+    path.strip_prefix("regions/")?;
+    let at = place::coordinates(after)?;
+    let is_new = place::coordinates(before) != Some(at);
+    place::nearest(at.0, at.1).filter(|_| is_new)
+}
+
+/// Returns the fields that differ, with the path to each, before and after.
+pub(crate) fn changed_fields(before: &Value, after: &Value) -> Vec<(String, Value, Value)> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        let name = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        say(format_args!("    {name}{} -> {}", short(before), short(after)));
-        return;
+        return vec![(String::new(), before.clone(), after.clone())];
     };
     let added = new.keys().filter(|key| !old.contains_key(*key));
+    let mut fields = Vec::new();
     for key in old.keys().chain(added) {
-        let (before, after) = (old.get(key), new.get(key));
-        if before != after {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            show_fields(&path, before.unwrap_or(&Value::Null), after.unwrap_or(&Value::Null));
+        let before = old.get(key).unwrap_or(&Value::Null);
+        let after = new.get(key).unwrap_or(&Value::Null);
+        if before == after {
+            continue;
         }
+        fields.extend(changed_fields(before, after).into_iter().map(|(rest, before, after)| {
+            let path = if rest.is_empty() { key.clone() } else { format!("{key}.{rest}") };
+            (path, before, after)
+        }));
     }
+    fields
+}
+
+/// Returns the fields of a document, with the path to each.
+fn leaves(whole: &Value) -> Vec<(String, Value)> {
+    let Value::Object(fields) = whole else { return vec![(String::new(), whole.clone())] };
+    let below = |(key, value): (&String, &Value)| match value {
+        Value::Object(inner) if !inner.is_empty() => {
+            let inner = leaves(value).into_iter();
+            inner.map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
+        }
+        _ => vec![(key.clone(), value.clone())],
+    };
+    fields.iter().flat_map(below).collect()
 }
 
 /// Writes a value on part of a line.
-fn short(value: &Value) -> String {
+pub(crate) fn shortened(value: &Value) -> String {
     const WIDTH: usize = 100;
     let text = value.to_string();
     if text.chars().count() <= WIDTH {
@@ -202,8 +365,30 @@ fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
         return Ok(true);
     }
     if !io::stdin().is_terminal() {
-        bail!("nobody can be asked here; say --yes to go on");
+        bail!("there is no terminal to ask at; pass --yes to skip the prompt");
     }
     let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
     asked.context("asking")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_cut_to_the_screen_and_erases_the_one_before() {
+        assert_eq!(framed("a\nb\n", 24), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        let cut = framed("a\nb\nc\nd\n", 4);
+        assert_eq!(cut, "\x1b[Ha\x1b[K\nb\x1b[K\n... and 2 more lines\x1b[K\n\x1b[J");
+    }
+
+    #[test]
+    fn changes_are_told_by_the_fields_that_differ() {
+        let before = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": 4 });
+        let after = json!({ "a": 1, "b": { "c": 5, "d": 3 }, "f": 6 });
+        let fields = changed_fields(&before, &after);
+        let names: Vec<_> = fields.iter().map(|(name, ..)| &**name).collect();
+        assert_eq!(names, ["b.c", "e", "f"]);
+        assert_eq!(fields[1], ("e".to_owned(), json!(4), Value::Null));
+    }
 }

@@ -8,13 +8,14 @@ use clap::{Args, Subcommand};
 use geostream_api::{
     Check, HealthReport, Override, OverrideAction, OverrideRequest, Region, Status,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::End;
 use crate::client::{Client, Versioned};
 use crate::health;
-use crate::output::{Output, or_dash, table};
+use crate::output::{Output, or_dash, table_or};
 use crate::wish::{Wish, duration, latitude, longitude, number_or_none};
+use crate::{displaced, place};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -168,7 +169,7 @@ pub(crate) struct Why {
     pub(crate) reason: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Regions {
     regions: BTreeMap<String, Region>,
 }
@@ -244,13 +245,17 @@ fn set_override(
     let duration_seconds = seconds.transpose().context("--for is too long")?;
     let request = OverrideRequest { action, reason, owner, duration_seconds, force };
     let revision = client.get::<Status>("/api/v1/status")?.revision;
-    output.wrote(&client.put(&override_path(&region), revision, None, &request)?)
+    let proposed = client.put(&override_path(&region), revision, None, &request)?;
+    output.wrote_moving(&proposed, || match action {
+        OverrideAction::Drain => displaced::of(client, &region),
+        OverrideAction::Up | OverrideAction::Down => None,
+    })
 }
 
 /// Returns how all regions are, for tables alone. What is configured is shown without it as well.
 fn health_report(client: &Client, output: Output) -> Option<HealthReport> {
     match output {
-        Output::Table => client.get("/api/v1/health/regions").ok(),
+        Output::Table | Output::Wide => client.get("/api/v1/health/regions").ok(),
         Output::Json => None,
     }
 }
@@ -314,36 +319,55 @@ impl Probes {
 }
 
 fn list(client: &Client, output: Output) -> anyhow::Result<End> {
-    let Regions { regions } = client.get("/api/v1/regions")?;
+    let regions: Regions = client.get("/api/v1/regions")?;
     let Overrides { overrides } = client.get("/api/v1/overrides")?;
     let report = health_report(client, output);
+    let health = |id: &str| or_dash(report.as_ref().and_then(|report| health::of(report, id)));
+    let action = |id: &str| {
+        let wish = overrides.get(id);
+        or_dash(wish.map(|wish| format!("{:?}", wish.action).to_lowercase()))
+    };
     output.show(&regions, || {
-        let rows = regions.iter().map(|(id, region)| {
-            let wish = overrides.get(id);
+        let nothing =
+            "no regions yet: `region add`, `catalog import` or `apply -f FILE` makes some";
+        if output == Output::Wide {
+            let rows = regions.regions.iter().map(|(id, region)| {
+                [
+                    id.clone(),
+                    or_dash(region.name.as_ref()),
+                    format!("{}, {}", region.latitude, region.longitude),
+                    or_dash(region.endpoint.as_ref()),
+                    or_dash(region.capacity),
+                    or_dash(region.cost_per_gb),
+                    labels(region),
+                    health(id),
+                    action(id),
+                ]
+            });
+            let header = [
+                "region", "name", "place", "endpoint", "capacity", "$/GB", "labels", "health",
+                "override",
+            ];
+            return table_or(nothing, header, rows);
+        }
+        let rows = regions.regions.iter().map(|(id, region)| {
+            let endpoint = region.endpoint.as_deref();
             [
                 id.clone(),
-                or_dash(region.name.as_ref()),
-                format!("{}, {}", region.latitude, region.longitude),
-                or_dash(region.endpoint.as_ref()),
+                health(id),
+                action(id),
                 or_dash(region.capacity),
-                or_dash(region.cost_per_gb),
-                labels(region),
-                or_dash(report.as_ref().and_then(|report| health::of(report, id))),
-                or_dash(wish.map(|wish| format!("{:?}", wish.action).to_lowercase())),
+                or_dash(endpoint.map(|url| url.trim_start_matches("https://"))),
             ]
         });
-        let header = [
-            "region", "name", "place", "endpoint", "capacity", "$/GB", "labels", "health",
-            "override",
-        ];
-        table(header, rows);
+        table_or(nothing, ["region", "health", "override", "capacity", "endpoint"], rows);
     })
 }
 
 fn show(id: &str, region: &Region, report: Option<&HealthReport>) {
     crate::output::facts(&[
         ("name", or_dash(region.name.as_ref())),
-        ("place", format!("{}, {}", region.latitude, region.longitude)),
+        ("place", place_of(region)),
         ("endpoint", or_dash(region.endpoint.as_ref())),
         ("capacity", or_dash(region.capacity)),
         ("cost per GB", or_dash(region.cost_per_gb.map(|usd| format!("${usd}")))),
@@ -351,6 +375,15 @@ fn show(id: &str, region: &Region, report: Option<&HealthReport>) {
         ("check", or_dash(region.check.as_ref().map(in_words))),
         ("health", or_dash(report.and_then(|report| health::of(report, id)))),
     ]);
+}
+
+/// Shows the coordinates, and the known place that they are near.
+fn place_of(region: &Region) -> String {
+    let Region { latitude, longitude, .. } = region;
+    match place::nearest(*latitude, *longitude) {
+        Some(near) => format!("{latitude}, {longitude} ({near})"),
+        None => format!("{latitude}, {longitude}"),
+    }
 }
 
 /// Says of a check what is not as it is by default.

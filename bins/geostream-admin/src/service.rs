@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use geostream_api::{AllDown, AllDownRule, Member, Objective, Service, Status};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::End;
 use crate::client::{Client, Versioned};
-use crate::output::{Output, facts, or_dash, table};
+use crate::output::{Output, facts, or_dash, table, table_or};
 use crate::region::Why;
 use crate::wish::{number, percent};
 
@@ -92,7 +92,7 @@ enum ObjectiveName {
     Weighted,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Services {
     services: BTreeMap<String, Service>,
 }
@@ -202,9 +202,9 @@ impl From<ObjectiveName> for Objective {
 }
 
 fn list(client: &Client, output: Output) -> anyhow::Result<End> {
-    let Services { services } = client.get("/api/v1/services")?;
+    let services: Services = client.get("/api/v1/services")?;
     output.show(&services, || {
-        let rows = services.iter().map(|(id, service)| {
+        let rows = services.services.iter().map(|(id, service)| {
             [
                 id.clone(),
                 service.policy.objective.to_string(),
@@ -213,7 +213,9 @@ fn list(client: &Client, output: Output) -> anyhow::Result<End> {
                 all_down(&service.all_down),
             ]
         });
-        table(["service", "objective", "regions", "geofence rules", "when all are down"], rows);
+        let nothing = "no services yet: `service add NAME --region REGION` makes one";
+        let header = ["service", "objective", "regions", "geofence rules", "when all are down"];
+        table_or(nothing, header, rows);
     })
 }
 

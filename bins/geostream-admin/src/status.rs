@@ -5,7 +5,8 @@ use geostream_api::{GeoDatabase, HeldRegion, InForce, Limits, Peers, Status, War
 use crate::End;
 use crate::client::Client;
 use crate::health::in_short;
-use crate::output::{Output, facts, or_dash, say, table};
+use crate::output::{Output, facts, or_dash, say, table, table_or};
+use crate::when::Now;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -20,6 +21,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
     let status: Status = client.get("/api/v1/status")?;
+    let now = Now::read();
     output.show(&status, || {
         let store = status.store_error.clone().unwrap_or_else(|| "well".to_owned());
         let peers = match &status.peers {
@@ -32,9 +34,9 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
             ("version", status.version.clone()),
             ("node", status.node.clone()),
             ("other nodes", peers),
-            ("started", status.started.to_string()),
+            ("started", now.tell(status.started)),
             ("revision", status.revision.to_string()),
-            ("table made", status.table_compiled.to_string()),
+            ("table made", now.tell(status.table_compiled)),
             ("store", store),
             ("regions", status.regions.to_string()),
             ("services", status.services.to_string()),
@@ -58,7 +60,7 @@ pub(crate) fn run(client: &Client, output: Output) -> anyhow::Result<End> {
                     format!("{:?}", wish.action).to_lowercase(),
                     wish.owner.clone(),
                     wish.reason.clone(),
-                    or_dash(wish.expires),
+                    or_dash(wish.expires.map(|expires| now.until(expires))),
                 ]
             });
             table(["override", "action", "owner", "reason", "until"], rows);
@@ -113,7 +115,10 @@ pub(crate) fn show_databases(databases: &[GeoDatabase]) {
             or_dash(file.refused.as_ref()),
         ]
     });
-    table(["GeoIP file", "type", "families", "made", "size", "file refused"], rows);
+    let nothing = "no GeoIP files: clients have no place; put .mmdb files into geoip/ of the data \
+                   directory";
+    let header = ["GeoIP file", "type", "families", "made", "size", "file refused"];
+    table_or(nothing, header, rows);
     attributions(databases).into_iter().for_each(say);
 }
 

@@ -253,7 +253,7 @@ fn the_documented_example_is_applied_whole() {
     setup.ends(0, &apply);
     assert!(setup.ends(0, &apply).contains("nothing to change"), "all of it has come");
     let services = setup.json("service list");
-    let objectives = services.as_object().unwrap().values();
+    let objectives = services["services"].as_object().unwrap().values();
     let objectives: std::collections::BTreeSet<_> =
         objectives.map(|service| service["policy"]["objective"].as_str().unwrap()).collect();
     assert_eq!(objectives.len(), 6, "each objective is shown: {objectives:?}");
@@ -268,7 +268,7 @@ fn the_catalog_brings_real_regions() {
     assert_eq!(region["endpoint"], "https://europe-west1.x.org");
     assert_eq!(region["labels"]["continent"], "EU");
     assert_eq!(
-        setup.json("service list")["web"]["members"],
+        setup.json("service list")["services"]["web"]["members"],
         serde_json::json!({ "europe-west1": {} })
     );
     assert!(setup.ends(1, "catalog import gcp --region nowhere --yes").contains("catalog list"));
@@ -493,7 +493,7 @@ fn the_audit_trail_is_told() {
     let setup = Setup::new();
     setup.ends(0, "region drain us-west-2 --for 30m --reason power-work");
     setup.ends(1, "region remove us-west-2");
-    let mut looks = (0..1_000).map(|_| setup.ends(0, "audit --since 1h"));
+    let mut looks = (0..1_000).map(|_| setup.ends(0, "audit --since 1h -o wide"));
     let told = looks.find(|told| told.contains("refused: 409 in-use")).expect("it is told soon");
     for part in ["putOverride", "/api/v1/overrides/us-west-2", "done: revision 2", "127.0.0.1"] {
         assert!(told.contains(part), "{part}: {told}");
@@ -511,7 +511,7 @@ fn the_audit_trail_is_told() {
     assert!(!setup.ends(0, &format!("audit --until {since}")).contains("refused"));
     assert!(setup.ends(0, "audit --until 0s --node node").contains("refused"));
     let start = entries[0]["node"].as_str().unwrap();
-    assert!(setup.ends(0, &format!("audit --node {start}")).contains(start));
+    assert!(setup.ends(0, &format!("audit --node {start} -o wide")).contains(start));
     assert_eq!(setup.json("audit --node other")["entries"], Value::Array(Vec::new()));
 }
 
@@ -526,6 +526,93 @@ fn readiness_is_told_without_a_token() {
     assert_eq!(setup.json("ready")["status"], "ready");
     let nothing_configured = Setup::start(&[]);
     nothing_configured.ends(1, "ready");
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_write() {
+    let setup = Setup::new();
+    let (_, authority) = setup.url.split_once("://").unwrap();
+    setup.ends(0, &format!("status --server {authority}"));
+    for (line, expected) in [
+        ("status --server geo.example.com", "write https://geo.example.com"),
+        ("region set eu-west-1 --capacity 1000/s", "'--capacity <CAPACITY>': write 1000"),
+        ("region drain eu-west-1 --reason x --for 20", "20s, 20m, 20h or 20d"),
+        ("service set api --removal-budget 5%", "write 5: a number of percent"),
+        ("region add fra --latitude 50,1 --longitude 8", "write 50.1"),
+    ] {
+        let told = setup.ends(2, line);
+        assert!(told.contains(expected), "{line}: {told}");
+    }
+    let file = setup.directory.path().join("regions.yaml");
+    fs::write(&file, "regions:\n  fra: {latitude: 50, longitude: 8}\n").unwrap();
+    let told = setup.ends(1, &format!("apply --yes -f {}", file.display()));
+    assert!(told.contains("this is YAML") && told.contains("yq"), "{told}");
+    let mut asking = setup.command(&["region", "list"]);
+    let asked = asking.env("GEOSTREAM_TOKN", "x").env("GEOSTREAM_SERVICE_HOST", "y").output();
+    let told = said(&asked.unwrap(), 0, "region list");
+    assert_eq!(told.matches("warning:").count(), 1, "{told}");
+    assert!(told.contains("GEOSTREAM_TOKN (the nearest name is GEOSTREAM_TOKEN)"), "{told}");
+}
+
+#[test]
+fn writes_are_confirmed_by_sentences_that_tell_what_undoes_them() {
+    let setup = Setup::new();
+    let drained = setup.ends(0, "region drain us-west-2 --for 20m --reason kernel-upgrade");
+    assert!(drained.starts_with("us-west-2 drained until "), "{drained}");
+    for part in [
+        " UTC (20 min): kernel-upgrade; clients near it go to us-east-1; ",
+        "undo: geostream-admin region undrain us-west-2\nnow at revision 2\n",
+    ] {
+        assert!(drained.contains(part), "{drained}");
+    }
+    let health = setup.ends(0, "health");
+    let row = health.lines().find(|line| line.starts_with("us-west-2")).unwrap();
+    assert!(row.contains(" 0 %") && row.contains("drain"), "{row}");
+    setup.ends(0, "region undrain us-west-2");
+    let swapped = setup.ends(0, "region add fra --latitude 8.68 --longitude 50.11");
+    assert!(swapped.contains("undo: geostream-admin region remove fra"), "{swapped}");
+    assert!(swapped.contains("swapped, it would be Frankfurt, DE"), "{swapped}");
+    let small = setup.ends(0, "service set api --region fra,weight=1 --region eu-west-1,weight=50");
+    assert!(small.contains("warning: fra has weight 1 in service api"), "{small}");
+    let flag = setup.ends(0, "flag set public_explain off");
+    assert!(flag.contains("switched off (was on); undo: geostream-admin flag set"), "{flag}");
+    let back = setup.ends(0, "rollback 1 --yes");
+    assert!(back.contains("region fra removed") && back.contains("undo: geostream-admin rollback"));
+}
+
+#[test]
+fn tables_fit_80_columns_and_empty_ones_say_what_to_do() {
+    let setup = Setup::new();
+    setup.ends(0, "region drain us-west-2 --for 20m --reason work");
+    for line in ["region list", "health", "service list", "history", "audit", "catalog list aws"] {
+        for row in setup.ends(0, line).lines() {
+            assert!(row.chars().count() <= 80, "{line}: {row}");
+        }
+    }
+    assert!(setup.ends(0, "region list -o wide").contains("45.5152, -122.6784"));
+    let empty = Setup::start(&[]);
+    for (line, expected) in [
+        ("region list", "catalog import"),
+        ("service list", "service add"),
+        ("history", "apply -f"),
+    ] {
+        let told = empty.ends(0, line);
+        assert!(told.starts_with("no ") && told.contains(expected), "{line}: {told}");
+    }
+}
+
+#[test]
+fn colours_are_shown_where_they_are_asked_for() {
+    let setup = Setup::new();
+    let shown = |variables: &[(&str, &str)]| {
+        let mut command = setup.command(&["region", "drain", "us-west-2", "--reason", "x"]);
+        command.envs(variables.iter().copied()).output().unwrap();
+        let mut command = setup.command(&["region", "list"]);
+        said(&command.envs(variables.iter().copied()).output().unwrap(), 0, "region list")
+    };
+    assert!(!shown(&[]).contains('\x1b'));
+    assert!(shown(&[("CLICOLOR_FORCE", "1")]).contains('\x1b'));
+    assert!(!shown(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).contains('\x1b'));
 }
 
 #[test]
