@@ -6,11 +6,13 @@ mod backup;
 mod catalog;
 mod client;
 mod completions;
+mod config;
 mod displaced;
 mod export;
 mod flag;
 mod geoip;
 mod health;
+mod help;
 mod history;
 mod import;
 mod log_file;
@@ -36,7 +38,7 @@ mod wish;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::client::{Client, ClientError, Connection};
 use crate::output::Output;
@@ -54,7 +56,8 @@ use crate::output::Output;
 /// Ends with 0 if all went well, 1 if it did not, 2 for bad usage, 3 if the server or database cannot
 /// be reached, 4 if it does not permit the request, 5 if the revision has changed since it was
 /// read, 6 if `diff --exit-code` finds differences, 7 if `status --all` finds a node that is
-/// missing, differs from the others or has warnings, and 141 if the output is closed early.
+/// missing, differs from the others or has warnings, 8 if `route` finds no region that may and can
+/// serve the client, and 141 if the output is closed early.
 #[derive(Debug, Parser)]
 #[command(version, about, verbatim_doc_comment, args_override_self = true)]
 struct Arguments {
@@ -87,6 +90,9 @@ enum Command {
     /// docs/Configuration.md says what each part of one means.
     #[command(subcommand)]
     Service(service::Command),
+    /// Show the declared configuration
+    #[command(subcommand)]
+    Config(config::Command),
     /// Declare the configuration that a file describes
     ///
     /// docs/Configuration.md has an example with everything, and says what each part means.
@@ -144,7 +150,9 @@ pub(crate) enum End {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let command = help::dressed(Arguments::command());
+    let arguments = Arguments::from_arg_matches(&command.get_matches());
+    let arguments = arguments.unwrap_or_else(|error| error.exit());
     let output = arguments.output;
     warn_of_unknown_variables();
     match run(arguments) {
@@ -179,6 +187,7 @@ fn run(arguments: Arguments) -> anyhow::Result<End> {
         Command::Route(arguments) => route::run(&client, output, &arguments),
         Command::Region(command) => region::run(&client, output, command),
         Command::Service(command) => service::run(&client, output, command),
+        Command::Config(command) => config::run(&client, output, &command),
         Command::Apply(arguments) => apply::run(&client, output, &arguments),
         Command::Diff(arguments) => apply::diff(&client, output, &arguments),
         Command::History(arguments) => history::run(&client, output, &arguments),
@@ -207,6 +216,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => 3,
+        Some(ClientError::Problem(problem)) if route::is_refusal(problem) => 8,
         Some(ClientError::Problem(problem)) => match problem.status {
             401 | 403 => 4,
             412 => 5,
@@ -220,7 +230,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_variables_that_are_read_are_known_to_both_programs() {

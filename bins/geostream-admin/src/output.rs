@@ -126,8 +126,15 @@ pub(crate) fn redraw(draw: impl FnOnce()) {
     FRAME.set(Some(String::new()));
     draw();
     let frame = FRAME.take().unwrap_or_default();
-    let height = usize::from(dialoguer::console::Term::stdout().size().0);
-    print(framed(&frame, height));
+    let (height, _) = screen();
+    print(framed(&frame, height.into()));
+}
+
+/// Returns the rows and columns of the terminal. One that does not know its size is taken for a usual
+/// one: a table would have a letter a line there.
+fn screen() -> (u16, u16) {
+    let (rows, columns) = dialoguer::console::Term::stdout().size();
+    (if rows == 0 { 24 } else { rows }, if columns < 20 { 80 } else { columns })
 }
 
 /// Puts lines over those of the frame before. What is longer than the screen would scroll it.
@@ -217,6 +224,10 @@ pub(crate) fn table<const N: usize>(
     table.set_content_arrangement(ContentArrangement::Dynamic);
     if has_colours {
         table.enforce_styling();
+    }
+    if io::stdout().is_terminal() {
+        let (_, width) = screen();
+        table.set_width(width);
     }
     table.set_header(header.map(|name| {
         let cell = Cell::new(name.to_uppercase());

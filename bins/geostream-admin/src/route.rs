@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use clap::Args;
-use geostream_api::{Explained, LocationClaim, RouteAnswer, RouteRequest, Status};
+use geostream_api::{
+    Explained, Explanation, LocationClaim, Problem, RouteAnswer, RouteRequest, Status,
+};
 
 use crate::End;
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::output::{Output, facts, or_dash, say, table};
 use crate::status::attributions;
 use crate::wish::{latitude, longitude};
@@ -54,19 +56,32 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         key: arguments.key.as_deref().map(Cow::from),
         explain: arguments.explain,
     };
-    let token = if arguments.explain { client.token().ok() } else { None };
-    let answer: RouteAnswer = client.ask("/api/v1/route", &request, token)?;
+    // The server explains less without a token, and then counts no country that a caller states.
+    let needs_token = arguments.explain || arguments.country.is_some();
+    let token = if needs_token { client.token().ok() } else { None };
+    let answer: RouteAnswer = match client.ask("/api/v1/route", &request, token) {
+        Ok(answer) => answer,
+        Err(error) => {
+            if let Some(problem) = refusal(&error) {
+                let explanation = problem.explanation.as_deref();
+                output.show(problem, || {
+                    explanation.into_iter().for_each(|told| explain(told, output));
+                })?;
+            }
+            return Err(error);
+        }
+    };
     // Whoever sees a place that GeoIP data knows is to see whose data it is.
     let credits = || client.get::<Status>("/api/v1/status").map(|status| status.geo);
     output.show(&answer, || {
-        show(&answer);
+        show(&answer, output);
         if answer.client.source == "geoip" {
             attributions(&credits().unwrap_or_default()).into_iter().for_each(say);
         }
     })
 }
 
-fn show(answer: &RouteAnswer) {
+fn show(answer: &RouteAnswer, output: Output) {
     let client = &answer.client;
     let place = client.latitude.zip(client.longitude);
     let place = place.map(|(latitude, longitude)| format!("{latitude}, {longitude}"));
@@ -93,19 +108,41 @@ fn show(answer: &RouteAnswer) {
                 [next.region.to_string(), milliseconds(next.latency_ms), endpoint]
             }),
         ),
-        Some(explanation) => {
-            say(format_args!("ranked by {}:", explanation.objective));
-            table(
-                [
-                    "region", "fate", "distance", "latency", "within", "term", "band", "draw",
-                    "observed", "",
-                ],
-                explanation.regions.iter().map(row),
-            );
-            if !explanation.complete {
-                say("overrides, loads, votes and ages are shown with a token of scope viewer");
-            }
-        }
+        Some(explanation) => explain(explanation, output),
+    }
+}
+
+/// Tells whether the server has decided that no region may or can serve the client.
+pub(crate) fn is_refusal(problem: &Problem) -> bool {
+    let kind = problem.kind.rsplit(':').next();
+    matches!(kind, Some("geofenced" | "no-region"))
+}
+
+fn refusal(error: &anyhow::Error) -> Option<&Problem> {
+    match error.downcast_ref::<ClientError>()? {
+        ClientError::Problem(problem) => Some(problem).filter(|problem| is_refusal(problem)),
+        _ => None,
+    }
+}
+
+fn explain(explanation: &Explanation, output: Output) {
+    say(format_args!("ranked by {}:", explanation.objective));
+    let rows = explanation.regions.iter().map(row);
+    if output == Output::Wide {
+        let header = [
+            "region", "fate", "distance", "latency", "within", "term", "band", "draw", "observed",
+            "",
+        ];
+        table(header, rows);
+    } else {
+        let narrow = rows.map(|[region, fate, distance, latency, .., observed, detail]| {
+            [region, fate, distance, latency, observed, detail]
+        });
+        table(["region", "fate", "distance", "latency", "observed", ""], narrow);
+        say("`-o wide` shows the terms that they are ranked by");
+    }
+    if !explanation.complete {
+        say("overrides, loads, votes and ages are shown with a token of scope viewer");
     }
 }
 

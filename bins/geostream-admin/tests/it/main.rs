@@ -581,21 +581,58 @@ fn writes_are_confirmed_by_sentences_that_tell_what_undoes_them() {
 }
 
 #[test]
+fn a_refusal_is_explained_and_has_an_exit_code_of_its_own() {
+    let setup = Setup::new();
+    let file = setup.directory.path().join("fenced.toml");
+    let configuration = "[regions.a]\nlatitude = 1\nlongitude = 2\nlabels = { continent = \"NA\" }\n\
+                         [services.api.members]\na = {}\n\
+                         [[services.api.geofence]]\nclients.countries = [\"DE\"]\n\
+                         allow = [\"continent=EU\"]\n[settings]\ndefault_service = \"api\"\n";
+    fs::write(&file, configuration).unwrap();
+    setup.ends(0, &format!("apply --yes -f {}", file.display()));
+    let line = "route --latitude 50 --longitude 8 --country DE";
+    let told = setup.ends(8, &format!("{line} --explain"));
+    assert!(told.contains("FATE") && told.contains("fenced"), "{told}");
+    let json = setup.command(&[line, "--explain -o json"].join(" ").split(' ').collect::<Vec<_>>());
+    let refused = { json }.output().unwrap();
+    let problem: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(problem["explanation"]["regions"][0]["fate"], "fenced");
+    let told: Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!((&told["exit_code"], &told["problem"]["status"]), (&8.into(), &403.into()));
+    setup.ends(8, line);
+    setup.ends(0, "service set api --all-down closed");
+    setup.ends(0, "region drain a --reason work --force");
+    let told = setup.ends(8, "route --latitude 50 --longitude 8 --explain");
+    assert!(told.contains("drained"), "{told}");
+}
+
+#[test]
+fn a_configuration_that_is_shown_is_taken_back_as_it_is() {
+    let setup = Setup::new();
+    let shown = setup.ends(0, "config show");
+    assert!(shown.contains("[regions.eu-west-1]"), "{shown}");
+    let file = setup.directory.path().join("shown.toml");
+    fs::write(&file, shown).unwrap();
+    let same = setup.ends(0, &format!("apply --dry-run -f {}", file.display()));
+    assert!(same.contains("nothing to change"), "{same}");
+    let json = setup.json("config show 1");
+    assert_eq!(json["regions"]["eu-west-1"]["cost_per_gb"], 0.09);
+}
+
+#[test]
 fn tables_fit_80_columns_and_empty_ones_say_what_to_do() {
     let setup = Setup::new();
     setup.ends(0, "region drain us-west-2 --for 20m --reason work");
-    for line in ["region list", "health", "service list", "history", "audit", "catalog list aws"] {
+    for line in ["region ls", "health", "service ls", "history", "audit", "catalog ls aws"] {
         for row in setup.ends(0, line).lines() {
             assert!(row.chars().count() <= 80, "{line}: {row}");
         }
     }
-    assert!(setup.ends(0, "region list -o wide").contains("45.5152, -122.6784"));
+    assert!(setup.ends(0, "region ls -o wide").contains("45.5152, -122.6784"));
     let empty = Setup::start(&[]);
-    for (line, expected) in [
-        ("region list", "catalog import"),
-        ("service list", "service add"),
-        ("history", "apply -f"),
-    ] {
+    for (line, expected) in
+        [("region ls", "catalog import"), ("service ls", "service add"), ("history", "apply -f")]
+    {
         let told = empty.ends(0, line);
         assert!(told.starts_with("no ") && told.contains(expected), "{line}: {told}");
     }
