@@ -47,12 +47,15 @@ fn watch(client: &Client, output: Output) -> anyhow::Result<End> {
             Output::Table | Output::Wide => redraw(|| {
                 say(format_args!("{}  every second; Ctrl-C ends", client.server()));
                 show(&report);
-                failure.iter().for_each(|failure| say(failure));
+                failure.iter().for_each(say);
             }),
         }
         wait();
         match client.get("/api/v1/health/regions") {
-            Ok(next) => (report, failure) = (next, None),
+            Ok(next) => {
+                report = next;
+                failure = None;
+            }
             Err(error) => failure = Some(format!("not up to date: {error:#}")),
         }
     }

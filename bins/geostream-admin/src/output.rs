@@ -354,7 +354,12 @@ fn leaves(whole: &Value) -> Vec<(String, Value)> {
             let inner = leaves(value).into_iter();
             inner.map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
         }
-        _ => vec![(key.clone(), value.clone())],
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => vec![(key.clone(), value.clone())],
     };
     fields.iter().flat_map(below).collect()
 }

@@ -1,6 +1,7 @@
 //! Which known place coordinates are near: numbers that are swapped look as good as right ones.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -31,15 +32,16 @@ const FAR_KM: f64 = 300.0;
 
 /// Returns the nearest place of the catalog.
 pub(crate) fn nearest(latitude: f64, longitude: f64) -> Option<Near> {
-    let entries = catalog().ok()?;
+    // A file may have thousands of regions, and the catalog is a text.
+    static CATALOG: OnceLock<Vec<Entry>> = OnceLock::new();
+    let entries = CATALOG.get_or_init(|| catalog().unwrap_or_default());
     let near = entries.iter().map(|entry| {
         let km = distance_km((latitude, longitude), (entry.latitude, entry.longitude));
         // Of several providers in one city, the one that writes the city's name is taken.
         (km.round(), !entry.name.contains('('), entry)
     });
-    let (_, _, entry) = near.min_by(|one, other| {
-        (one.0, one.1).partial_cmp(&(other.0, other.1)).unwrap_or(std::cmp::Ordering::Equal)
-    })?;
+    let nearest = near.min_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    let (_, _, entry) = nearest?;
     let km = distance_km((latitude, longitude), (entry.latitude, entry.longitude));
     Some(Near { name: name_of(entry), km })
 }

@@ -121,7 +121,11 @@ pub(crate) fn is_refusal(problem: &Problem) -> bool {
 fn refusal(error: &anyhow::Error) -> Option<&Problem> {
     match error.downcast_ref::<ClientError>()? {
         ClientError::Problem(problem) => Some(problem).filter(|problem| is_refusal(problem)),
-        _ => None,
+        ClientError::Unreachable { .. }
+        | ClientError::Token { .. }
+        | ClientError::Answer { .. }
+        | ClientError::NoToken
+        | ClientError::NoTokenFor(_) => None,
     }
 }
 

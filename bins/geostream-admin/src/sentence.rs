@@ -64,7 +64,9 @@ fn of_change(change: &Difference, now: Now, clients: Option<&str>) -> String {
             format!("flag {id} switched {}{was}", state(*on))
         }
         ("settings", before, after) => {
-            let text = |value: &Option<Value>| value.as_ref().map_or("none".to_owned(), in_words);
+            let text = |value: &Option<Value>| {
+                value.as_ref().map_or_else(|| in_words(&Value::Null), in_words)
+            };
             format!("settings/{id} set to {} (was {})", text(after), text(before))
         }
         (_, None, Some(after)) => format!("{} {id} added{}", one(kind), details(kind, after)),
@@ -211,7 +213,7 @@ fn as_argument(value: &Value) -> String {
     match value {
         Value::Array(items) => items.iter().map(as_argument).collect::<Vec<_>>().join(","),
         Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }
 
@@ -220,7 +222,7 @@ fn in_words(value: &Value) -> String {
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "none".to_owned(),
-        other => shortened(other),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => shortened(value),
     }
 }
 
