@@ -1,12 +1,13 @@
 //! `region`
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use geostream_api::{
-    Check, HealthReport, Override, OverrideAction, OverrideRequest, Region, Status,
+    Check, CheckMethod, HealthReport, Override, OverrideAction, OverrideRequest, Region, Status,
 };
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +139,20 @@ pub(crate) struct Facts {
 /// default.
 #[derive(Debug, Args)]
 struct Probes {
-    /// The status codes that are well, such as 200 or 200-399
+    /// The host that the request and TLS name, if it is not the URL's, such as api.example.com
+    #[arg(long, value_name = "HOST")]
+    check_host: Option<Wish<String>>,
+    /// The method of the request: GET or HEAD
+    #[arg(long, value_name = "METHOD")]
+    check_method: Option<Wish<CheckMethod>>,
+    /// A header field of the request; may be repeated. NAME=@FILE reads the value from a file, which
+    /// keeps a secret out of the list of processes, and NAME= takes the field back
+    #[arg(long, value_name = "NAME=VALUE")]
+    check_header: Vec<String>,
+    /// Follow redirects
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    check_follow_redirects: Option<bool>,
+    /// The status codes that are well, such as 200, 200-399 or 200-299,401
     #[arg(long)]
     check_status: Option<Wish<String>>,
     /// A text that the answer's body has to hold; an empty one takes it back
@@ -286,7 +300,7 @@ impl Facts {
             None => {}
         }
         let mut check = region.check.clone().unwrap_or_default();
-        self.probes.apply_to(&mut check);
+        self.probes.apply_to(&mut check)?;
         // Nothing was said of a check that is not there.
         region.check =
             Some(check).filter(|check| region.check.is_some() || *check != Check::default());
@@ -305,7 +319,13 @@ impl Facts {
 }
 
 impl Probes {
-    fn apply_to(&self, check: &mut Check) {
+    fn apply_to(&self, check: &mut Check) -> anyhow::Result<()> {
+        Wish::apply(self.check_host.as_ref(), &mut check.host);
+        Wish::apply(self.check_method.as_ref(), &mut check.method);
+        for header in &self.check_header {
+            put_header(header, &mut check.headers)?;
+        }
+        check.follow_redirects = self.check_follow_redirects.unwrap_or(check.follow_redirects);
         Wish::apply(self.check_status.as_ref(), &mut check.status);
         if let Some(body) = &self.check_body {
             check.body = Some(body.clone()).filter(|body| !body.is_empty());
@@ -315,7 +335,32 @@ impl Probes {
         Wish::apply(self.check_fall.as_ref(), &mut check.fall);
         Wish::apply(self.check_rise.as_ref(), &mut check.rise);
         Wish::apply(self.check_ramp_seconds.as_ref(), &mut check.ramp_seconds);
+        Ok(())
     }
+}
+
+/// Sets a header field as `NAME=VALUE` or `NAME=@FILE` says, or takes it back. Errors do not show the
+/// value.
+fn put_header(text: &str, headers: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+    let (name, value) = text
+        .split_once('=')
+        .context("--check-header: NAME=VALUE, NAME=@FILE, or NAME= to take it back, is expected")?;
+    // Names are kept in lower case.
+    let name = name.to_ascii_lowercase();
+    let value = match value.strip_prefix('@') {
+        Some(file) => {
+            let read = fs::read_to_string(file);
+            let read = read.with_context(|| format!("--check-header {name}: reading {file}"))?;
+            read.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        None => value.to_owned(),
+    };
+    if value.is_empty() {
+        headers.remove(&name);
+    } else {
+        headers.insert(name, value);
+    }
+    Ok(())
 }
 
 fn list(client: &Client, output: Output) -> anyhow::Result<End> {
@@ -388,8 +433,13 @@ fn place_of(region: &Region) -> String {
 
 /// Says of a check what is not as it is by default.
 fn in_words(check: &Check) -> String {
-    let Check { url, status, body, interval_ms, timeout_ms, fall, rise, ramp_seconds } = check;
+    let Check { url, host, method, headers, follow_redirects, status, body, .. } = check;
+    let Check { interval_ms, timeout_ms, fall, rise, ramp_seconds, .. } = check;
     let mut words = vec![url.clone().unwrap_or_else(|| "the endpoint".to_owned())];
+    words.extend(host.as_ref().map(|host| format!("host {host}")));
+    words.extend(method.map(|method| method.to_string()));
+    words.extend(headers.keys().map(|name| format!("header {name}")));
+    words.extend(follow_redirects.then(|| "follows redirects".to_owned()));
     words.extend(status.as_ref().map(|status| format!("status {status}")));
     words.extend(body.as_ref().map(|body| format!("body {body:?}")));
     words.extend(interval_ms.map(|ms| format!("every {ms} ms")));

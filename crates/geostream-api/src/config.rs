@@ -1,9 +1,13 @@
 //! A configuration as people write it and stores keep it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::redact;
+use crate::status;
 use crate::time::Time;
 use crate::unique;
 
@@ -61,8 +65,25 @@ pub struct Check {
     /// region's endpoint. The path of a gRPC URL names the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The status codes that are well, such as `200` or `200-399`; `200-299` by default.
+    /// The host that the request and TLS name, with or without a port; the URL's by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `GET` (the default) or `HEAD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<CheckMethod>,
+    /// Header fields of the request, whose values answers show as [`Check::REDACTED`].
+    #[serde(
+        default,
+        deserialize_with = "redact::headers",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub headers: BTreeMap<String, String>,
+    /// Whether redirects are followed; not by default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow_redirects: bool,
+    /// The status codes that are well, such as `200` or `200-299,401`; `200-299` by default. A list
+    /// such as `[200, "300-399"]` is read as well.
+    #[serde(default, deserialize_with = "status::text", skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// A text that the body's first 64 KiB have to hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +103,37 @@ pub struct Check {
     /// Seconds in which its share of clients grows back, 0 to 3,600; 30 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp_seconds: Option<u32>,
+}
+
+/// The method of a check's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CheckMethod {
+    /// `GET`.
+    Get,
+    /// `HEAD`: the answer has no body.
+    Head,
+}
+
+impl FromStr for CheckMethod {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "GET" => Ok(Self::Get),
+            "HEAD" => Ok(Self::Head),
+            _ => Err("GET or HEAD is expected"),
+        }
+    }
+}
+
+impl fmt::Display for CheckMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+        })
+    }
 }
 
 /// What clients ask for.

@@ -59,12 +59,10 @@ impl Difference {
             after: view(new),
         };
         match change {
-            domain::Change::PutRegion(region) => both(part("regions", &region.id), &|config| {
-                config.regions().get(&region.id).map(|region| value(Region::from(&**region)))
-            }),
-            domain::Change::RemoveRegion(id) => both(part("regions", id), &|config| {
-                config.regions().get(id).map(|region| value(Region::from(&**region)))
-            }),
+            domain::Change::PutRegion(region) => {
+                Self::of_region(part("regions", &region.id), &region.id, old, new)
+            }
+            domain::Change::RemoveRegion(id) => Self::of_region(part("regions", id), id, old, new),
             domain::Change::PutService(service) => both(part("services", &service.id), &|config| {
                 config.services().get(&service.id).map(|service| value(Service::from(&**service)))
             }),
@@ -87,6 +85,21 @@ impl Difference {
                 })
             }
         }
+    }
+
+    /// Differences are answered and audited, so they do not show the values of header fields.
+    fn of_region(
+        path: String,
+        id: &domain::RegionId,
+        old: &domain::Config,
+        new: &domain::Config,
+    ) -> Self {
+        let document = |config: &domain::Config| {
+            config.regions().get(id).map(|region| Region::from(&**region))
+        };
+        let before = document(old);
+        let after = document(new).map(|after| value(after.redacted_since(before.as_ref())));
+        Self { path, before: before.map(|before| value(before.redacted())), after }
     }
 }
 

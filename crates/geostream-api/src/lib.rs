@@ -18,8 +18,10 @@ mod log;
 mod nodes;
 mod problem;
 mod read;
+mod redact;
 mod remedy;
 mod route;
+mod status;
 mod time;
 mod unique;
 mod variables;
@@ -27,8 +29,8 @@ mod write;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage, KeptChanges};
 pub use config::{
-    AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
-    OverrideAction, Policy, Region, Service, Settings, WholeConfig,
+    AllDown, AllDownRule, Change, Check, CheckMethod, Clients, Config, FenceRule, Member,
+    Objective, Override, OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 pub use control::{
     Diff, Difference, Flag, GeoData, GeoDatabase, HistoryEntry, HistoryPage, LogLevel,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, AllDownRule, Change, Check, Config, FenceRule, Member, Objective, Override, Policy,
-    Region, Service, Settings, WholeConfig,
+    AllDown, AllDownRule, Change, Check, CheckMethod, Config, FenceRule, Member, Objective,
+    Override, Policy, Region, Service, Settings, WholeConfig,
 };
 use crate::fields::{FieldErrors, Fields, step};
 
@@ -156,13 +156,43 @@ impl Check {
         let status = fields.check_some("/status", status).unwrap_or_default();
         let body = fields.check_some("/body", self.body.as_ref().map(|text| text.parse()));
         let timing = self.timing(&mut fields);
-        let check = target.zip(timing).map(|(target, timing)| domain::HealthCheck {
-            target,
-            status,
-            body,
-            timing,
+        let protocol = target.as_ref().map(domain::ProbeTarget::protocol);
+        let request = self.request(protocol, &mut fields);
+        let check = target.zip(timing).zip(request).map(|((target, timing), request)| {
+            domain::HealthCheck { target, request, status, body, timing }
         });
         fields.finish(check)
+    }
+
+    /// Reads what the request says beside the URL, of which the protocol is known unless the URL is
+    /// wrong.
+    fn request(
+        &self,
+        protocol: Option<domain::ProbeProtocol>,
+        fields: &mut Fields,
+    ) -> Option<domain::ProbeRequest> {
+        use domain::ProbeRequestError as E;
+        let host = self.host.as_ref().map(|text| {
+            let wrong = "a DNS name or an IP address, with or without a port, is expected";
+            text.parse().map_err(|_| wrong)
+        });
+        let host = fields.check_some("/host", host);
+        let headers = read_headers(&self.headers, fields)?;
+        let method = match self.method {
+            Some(CheckMethod::Head) => domain::ProbeMethod::Head,
+            Some(CheckMethod::Get) | None => domain::ProbeMethod::Get,
+        };
+        let follows_redirects = self.follow_redirects;
+        let request = domain::ProbeRequest { host, method, headers, follows_redirects };
+        let request = request.for_check(protocol?, self.body.is_some());
+        let at = match request {
+            Err(E::Host) => "/host",
+            Err(E::Headers) => "/headers",
+            Err(E::BodyOfHead) => "/body",
+            Err(E::Redirects) => "/follow_redirects",
+            Err(E::Method) | Ok(_) => "/method",
+        };
+        fields.check(at, request)
     }
 
     fn timing(&self, fields: &mut Fields) -> Option<domain::CheckTiming> {
@@ -190,15 +220,42 @@ impl Check {
     }
 }
 
-/// Reads `200` or `200-399`.
-fn read_status(text: &str) -> Result<domain::StatusRange, String> {
-    let (from, to) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| {
-        let wrong = || format!("{text:?} is no status code; 200 or 200-399 is expected");
-        text.parse::<u16>().map_err(|_| wrong())
-    };
-    let range = domain::StatusRange::new(number(from)?, number(to)?);
-    range.map_err(|error| error.to_string())
+/// Reads header fields; errors do not show their values.
+fn read_headers(
+    headers: &BTreeMap<String, String>,
+    fields: &mut Fields,
+) -> Option<domain::ProbeHeaders> {
+    let mut read = BTreeMap::new();
+    for (name, value) in headers {
+        let at = format!("/headers{}", step(name));
+        let name: Option<domain::ProbeHeaderName> = fields.check(&at, name.parse());
+        let value = if Check::is_redacted(value) {
+            let detail = "the value is redacted, and one is kept only for this region, as long as \
+                          the check's scheme, host and port stay the same: state it";
+            Err(detail.to_owned())
+        } else {
+            value.parse().map_err(|error: domain::ProbeHeaderValueError| error.to_string())
+        };
+        let value: Option<domain::ProbeHeaderValue> = fields.check(&at, value);
+        read.extend(name.zip(value));
+    }
+    fields.check("/headers", domain::ProbeHeaders::new(read))
+}
+
+/// Reads `200`, `200-399` or `200-299,401`.
+fn read_status(text: &str) -> Result<domain::StatusCodes, String> {
+    let mut ranges = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| {
+            let wrong =
+                || format!("{part:?} is no status code; 200, 200-399 or 200-299,401 is expected");
+            text.parse::<u16>().map_err(|_| wrong())
+        };
+        let range = domain::StatusRange::new(number(from)?, number(to)?);
+        ranges.push(range.map_err(|error| error.to_string())?);
+    }
+    domain::StatusCodes::new(ranges).map_err(|error| error.to_string())
 }
 
 fn read_labels(labels: &BTreeMap<String, String>, fields: &mut Fields) -> Option<domain::Labels> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use geostream_domain as domain;
 
 use crate::config::{
-    AllDown, AllDownRule, Change, Check, Clients, Config, FenceRule, Member, Objective, Override,
-    OverrideAction, Policy, Region, Service, Settings, WholeConfig,
+    AllDown, AllDownRule, Change, Check, CheckMethod, Clients, Config, FenceRule, Member,
+    Objective, Override, OverrideAction, Policy, Region, Service, Settings, WholeConfig,
 };
 use crate::time::Time;
 
@@ -57,11 +57,21 @@ impl From<&domain::HealthCheck> for Check {
         };
         let (timing, usual) = (check.timing, domain::CheckTiming::default());
         let differs = |of: fn(domain::CheckTiming) -> Duration| of(timing) != of(usual);
-        let (from, to) = check.status.bounds();
+        let request = &check.request;
+        let headers = request.headers.iter();
         Self {
             url: Some(check.target.url().to_string()),
-            status: (check.status != domain::StatusRange::default())
-                .then(|| if from == to { from.to_string() } else { format!("{from}-{to}") }),
+            host: request.host.as_ref().map(ToString::to_string),
+            method: match request.method {
+                domain::ProbeMethod::Get => None,
+                domain::ProbeMethod::Head => Some(CheckMethod::Head),
+            },
+            headers: headers
+                .map(|(name, value)| (name.to_string(), value.reveal().to_owned()))
+                .collect(),
+            follow_redirects: request.follows_redirects,
+            status: (check.status != domain::StatusCodes::default())
+                .then(|| check.status.to_string()),
             body: check.body.as_ref().map(ToString::to_string),
             interval_ms: unless_default(
                 differs(domain::CheckTiming::interval),

@@ -635,6 +635,7 @@ impl<P: Prober, L: HealthLog, C: Clock> HealthDriver<P, L, C> {
             | ProbeFailure::Name
             | ProbeFailure::Tls(_)
             | ProbeFailure::Body
+            | ProbeFailure::Redirect
             | ProbeFailure::Incomplete
             | ProbeFailure::HeadTooLarge
             | ProbeFailure::Protocol
@@ -750,7 +751,10 @@ impl LossLog {
 fn is_answer(outcome: ProbeOutcome) -> bool {
     matches!(
         outcome,
-        ProbeOutcome::Well(_) | ProbeOutcome::Failed(ProbeFailure::Status(_) | ProbeFailure::Body)
+        ProbeOutcome::Well(_)
+            | ProbeOutcome::Failed(
+                ProbeFailure::Status(_) | ProbeFailure::Body | ProbeFailure::Redirect
+            )
     )
 }
 

@@ -93,6 +93,7 @@ fn reason(failure: ProbeFailure) -> &'static str {
         ProbeFailure::Tls(_) => "tls",
         ProbeFailure::Status(_) => "status",
         ProbeFailure::Body => "body",
+        ProbeFailure::Redirect => "redirect",
         ProbeFailure::Incomplete => "incomplete",
         ProbeFailure::HeadTooLarge => "head_too_large",
         ProbeFailure::Protocol => "protocol",

@@ -1,5 +1,8 @@
 //! How a region is asked whether it is well.
 
+mod request;
+mod status;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,13 +11,21 @@ use thiserror::Error;
 use crate::name::Line;
 use crate::region::Endpoint;
 
+pub use self::request::{
+    ProbeHeaderName, ProbeHeaderNameError, ProbeHeaderValue, ProbeHeaderValueError, ProbeHeaders,
+    ProbeHost, ProbeMethod, ProbeRequest, ProbeRequestError, TooManyHeaders,
+};
+pub use self::status::{StatusCodes, StatusCodesError, StatusRange, StatusRangeError};
+
 /// What a region is asked, how often, and what counts as an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// What is asked: `http`, `https`, `tcp`, `grpc` or `grpcs`, by the URL's scheme.
     pub target: ProbeTarget,
+    /// What the request says beside the URL.
+    pub request: ProbeRequest,
     /// The status codes that are well.
-    pub status: StatusRange,
+    pub status: StatusCodes,
     /// What the body's first 64 KiB have to hold.
     pub body: Option<Line>,
     /// How often, and how many answers count.
@@ -25,8 +36,19 @@ impl HealthCheck {
     /// Asks this target at the default pace.
     #[must_use]
     pub fn of(target: ProbeTarget) -> Self {
-        let (status, timing) = (StatusRange::default(), CheckTiming::default());
-        Self { target, status, body: None, timing }
+        Self {
+            target,
+            request: ProbeRequest::default(),
+            status: StatusCodes::default(),
+            body: None,
+            timing: CheckTiming::default(),
+        }
+    }
+
+    /// Returns the name that TLS asks for, and that a certificate has to be for.
+    #[must_use]
+    pub fn tls_name(&self) -> &str {
+        self.request.host.as_ref().map_or_else(|| self.target.url().host(), ProbeHost::name)
     }
 }
 
@@ -40,7 +62,7 @@ pub struct ProbeTarget {
 /// What a probe speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeProtocol {
-    /// A GET, and a status that is well.
+    /// A request, and a status that is well.
     Http,
     /// As HTTP, over TLS.
     Https,
@@ -126,54 +148,6 @@ impl ProbeTarget {
             ProbeProtocol::Https => Some(443),
             ProbeProtocol::Tcp | ProbeProtocol::Grpc | ProbeProtocol::Grpcs => None,
         }
-    }
-}
-
-/// Status codes from one to another, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRange {
-    from: u16,
-    to: u16,
-}
-
-/// Numbers that are no range of status codes.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("{from} to {to} is no range of status codes from 100 to 599")]
-pub struct StatusRangeError {
-    from: u16,
-    to: u16,
-}
-
-impl StatusRange {
-    /// Takes a range within 100 to 599.
-    ///
-    /// # Errors
-    ///
-    /// Refuses what lies outside, and what is empty.
-    pub fn new(from: u16, to: u16) -> Result<Self, StatusRangeError> {
-        if 100 <= from && from <= to && to <= 599 {
-            Ok(Self { from, to })
-        } else {
-            Err(StatusRangeError { from, to })
-        }
-    }
-
-    /// Tells whether a status code is well.
-    #[must_use]
-    pub fn contains(self, status: u16) -> bool {
-        (self.from..=self.to).contains(&status)
-    }
-
-    /// Returns the first and the last code.
-    #[must_use]
-    pub fn bounds(self) -> (u16, u16) {
-        (self.from, self.to)
-    }
-}
-
-impl Default for StatusRange {
-    fn default() -> Self {
-        Self { from: 200, to: 299 }
     }
 }
 

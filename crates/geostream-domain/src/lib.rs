@@ -83,8 +83,10 @@ pub use breaker::{Breaker, BreakerRules, BreakerState};
 pub use bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
 pub use chance::Chance;
 pub use check::{
-    CheckTiming, CheckTimingError, HealthCheck, ProbeProtocol, ProbeTarget, ProbeTargetError,
-    StatusRange, StatusRangeError,
+    CheckTiming, CheckTimingError, HealthCheck, ProbeHeaderName, ProbeHeaderNameError,
+    ProbeHeaderValue, ProbeHeaderValueError, ProbeHeaders, ProbeHost, ProbeMethod, ProbeProtocol,
+    ProbeRequest, ProbeRequestError, ProbeTarget, ProbeTargetError, StatusCodes, StatusCodesError,
+    StatusRange, StatusRangeError, TooManyHeaders,
 };
 pub use commit::{Commit, ReplayError};
 pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};

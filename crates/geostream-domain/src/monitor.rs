@@ -129,6 +129,8 @@ pub enum ProbeFailure {
     Status(u16),
     /// The body does not hold what it should.
     Body,
+    /// A redirect that the probe may not follow, or one too many.
+    Redirect,
     /// The answer broke off before its end.
     Incomplete,
     /// The head of the answer is larger than probes read.
@@ -154,6 +156,7 @@ impl ProbeFailure {
             | Self::Tls(_)
             | Self::Status(_)
             | Self::Body
+            | Self::Redirect
             | Self::Incomplete
             | Self::HeadTooLarge
             | Self::Protocol
@@ -174,6 +177,10 @@ impl fmt::Display for ProbeFailure {
             Self::Tls(failure) => failure.fmt(f),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Body => f.write_str("the body does not hold what it should"),
+            Self::Redirect => f.write_str(
+                "a redirect that is not followed: more than 5, from https to http, without a URL, or \
+                 to an address that may not be probed",
+            ),
             Self::Incomplete => f.write_str("the answer broke off before its end"),
             Self::HeadTooLarge => {
                 f.write_str("the head of the answer has more than 256 fields or 64 KiB")
@@ -194,8 +201,10 @@ pub enum TlsFailure {
     NotYetValid,
     /// No authority that this server trusts has issued the certificate.
     UnknownAuthority,
-    /// The certificate is for another name.
+    /// The certificate is for another name than the check asks for.
     WrongName,
+    /// The certificate of a server to which a redirect leads is for another name.
+    WrongNameOfRedirect,
     /// The certificate is not valid for another reason.
     Certificate,
     /// There is no version of TLS, or no cipher, that both sides speak.
@@ -215,6 +224,9 @@ impl fmt::Display for TlsFailure {
             Self::NotYetValid => "TLS: the certificate is not valid yet",
             Self::UnknownAuthority => "TLS: the certificate is of an unknown authority",
             Self::WrongName => "TLS: the certificate is for another name",
+            Self::WrongNameOfRedirect => {
+                "TLS: the certificate of the server that a redirect names is for another name"
+            }
             Self::Certificate => "TLS: the certificate is not valid",
             Self::Version => "TLS: no common version or cipher (1.2 or 1.3 is needed)",
             Self::Alert => "TLS: the endpoint refused the handshake",
@@ -256,6 +268,11 @@ impl Evidence {
             | Self::CheckRemoved
             | Self::ProbesForbidden => 0,
         }
+    }
+
+    /// Tells whether the last failure is a certificate for another name than the check asks for.
+    pub(crate) fn is_of_name(self) -> bool {
+        matches!(self, Self::ProbesFailed(_, ProbeFailure::Tls(TlsFailure::WrongName)))
     }
 }
 

@@ -118,16 +118,26 @@ pub struct HealthChange {
     pub votes: Option<Votes>,
     /// How long its last good probe took; `None` if there was none.
     pub response_time: Option<Duration>,
+    /// The name for which its certificate is not, if that is why.
+    pub missing_name: Option<String>,
 }
 
 impl HealthChange {
     /// Returns why, in words.
     pub fn why(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| match (self.evidence, self.votes) {
-            (Some(evidence), Some(votes)) => write!(f, "{evidence}; {votes}"),
-            (Some(evidence), None) => write!(f, "{evidence}"),
-            (None, Some(votes)) => write!(f, "{votes}"),
-            (None, None) => f.write_str("no other node is heard any more"),
+        fmt::from_fn(|f| {
+            if let Some(evidence) = self.evidence {
+                write!(f, "{evidence}")?;
+            }
+            if let Some(name) = &self.missing_name {
+                write!(f, " than {name}")?;
+            }
+            match (self.evidence, self.votes) {
+                (Some(_), Some(votes)) => write!(f, "; {votes}"),
+                (Some(_), None) => Ok(()),
+                (None, Some(votes)) => write!(f, "{votes}"),
+                (None, None) => f.write_str("no other node is heard any more"),
+            }
         })
     }
 }
@@ -707,13 +717,16 @@ impl Watched {
 
     /// Says that the verdict on it is another.
     fn change(&self, region: &RegionId, from: Health) -> HealthChange {
+        let evidence = self.monitor.evidence().filter(|_| self.own == self.health);
+        let check = self.check.as_ref().filter(|_| evidence.is_some_and(Evidence::is_of_name));
         HealthChange {
             region: region.clone(),
             from,
             to: self.health,
-            evidence: self.monitor.evidence().filter(|_| self.own == self.health),
+            evidence,
             votes: self.votes,
             response_time: self.monitor.response_time(),
+            missing_name: check.map(|check| check.tls_name().to_owned()),
         }
     }
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_domain::{
-    HealthCheck, PermittedNetworks, ProbeFailure, ProbeProtocol, ProbeTarget, TlsFailure,
-};
+use geostream_domain::{PermittedNetworks, ProbeFailure, TlsFailure};
 use geostream_ports::KeptConnection;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -23,6 +21,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::hop::Hop;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Connection {
 enum Sender {
     /// HTTP/1.1.
     Http1(http1::SendRequest<Full<Bytes>>),
-    /// HTTP/2, which gRPC needs.
+    /// HTTP/2.
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
@@ -50,9 +51,13 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Connects, and nothing more.
-    pub(crate) async fn dial(&self, check: &HealthCheck) -> Result<TcpStream, ProbeFailure> {
-        let target = &check.target;
-        let resolved = lookup_host((target.url().host(), target.port())).await;
+    pub(crate) async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        patience: Duration,
+    ) -> Result<TcpStream, ProbeFailure> {
+        let resolved = lookup_host((host, port)).await;
         let addresses: Vec<SocketAddr> = resolved.map_err(|_| ProbeFailure::Name)?.collect();
         if addresses.is_empty() {
             return Err(ProbeFailure::Name);
@@ -60,25 +65,51 @@ impl Connector {
         // One look-up and one check of what it brought: a name that is given another address in
         // between gains nothing.
         let permitted = addresses.into_iter().filter(|to| self.networks.permits(to.ip()));
-        let stream = dial_any(permitted.take(MOST_ADDRESSES), check.timing.timeout()).await?;
+        let stream = dial_any(permitted.take(MOST_ADDRESSES), patience).await?;
         // Probes are small, and waiting to fill a packet would only delay them.
         stream.set_nodelay(true).map_err(|error| of_io(&error))?;
         Ok(stream)
     }
 
-    /// Connects for requests.
-    pub(crate) async fn connect(&self, check: &HealthCheck) -> Result<Connection, ProbeFailure> {
-        let (stream, target) = (self.dial(check).await?, &check.target);
-        match target.protocol() {
-            ProbeProtocol::Http | ProbeProtocol::Tcp => http1(stream).await,
-            ProbeProtocol::Https => http1(secure(stream, target, &self.http).await?).await,
-            ProbeProtocol::Grpc => http2(stream).await,
-            ProbeProtocol::Grpcs => http2(secure(stream, target, &self.grpc).await?).await,
+    /// Connects for requests of HTTP: of version 2 where the server chooses it by ALPN.
+    pub(crate) async fn connect(
+        &self,
+        hop: &Hop,
+        patience: Duration,
+    ) -> Result<Connection, ProbeFailure> {
+        let stream = self.dial(&hop.host, hop.port, patience).await?;
+        if !hop.is_secure {
+            return http1(stream).await;
+        }
+        let stream = secure(stream, hop, &self.http).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        if is_http2 { http2(stream).await } else { http1(stream).await }
+    }
+
+    /// Connects for requests of gRPC, which HTTP/2 carries with and without TLS.
+    pub(crate) async fn connect_grpc(
+        &self,
+        hop: &Hop,
+        patience: Duration,
+    ) -> Result<Connection, ProbeFailure> {
+        let stream = self.dial(&hop.host, hop.port, patience).await?;
+        if hop.is_secure {
+            http2(secure(stream, hop, &self.grpc).await?).await
+        } else {
+            http2(stream).await
         }
     }
 }
 
+/// What ALPN calls HTTP/2 and HTTP/1.1 (RFC 7301, section 6).
+pub(crate) const HTTP2: &[u8] = b"h2";
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+
 impl Connection {
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
+    }
+
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -158,17 +189,21 @@ async fn dial_any(
 
 async fn secure(
     stream: TcpStream,
-    target: &ProbeTarget,
+    hop: &Hop,
     config: &Arc<ClientConfig>,
-) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ProbeFailure> {
-    let name = ServerName::try_from(target.url().host().to_owned());
-    let name = name.map_err(|_| ProbeFailure::Name)?;
+) -> Result<TlsStream<TcpStream>, ProbeFailure> {
+    let name = ServerName::try_from(hop.name.clone()).map_err(|_| ProbeFailure::Name)?;
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
     connected.map_err(|error| {
-        let below = of_io(&error);
-        // Whatever else goes wrong now is TLS, and not this server.
-        let is_of_tls = below == ProbeFailure::Local;
-        if is_of_tls { ProbeFailure::Tls(TlsFailure::Other) } else { below }
+        let failure = of_io(&error);
+        if failure == ProbeFailure::Local {
+            // Whatever else goes wrong now is TLS, and not this server.
+            ProbeFailure::Tls(TlsFailure::Other)
+        } else if failure == ProbeFailure::Tls(TlsFailure::WrongName) && !hop.is_of_check {
+            ProbeFailure::Tls(TlsFailure::WrongNameOfRedirect)
+        } else {
+            failure
+        }
     })
 }
 
@@ -215,7 +250,9 @@ async fn http2<T>(stream: T) -> Result<Connection, ProbeFailure>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.max_header_list_size(u32::try_from(MOST_OF_HEAD).unwrap_or(u32::MAX));
+    let handshake = builder.handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|error| of_hyper(&error))?;
     let driver = tokio::spawn(async move { drop(connection.await) });
     Ok(Connection { sender: Sender::Http2(sender), driver })

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use geostream_domain::{
-    HealthCheck, Load, PermittedNetworks, ProbeFailure, ProbeOutcome, ProbeProtocol, ProbeTarget,
+    HealthCheck, Load, PermittedNetworks, ProbeFailure, ProbeOutcome, ProbeProtocol,
 };
 use geostream_ports::{KeptConnection, Probed, Prober, TraceContext};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
 use http::response::Parts;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use rustls::client::Resumption;
@@ -22,8 +22,9 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::body;
-use crate::connection::{self, Connection, Connector};
+use crate::connection::{self, Connection, Connector, HTTP1, HTTP2};
 use crate::grpc;
+use crate::hop::{self, Hop, MOST_REDIRECTS};
 use crate::pace::Pace;
 
 /// Probes over the network.
@@ -38,6 +39,20 @@ pub struct HttpProber {
 struct Answer {
     load: Option<Load>,
     connection: Option<KeptConnection>,
+}
+
+/// Why a probe has brought no answer that is a success.
+#[derive(Debug)]
+enum Ended {
+    Failed(ProbeFailure),
+    /// The endpoint to which a redirect leads is asked too often already.
+    NotAsked,
+}
+
+impl From<ProbeFailure> for Ended {
+    fn from(failure: ProbeFailure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// Why no prober can be made.
@@ -96,23 +111,22 @@ impl HttpProber {
         // A session that is resumed shows no certificate, so it would not be seen to run out.
         http.resumption = Resumption::disabled();
         let mut grpc = http.clone();
-        grpc.alpn_protocols = vec![b"h2".to_vec()];
+        http.alpn_protocols = [HTTP2, HTTP1].map(<[u8]>::to_vec).into();
+        grpc.alpn_protocols = vec![HTTP2.to_vec()];
         let connector = Connector { networks, http: Arc::new(http), grpc: Arc::new(grpc) };
         Ok(Self { connector, pace: Pace::default() })
     }
 
-    async fn ask(
-        &self,
-        check: &HealthCheck,
-        trace: Option<TraceContext>,
-    ) -> Result<Answer, ProbeFailure> {
+    async fn ask(&self, check: &HealthCheck, trace: Option<TraceContext>) -> Result<Answer, Ended> {
         match check.target.protocol() {
             ProbeProtocol::Tcp => {
-                let connection = Some(connection::keep(self.connector.dial(check).await?));
-                Ok(Answer { load: None, connection })
+                let host = check.target.url().host();
+                let patience = check.timing.timeout();
+                let stream = self.connector.dial(host, check.target.port(), patience).await?;
+                Ok(Answer { load: None, connection: Some(connection::keep(stream)) })
             }
             ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check, trace).await,
-            ProbeProtocol::Grpc | ProbeProtocol::Grpcs => self.ask_grpc(check, trace).await,
+            ProbeProtocol::Grpc | ProbeProtocol::Grpcs => Ok(self.ask_grpc(check, trace).await?),
         }
     }
 
@@ -120,24 +134,61 @@ impl HttpProber {
         &self,
         check: &HealthCheck,
         trace: Option<TraceContext>,
-    ) -> Result<Answer, ProbeFailure> {
-        let url = check.target.url();
-        let path = match url.path_and_query() {
-            "" => "/".to_owned(),
-            query if query.starts_with('?') => format!("/{query}"),
-            path => path.to_owned(),
-        };
-        let request = Request::get(path).header(HOST, authority(&check.target));
-        let request = request.body(Full::default()).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(check, request, trace).await?;
-        let (head, body) = response.into_parts();
-        if !check.status.contains(head.status.as_u16()) {
-            return Err(ProbeFailure::Status(head.status.as_u16()));
+    ) -> Result<Answer, Ended> {
+        let first = Hop::of(check);
+        let (connection, response) = self.send_http(check, &first, trace).await?;
+        if check.request.follows_redirects && is_redirect(response.status()) {
+            return self.follow(check, first, response, trace).await;
         }
-        let is_read = body::read(&head, body, check.body.as_ref()).await?;
-        // A body that was not read to its end leaves a connection whose end says nothing.
-        let connection = (is_read && !ends_with(&head)).then(|| connection.keep());
-        Ok(Answer { load: load(&head.headers), connection })
+        Ok(judge(check, connection, response).await?)
+    }
+
+    /// Follows redirects to an answer that is none.
+    async fn follow(
+        &self,
+        check: &HealthCheck,
+        first: Hop,
+        response: Response<Incoming>,
+        trace: Option<TraceContext>,
+    ) -> Result<Answer, Ended> {
+        let mut next = first.redirected(response.headers())?;
+        for _ in 0..MOST_REDIRECTS {
+            let is_at_first = (&next.host, next.port) == (&first.host, first.port);
+            if !is_at_first && !self.pace.permits(&next.host, next.port) {
+                return Err(Ended::NotAsked);
+            }
+            let sent = self.send_http(check, &next, trace).await;
+            // The region has answered: it is not this node that keeps its health from sight.
+            let is_forbidden = matches!(sent, Err(ProbeFailure::Forbidden));
+            let sent = if is_forbidden { Err(ProbeFailure::Redirect) } else { sent };
+            let (connection, response) = sent?;
+            if is_redirect(response.status()) {
+                next = next.redirected(response.headers())?;
+                continue;
+            }
+            let Answer { load, connection } = judge(check, connection, response).await?;
+            // The end of a connection to another server says nothing of this one.
+            return Ok(Answer { load, connection: connection.filter(|_| is_at_first) });
+        }
+        Err(ProbeFailure::Redirect.into())
+    }
+
+    /// Sends a check's request on a new connection.
+    async fn send_http(
+        &self,
+        check: &HealthCheck,
+        hop: &Hop,
+        trace: Option<TraceContext>,
+    ) -> Result<(Connection, Response<Incoming>), ProbeFailure> {
+        let connection = self.connector.connect(hop, check.timing.timeout()).await?;
+        let request = Request::builder().method(hop::method(check));
+        let request = if connection.is_http2() {
+            request.uri(hop.url())
+        } else {
+            request.uri(&hop.path).header(HOST, &hop.authority)
+        };
+        let request = request.body(Full::default()).map_err(|_| ProbeFailure::Protocol)?;
+        send(connection, check, hop, request, trace).await
     }
 
     async fn ask_grpc(
@@ -146,13 +197,13 @@ impl HttpProber {
         trace: Option<TraceContext>,
     ) -> Result<Answer, ProbeFailure> {
         let url = check.target.url();
-        let scheme = if check.target.protocol() == ProbeProtocol::Grpcs { "https" } else { "http" };
-        let uri = format!("{scheme}://{}{}", authority(&check.target), grpc::METHOD);
-        let request = Request::builder().method(Method::POST).uri(uri);
+        let hop = Hop { path: grpc::METHOD.to_owned(), ..Hop::of(check) };
+        let request = Request::builder().method(Method::POST).uri(hop.url());
         let request = request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers");
         let message = grpc::request(url.path_and_query().trim_matches('/'));
         let request = request.body(Full::new(message)).map_err(|_| ProbeFailure::Protocol)?;
-        let (connection, response) = self.send(check, request, trace).await?;
+        let connection = self.connector.connect_grpc(&hop, check.timing.timeout()).await?;
+        let (connection, response) = send(connection, check, &hop, request, trace).await?;
         let (head, body) = response.into_parts();
         let body =
             Limited::new(body, MESSAGE).collect().await.map_err(|_| ProbeFailure::Protocol)?;
@@ -170,23 +221,6 @@ impl HttpProber {
             None => Err(ProbeFailure::Protocol),
         }
     }
-
-    /// Sends a request on a new connection.
-    async fn send(
-        &self,
-        check: &HealthCheck,
-        mut request: Request<Full<Bytes>>,
-        trace: Option<TraceContext>,
-    ) -> Result<(Connection, Response<Incoming>), ProbeFailure> {
-        let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
-        if let Some(Ok(trace)) = trace.map(|trace| trace.to_string().parse()) {
-            request.headers_mut().insert("traceparent", trace);
-        }
-        let mut connection = self.connector.connect(check).await?;
-        let response = connection.send(request).await?;
-        Ok((connection, response))
-    }
 }
 
 impl Prober for HttpProber {
@@ -199,7 +233,8 @@ impl Prober for HttpProber {
             Ok(Ok(Answer { load, connection })) => {
                 Probed { outcome: ProbeOutcome::Well(began.elapsed()), load, connection }
             }
-            Ok(Err(failure)) => Probed::new(ProbeOutcome::Failed(failure)),
+            Ok(Err(Ended::Failed(failure))) => Probed::new(ProbeOutcome::Failed(failure)),
+            Ok(Err(Ended::NotAsked)) => Probed::new(ProbeOutcome::NotAsked),
             Err(_) if began.elapsed() > patience + LATE => Probed::new(ProbeOutcome::NotAsked),
             Err(_) => Probed::new(ProbeOutcome::Failed(ProbeFailure::Timeout)),
         }
@@ -211,6 +246,47 @@ fn read(authorities: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> 
     read.map_err(|source| TrustError::File { path: authorities.display().to_string(), source })
 }
 
+/// Sends a request with what all requests of a check carry.
+async fn send(
+    mut connection: Connection,
+    check: &HealthCheck,
+    hop: &Hop,
+    mut request: Request<Full<Bytes>>,
+    trace: Option<TraceContext>,
+) -> Result<(Connection, Response<Incoming>), ProbeFailure> {
+    let agent = concat!("geostream/", env!("CARGO_PKG_VERSION"), " (health check)");
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));
+    if let Some(Ok(trace)) = trace.map(|trace| trace.to_string().parse()) {
+        request.headers_mut().insert("traceparent", trace);
+    }
+    if hop.is_of_check {
+        hop::put_headers(check, request.headers_mut());
+    }
+    let response = connection.send(request).await?;
+    Ok((connection, response))
+}
+
+/// Judges an answer of HTTP by its status and its body.
+async fn judge(
+    check: &HealthCheck,
+    connection: Connection,
+    response: Response<Incoming>,
+) -> Result<Answer, ProbeFailure> {
+    let (head, body) = response.into_parts();
+    if !check.status.contains(head.status.as_u16()) {
+        return Err(ProbeFailure::Status(head.status.as_u16()));
+    }
+    let is_read = body::read(&head, body, check.body.as_ref()).await?;
+    // A body that was not read to its end leaves a connection whose end says nothing.
+    let connection = (is_read && !ends_with(&head)).then(|| connection.keep());
+    Ok(Answer { load: load(&head.headers), connection })
+}
+
+/// Tells whether a status asks for a request to another URL (RFC 9110, section 15.4).
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Tells whether an answer says that its connection ends with it (RFC 9112, section 9.3).
 fn ends_with(head: &Parts) -> bool {
     let values =
@@ -218,15 +294,6 @@ fn ends_with(head: &Parts) -> bool {
     let mut options = values.flat_map(|value| value.split(',')).map(str::trim);
     let mut says = |option: &str| options.any(|said| said.eq_ignore_ascii_case(option));
     if head.version == Version::HTTP_10 { !says("keep-alive") } else { says("close") }
-}
-
-fn authority(target: &ProbeTarget) -> String {
-    let host = target.url().host();
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    match target.url().port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    }
 }
 
 /// Reads the load that a region reports; one that cannot be read is none.

@@ -28,7 +28,7 @@ where
     // === The whole ===
 
     pub(crate) fn get_config(&self, call: &Call) -> Result<Answer, Failure> {
-        self.show(call, |config| Ok(call.visible.config(Config::from(config))))
+        self.show(call, |config| Ok(call.visible.config(Config::from(config)).redacted()))
     }
 
     pub(crate) async fn put_config(&self, call: &Call) -> Result<Answer, Failure> {
@@ -36,7 +36,10 @@ where
         let dry_run = query.parsed("dry_run")?.unwrap_or(false);
         let intent = intent(call, &mut query, "declare the configuration")?;
         query.end()?;
-        let document: Config = body::read(&call.headers, &call.body)?;
+        let mut document: Config = body::read(&call.headers, &call.body)?;
+        if document.has_redacted() {
+            document.keep_headers_of(&*self.base_of(intent.expected).await?);
+        }
         let current = self.parts.configuration.current();
         let target = domain::Config::default().after(document.to_changes()?);
         let target = target.map_err(|error| {
@@ -116,7 +119,7 @@ where
         self.show(call, |config| {
             let regions = config.regions().iter().filter(|(id, _)| call.visible.has_region(id));
             let regions: BTreeMap<_, _> =
-                regions.map(|(id, region)| (id.to_string(), Region::from(&**region))).collect();
+                regions.map(|(id, region)| (id.to_string(), shown(region))).collect();
             Ok(BTreeMap::from([("regions", regions)]))
         })
     }
@@ -125,13 +128,19 @@ where
         let id: RegionId = call.parameter()?;
         self.show(call, |config| {
             let region = config.regions().get(&id);
-            region.map(|region| Region::from(&**region)).ok_or_else(|| no_region(&id))
+            region.map(|region| shown(region)).ok_or_else(|| no_region(&id))
         })
     }
 
     pub(crate) async fn put_region(&self, call: &Call) -> Result<Answer, Failure> {
-        let document: Region = body::read(&call.headers, &call.body)?;
+        let mut document: Region = body::read(&call.headers, &call.body)?;
         let id: RegionId = call.parameter()?;
+        if document.has_redacted() {
+            let kept = self.base_of(expected_revision(&call.headers)?).await?;
+            if let Some(kept) = kept.regions().get(&id) {
+                document.keep_headers_of(kept);
+            }
+        }
         let region = document.to_domain(id.as_str())?;
         let deed = format!("put region {id}");
         let put = self.commit(call, &deed, vec![Change::PutRegion(region)]).await;
@@ -272,6 +281,15 @@ where
         body::json_at(current.revision, &part(&current.config)?)
     }
 
+    /// Returns the configuration that a write goes by; the write fails if it is not the latest.
+    async fn base_of(&self, expected: Revision) -> Result<Arc<domain::Config>, Failure> {
+        let base = self.parts.configuration.at(expected).await?;
+        base.ok_or_else(|| {
+            let current = self.parts.configuration.current().revision;
+            geostream_app::WriteError::Conflict { expected, current }.into()
+        })
+    }
+
     /// Commits changes as the request says, and answers with what changed.
     async fn commit(
         &self,
@@ -306,6 +324,11 @@ where
         let revision = current.revision.get();
         body::json_at(current.revision, &Proposed { revision, changes, warnings })
     }
+}
+
+/// Returns a region's document as answers show it: without the values of header fields.
+fn shown(region: &domain::Region) -> Region {
+    Region::from(region).redacted()
 }
 
 /// Answers what differs between two revisions.

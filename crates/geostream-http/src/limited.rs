@@ -109,6 +109,11 @@ impl Visible {
         self.0.as_ref()
     }
 
+    /// Tells whether the caller's token has the scope `admin`.
+    pub(crate) fn is_to_admin(&self) -> bool {
+        self.0.as_ref().is_some_and(|caller| caller.grant.scope.permits(Scope::Admin))
+    }
+
     pub(crate) fn is_limited(&self) -> bool {
         self.0.as_ref().is_some_and(|caller| caller.grant.limits.is_some())
     }

@@ -28,14 +28,20 @@ where
         let page = first_page(&kept);
         let is_last = page.len() == kept.len() && kept.len() < limit;
         let next = page.last().map(|commit| commit.revision.get()).filter(|_| !is_last);
-        body::json(&LogPage { commits: page.iter().map(Into::into).collect(), next_after: next })
+        // An import needs the values of header fields, which may be secrets.
+        let document = |commit: &Commit| {
+            let document = api::Commit::from(commit);
+            if call.visible.is_to_admin() { document } else { document.redacted() }
+        };
+        body::json(&LogPage { commits: page.iter().map(document).collect(), next_after: next })
     }
 
     pub(crate) async fn get_revision(&self, call: &Call) -> Result<Answer, Failure> {
         call.no_query()?;
         let RevisionNumber(revision) = call.parameter()?;
         let config = self.config_at(revision).await?;
-        body::json(&api::Snapshot::from(&Snapshot { revision, config }))
+        let document = api::Snapshot::from(&Snapshot { revision, config });
+        body::json(&if call.visible.is_to_admin() { document } else { document.redacted() })
     }
 
     pub(crate) async fn import_log(&self, call: &Call) -> Result<Answer, Failure> {

@@ -156,6 +156,17 @@ fn regions_come_change_and_go() {
     assert_eq!(region["cost_per_gb"], Value::Null);
     let check = serde_json::json!({ "url": "https://x.org", "body": "ok", "rise": 2 });
     assert_eq!(region["check"], check);
+    setup.ends(0, "region set eu-north-1 --check https://x.org --check-body= --check-host api.example.com --check-method HEAD --check-header X-Key=s3cret --check-header x-other=1 --check-follow-redirects --check-status 200-299,401");
+    let shown = setup.ends(0, "region show eu-north-1");
+    assert!(shown.contains("host api.example.com, HEAD, header x-key, header x-other"), "{shown}");
+    assert!(shown.contains("follows redirects, status 200-299,401"), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    setup.ends(0, "region set eu-north-1 --check-header x-other= --check-follow-redirects=false --check-fall 4");
+    let region = setup.json("region show eu-north-1");
+    assert_eq!(region["check"]["headers"], serde_json::json!({ "x-key": "[redacted]" }));
+    assert_eq!(region["check"]["follow_redirects"], Value::Null);
+    let refused = setup.ends(1, "region set eu-north-1 --check https://y.org");
+    assert!(refused.contains("/check/headers/x-key"), "{refused}");
     setup.ends(0, "region set eu-north-1 --check none");
     assert!(setup.ends(2, "region add x --latitude nan --longitude 1").contains("a finite number"));
     setup.ends(

@@ -14,6 +14,7 @@ mod decisions;
 mod deploy;
 mod fences;
 mod forbidden;
+mod header_fields;
 mod health;
 mod limited_tokens;
 mod limits;

@@ -17,6 +17,14 @@ labels = { residency = "us", "example.com/tier" = "1" }
 latitude = 53.3498
 longitude = -6.2603
 
+[regions.eu-west-1.check]
+url = "https://192.0.2.10/healthz"
+host = "api.example.com:8443"
+method = "HEAD"
+headers = { authorization = "Bearer s3cret", x-probe = "1" }
+follow_redirects = true
+status = [200, 204, "300-399"]
+
 [services.api]
 members = { us-west-2 = { weight = 9, priority = 1, bias_km = -300 }, eu-west-1 = {} }
 policy = { objective = "cost", allowance_ms = 80.5, band_ms = 2.5, without_location = ["eu-west-1"] }
@@ -102,6 +110,33 @@ fn every_bad_field_is_pointed_at() {
         (&region("cost_per_gb = -1.0"), "/regions/a/cost_per_gb: -1 is not a price"),
         (&region("labels = { 'a/b' = 'x y' }"), "/regions/a/labels/a~1b: ' ' at position 1"),
         (&region("color = 1"), "unknown field `color`"),
+        (&region("check = { url = 'http://a', status = '600' }"), "/regions/a/check/status: 600"),
+        (&region("check = { url = 'http://a', status = [] }"), "/regions/a/check/status: \"\" is"),
+        (&region("check = { url = 'http://a', status = '2,' }"), "/regions/a/check/status: 2 to 2"),
+        (&region("check = { url = 'http://a', host = 'a/b' }"), "/regions/a/check/host: a DNS na"),
+        (&region("check = { url = 'tcp://a:1', host = 'b' }"), "/regions/a/check/host: a check of"),
+        (&region("check = { url = 'grpc://a:1', method = 'HEAD' }"), "/regions/a/check/method: on"),
+        (
+            &region("check = { url = 'http://a', method = 'HEAD', body = 'x' }"),
+            "/regions/a/check/body",
+        ),
+        (&region("check = { url = 'http://a', method = 'get' }"), "unknown variant `get`"),
+        (
+            &region("check = { url = 'http://a', headers = { host = 'b' } }"),
+            "/regions/a/check/headers/host: the check's own key",
+        ),
+        (
+            &region("check = { url = 'http://a', headers = { X-A = 'b' } }"),
+            "/regions/a/check/headers/X-A: the name",
+        ),
+        (
+            &region("check = { url = 'http://a', headers = { a = '[redacted]' } }"),
+            "/regions/a/check/headers/a: the value is redacted",
+        ),
+        (
+            &region("check = { url = 'tcp://a:1', follow_redirects = true }"),
+            "/regions/a/check/follow_redirects",
+        ),
         (&region("latitude = 2.0"), "duplicate key"),
         ("[services.api]\nmembers = {}", "/services/api/members: at least one region"),
         (

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use geostream_domain::{
-    Answering, BreakerState, CheckTiming, Config, Evidence, Health, HealthMonitor, MonitorOutput,
-    ProbeFailure, ProbeOutcome, Removal, Report, Subject, TlsFailure, WatchOutput,
+    Answering, BreakerState, Change, CheckTiming, Config, Evidence, GeoPoint, Health, HealthCheck,
+    HealthMonitor, HealthWatch, MonitorOutput, ProbeFailure, ProbeOutcome, ProbeRequest,
+    ProbeTarget, Region, Removal, Report, Subject, TlsFailure, WatchOutput,
 };
 
 use crate::simulation::{Fault, Simulation, begin, canary};
@@ -166,6 +167,49 @@ fn removal(simulation: &Simulation) -> Option<Removal> {
 }
 
 #[test]
+fn a_certificate_for_another_name_is_told_with_the_name_that_was_asked_for() {
+    let check = |text: &str| {
+        let target = ProbeTarget::new("https://192.0.2.10/".parse().unwrap()).unwrap();
+        let request = ProbeRequest { host: text.parse().ok(), ..ProbeRequest::default() };
+        HealthCheck { request, ..HealthCheck::of(target) }
+    };
+    for (failure, host, expected) in [
+        (TlsFailure::WrongName, "api.example.com:8443", "for another name than api.example.com"),
+        (TlsFailure::WrongName, "", "for another name than 192.0.2.10"),
+        (TlsFailure::Expired, "api.example.com", "the certificate has expired"),
+    ] {
+        let now = begin();
+        let mut region = Region::new("r1".parse().unwrap(), GeoPoint::new(0.0, 0.0).unwrap());
+        region.check = Some(check(host));
+        let config = Config::default().after([Change::from(region)]).unwrap();
+        let mut watch = HealthWatch::new(1).with_canaries([canary(1)], now);
+        watch.handle_config(&config, |_| Health::Unknown, now);
+        let mut told = None;
+        for tenth in 0..200 {
+            let now = now + Duration::from_millis(100) * tenth;
+            watch.handle_timeout(now);
+            while let Some(output) = watch.poll_output() {
+                match output {
+                    WatchOutput::Probe { subject, id, .. } => {
+                        let outcome = match subject {
+                            Subject::Region(_) => ProbeOutcome::Failed(ProbeFailure::Tls(failure)),
+                            Subject::Canary(_) => ProbeOutcome::Well(Duration::from_millis(1)),
+                        };
+                        watch.handle_outcome(&subject, id, outcome, now);
+                    }
+                    WatchOutput::Changed(change) => told = Some(change.why().to_string()),
+                    WatchOutput::Regraded(_)
+                    | WatchOutput::Confirmation(_)
+                    | WatchOutput::Breaker { .. } => {}
+                }
+            }
+        }
+        let told = told.expect("it is removed");
+        assert!(told.ends_with(expected), "{told}");
+    }
+}
+
+#[test]
 fn failed_connections_are_proof_and_wrong_answers_are_not() {
     use ProbeFailure as F;
     for (failure, expected) in [
@@ -175,6 +219,7 @@ fn failed_connections_are_proof_and_wrong_answers_are_not() {
         (F::Unreachable, Removal::Proven),
         (F::Name, Removal::Unproven),
         (F::Tls(TlsFailure::Expired), Removal::Unproven),
+        (F::Redirect, Removal::Unproven),
         (F::Incomplete, Removal::Unproven),
         (F::HeadTooLarge, Removal::Unproven),
         (F::Status(503), Removal::Unproven),

@@ -46,11 +46,11 @@ pub(crate) async fn propose(
 fn all_kinds() -> Vec<Vec<Change>> {
     let id = |text: &str| text.parse::<RegionId>().unwrap();
     let check = geostream_domain::HealthCheck {
-        target: geostream_domain::ProbeTarget::new("https://a.example/healthz".parse().unwrap())
-            .unwrap(),
-        status: geostream_domain::StatusRange::new(200, 399).unwrap(),
-        body: None,
-        timing: geostream_domain::CheckTiming::default(),
+        status: geostream_domain::StatusRange::new(200, 399).unwrap().into(),
+        ..geostream_domain::HealthCheck::of(
+            geostream_domain::ProbeTarget::new("https://a.example/healthz".parse().unwrap())
+                .unwrap(),
+        )
     };
     let full = Region {
         name: Some("Berlin \"Mitte\" \\ ü".parse().unwrap()),
