@@ -48,18 +48,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     // A leaf: Raft knows nothing of GeoStream.
     ("geostream-consensus", &[]),
     ("geostream-domain", &[]),
+    // A leaf: it knows files and certificates, and nothing of what is sent.
+    ("geostream-tls", &[]),
     ("geostream-ports", &["geostream-domain"]),
     ("geostream-api", &["geostream-domain"]),
     ("geostream-app", &["geostream-domain", "geostream-ports"]),
     // A store keeps its log in the API's vocabulary: docs/architecture.md says why.
     ("geostream-embedded", &["geostream-api", "geostream-domain", "geostream-ports"]),
     ("geostream-geoip", &["geostream-domain", "geostream-ports"]),
-    ("geostream-http", &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports"]),
-    ("geostream-http-probe", &["geostream-domain", "geostream-ports"]),
+    (
+        "geostream-http",
+        &["geostream-api", "geostream-app", "geostream-domain", "geostream-ports", "geostream-tls"],
+    ),
+    ("geostream-http-probe", &["geostream-domain", "geostream-ports", "geostream-tls"]),
     ("geostream-otlp", &["geostream-ports"]),
-    ("geostream-pg", &["geostream-api", "geostream-domain", "geostream-ports"]),
+    ("geostream-pg", &["geostream-api", "geostream-domain", "geostream-ports", "geostream-tls"]),
     // It keeps configurations in the API's vocabulary, as the stores do.
-    ("geostream-redis", &["geostream-api", "geostream-domain", "geostream-ports"]),
+    ("geostream-redis", &["geostream-api", "geostream-domain", "geostream-ports", "geostream-tls"]),
     (
         "geostream-server",
         &[
@@ -74,10 +79,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "geostream-pg",
             "geostream-ports",
             "geostream-redis",
+            "geostream-tls",
         ],
     ),
     // It makes the schema that a server waits for, so it cannot ask the server to.
-    ("geostream-admin", &["geostream-api", "geostream-pg"]),
+    ("geostream-admin", &["geostream-api", "geostream-pg", "geostream-tls"]),
     // Breaks Raft, which needs nothing else of GeoStream.
     ("geostream-sim", &["geostream-consensus"]),
     // Starts servers for tests, and knows nothing of what is tested.

@@ -16,9 +16,11 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::Agent;
 use ureq::http::{Request, Response, StatusCode, Uri};
+use ureq::tls::TlsConfig;
 
 use crate::proxy::{self, NamedProxy};
 use crate::server::read_server;
+use crate::trust;
 
 /// Where the server is and who asks.
 #[derive(Clone, Debug, Args)]
@@ -45,6 +47,11 @@ pub(crate) struct Connection {
     #[arg(long, global = true, env = "GEOSTREAM_DATA_DIR", value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
 
+    /// The authorities (PEM) that vouch for a server of https:// [default: the system's, or those that
+    /// `SSL_CERT_FILE` names]
+    #[arg(long, global = true, env = "GEOSTREAM_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
     /// The token, by the environment only: arguments are seen by everybody on the machine
     #[arg(long, env = "GEOSTREAM_TOKEN", hide = true, hide_env_values = true)]
     token: Option<String>,
@@ -56,6 +63,7 @@ pub(crate) struct Client {
     agent: Agent,
     server: String,
     proxy: Option<NamedProxy>,
+    tls: TlsConfig,
     connection: Connection,
 }
 
@@ -104,8 +112,9 @@ impl fmt::Display for Origin {
 pub(crate) enum ClientError {
     /// There is no server, or no way to it.
     #[error(
-        "the server {server} cannot be reached{}",
-        .proxy.as_ref().map_or_else(String::new, |proxy| format!(" by the proxy {proxy}"))
+        "the server {server} cannot be reached{}{}",
+        .proxy.as_ref().map_or_else(String::new, |proxy| format!(" by the proxy {proxy}")),
+        trust::remedy(.source).unwrap_or_default()
     )]
     Unreachable {
         server: String,
@@ -164,16 +173,23 @@ const LARGEST_ANSWER: u64 = 64 << 20;
 
 impl Client {
     /// Asks the server that was named last.
-    pub(crate) fn new(connection: Connection) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the authorities that vouch for a server cannot be read.
+    pub(crate) fn new(connection: Connection) -> anyhow::Result<Self> {
         let server = connection.server.last().cloned().unwrap_or_default();
-        Self::of(server, connection)
+        let uses_tls = connection.server.iter().any(|server| server.starts_with("https:"));
+        let tls = trust::config(connection.ca_file.as_deref(), uses_tls)?;
+        Ok(Self::of(server, connection, tls))
     }
 
     /// Returns a client for each server that was named, in this order.
     pub(crate) fn of_each(self) -> Vec<Self> {
-        let Self { connection, .. } = self;
+        let Self { connection, tls, .. } = self;
         let servers = connection.server.clone();
-        servers.into_iter().map(|server| Self::of(server, connection.clone())).collect()
+        let client = |server| Self::of(server, connection.clone(), tls.clone());
+        servers.into_iter().map(client).collect()
     }
 
     /// Returns the server that is asked.
@@ -181,15 +197,16 @@ impl Client {
         &self.server
     }
 
-    fn of(server: String, connection: Connection) -> Self {
+    fn of(server: String, connection: Connection, tls: TlsConfig) -> Self {
         let proxy = proxy::of(&server, is_on_this_machine(&server));
         let config = Agent::config_builder()
             .proxy(proxy.as_ref().map(|named| named.proxy.clone()))
+            .tls_config(tls.clone())
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
             .user_agent(concat!("geostream-admin/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), server, proxy, connection }
+        Self { agent: config.into(), server, proxy, tls, connection }
     }
 
     /// Begins to read something of any size, which may take any time as long as it goes on.

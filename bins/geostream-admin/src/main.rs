@@ -32,6 +32,7 @@ mod setting;
 mod status;
 mod style;
 mod token;
+mod trust;
 mod when;
 mod wish;
 
@@ -178,7 +179,7 @@ fn warn_of_unknown_variables() {
 
 fn run(arguments: Arguments) -> anyhow::Result<End> {
     let Arguments { connection, output, command } = arguments;
-    let client = Client::new(connection);
+    let client = Client::new(connection)?;
     match command {
         Command::Status(arguments) if arguments.all => nodes::run(client, output),
         Command::Status(_) => status::run(&client, output),

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,9 +13,10 @@ use clap::{Parser, ValueEnum};
 use geostream_api::{ConfigFile, TomlLines, not_a_number, read_toml};
 use geostream_app::{LogFilter, Retention};
 use geostream_domain as domain;
-use geostream_http::{AllowedOrigin, ClientSource, Limits, NetworkLimit, TlsIdentity};
+use geostream_http::{AllowedOrigin, ClientSource, Limits, NetworkLimit};
 use geostream_pg::{Password, Target};
 use geostream_redis as redis;
+use geostream_tls::{IdentityFiles, ServerIdentity};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -229,7 +231,7 @@ pub(crate) struct Arguments {
     )]
     probe_canary: Vec<SocketAddr>,
 
-    /// The server's certificate chain (PEM): switches TLS on
+    /// The server's certificate chain (PEM): switches TLS on; a new one is used within 2 s
     #[arg(long, env = "GEOSTREAM_TLS_CERTIFICATE", value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
 
@@ -414,7 +416,8 @@ pub(crate) struct Config {
     pub(crate) requests_per_second: domain::RequestLimit,
     /// How often may be asked with one token, where the shared configuration says nothing.
     pub(crate) requests_per_second_per_token: domain::RequestLimit,
-    pub(crate) tls: Option<TlsIdentity>,
+    /// What the listeners present to clients; `None` for plain HTTP.
+    pub(crate) certificate: Option<Arc<ServerIdentity>>,
     pub(crate) log: Log,
     /// What is traced, and where it is sent; `None` for nothing.
     pub(crate) trace: Option<Trace>,
@@ -643,7 +646,7 @@ impl Config {
             client_address: arguments.client_address.clone().unwrap_or(file.http.client_address),
             trusted_proxies: given(&arguments.trusted_proxy, file.http.trusted_proxies),
             cors_origins: given(&arguments.cors_origin, file.http.cors_origins),
-            tls: tls(arguments, file.tls)?,
+            certificate: certificate(arguments, file.tls)?,
             log: log(arguments, file.log)
                 .with_context(|| lines.name("log.filter", arguments.log.is_some()))?,
             trace: Trace::read(&arguments.trace, &file.trace)?,
@@ -848,12 +851,15 @@ fn log(arguments: &Arguments, file: FileLog) -> anyhow::Result<Log> {
     Ok(Log { format: arguments.log_format.unwrap_or(file.format), filter })
 }
 
-fn tls(arguments: &Arguments, file: FileTls) -> anyhow::Result<Option<TlsIdentity>> {
-    let certificate = arguments.tls_certificate.clone().or(file.certificate);
-    match (certificate, arguments.tls_key.clone().or(file.key)) {
-        (Some(certificate), Some(key)) => {
-            let identity = TlsIdentity::read(&certificate, &key);
-            identity.map(Some).context("reading the TLS certificate")
+fn certificate(
+    arguments: &Arguments,
+    file: FileTls,
+) -> anyhow::Result<Option<Arc<ServerIdentity>>> {
+    let certificates = arguments.tls_certificate.clone().or(file.certificate);
+    match (certificates, arguments.tls_key.clone().or(file.key)) {
+        (Some(certificates), Some(key)) => {
+            let identity = ServerIdentity::read(IdentityFiles { certificates, key });
+            Ok(Some(Arc::new(identity.context("reading the TLS certificate")?)))
         }
         (None, None) => Ok(None),
         (Some(_), None) => bail!("a TLS certificate needs its key: --tls-key"),
@@ -977,7 +983,7 @@ mod tests {
         let (file, key) = (path("geostream.toml"), path("key.pem"));
         let arguments = ["geostream-server", "--config", &file, "--tls-key", &key];
         let config = Config::read(&Arguments::parse_from(arguments)).unwrap();
-        assert!(config.tls.is_some());
+        assert!(config.certificate.is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, ensure};
-use geostream_http::{BoundSocket, Limits, Serves, Stage, bind, check_unused, serve};
+use geostream_http::{BoundSocket, Limits, Serves, Stage, Tls, bind, check_unused, serve};
 use geostream_ports::Store;
 use tokio::runtime;
 use tokio::sync::watch;
@@ -109,6 +109,7 @@ impl Sockets {
             // Another server may have begun to listen there since the sockets were bound.
             check_unused(address).with_context(|| format!("listening on {address}"))?;
         }
+        let tls = config.certificate.as_ref().map(Tls::new).transpose().context("TLS")?;
         let mut prepared = Vec::new();
         for door in self.into_doors(config) {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -121,7 +122,7 @@ impl Sockets {
             let listener = socket.listen().context("listening")?;
             let api = api.clone().serving(serves);
             let limits = Limits { connections, proxy_protocol, ..config.limits };
-            let tls = config.tls.clone();
+            let tls = tls.clone();
             let stage = stage.clone();
             let work = move || {
                 runtime.block_on(serve(listener, api, limits, tls, stage)).context("serving")

@@ -170,7 +170,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ("shared_views_refused_total", "What other nodes have said and cannot be understood"),
 ];
 
-const GAUGES: [(&str, &str); 29] = [
+const GAUGES: [(&str, &str); 31] = [
     ("geostream_build_info", "What runs; always 1"),
     ("server_ready", "Whether the node answers clients by a configuration and its GeoIP data (1)"),
     ("server_warning", "Whether /ready and the status tell this warning (1)"),
@@ -189,6 +189,14 @@ const GAUGES: [(&str, &str); 29] = [
     ("routing_table_age_seconds", "How long ago the routing table was compiled"),
     ("geoip_build_age_seconds", "The age of the oldest GeoIP data"),
     ("geoip_files_refused", "GeoIP files that are missing, damaged or worse than the data in use"),
+    (
+        "tls_certificate_not_before_seconds",
+        "When the server's certificate begins to be valid, in seconds since 1970",
+    ),
+    (
+        "tls_certificate_not_after_seconds",
+        "When the server's certificate expires, in seconds since 1970",
+    ),
     ("region_healthy", "Whether a region is well, or nobody has looked (1), or not"),
     (
         "region_abstains",

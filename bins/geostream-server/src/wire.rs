@@ -39,6 +39,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::certificate;
 use crate::config::{self, Config};
 use crate::listeners::Sockets;
 use crate::process;
@@ -315,6 +316,10 @@ async fn assemble<S: Store + Clone>(
     tokio::spawn(look_after_tokens(first, is_prepared, tokens));
     let hangup = signal(SignalKind::hangup()).context("awaiting SIGHUP")?;
     tokio::spawn(refresh_geoip(Arc::clone(&geo), config.geoip.refresh, hangup));
+    if let Some(certificate) = &config.certificate {
+        let hangup = signal(SignalKind::hangup()).context("awaiting SIGHUP")?;
+        tokio::spawn(certificate::refresh(Arc::clone(certificate), hangup));
+    }
     tokio::spawn(telemetry::upkeep(telemetry.metrics.clone()));
     let metrics = telemetry.metrics.clone();
     let proxies =
@@ -337,6 +342,7 @@ async fn assemble<S: Store + Clone>(
         log_level: Arc::new(LogLevel::new(config.log.filter.clone(), apply, clock)),
         tracer,
         origins: AllowedOrigins::new(config.cors_origins.clone()),
+        certificate: config.certificate.clone(),
         connections: Connections::new(config.per_network, proxies.clone()),
         proxies,
         control: Handle::current(),

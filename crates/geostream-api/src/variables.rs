@@ -53,6 +53,7 @@ pub const SERVER_VARIABLES: &[&str] = &[
 
 /// The variables that the command line reads.
 pub const COMMAND_LINE_VARIABLES: &[&str] = &[
+    "GEOSTREAM_CA_FILE",
     "GEOSTREAM_DATA_DIR",
     "GEOSTREAM_SERVER",
     "GEOSTREAM_STORE",

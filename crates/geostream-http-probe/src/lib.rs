@@ -14,4 +14,4 @@ mod hop;
 mod pace;
 mod prober;
 
-pub use prober::{HttpProber, TrustError};
+pub use prober::HttpProber;

@@ -9,16 +9,13 @@ use geostream_domain::{
     HealthCheck, Load, PermittedNetworks, ProbeFailure, ProbeOutcome, ProbeProtocol,
 };
 use geostream_ports::{KeptConnection, Probed, Prober, TraceContext};
+use geostream_tls::{Authorities, AuthoritiesError};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, TE, USER_AGENT};
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
-use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::body;
@@ -55,23 +52,6 @@ impl From<ProbeFailure> for Ended {
     }
 }
 
-/// Why no prober can be made.
-#[derive(Debug, Error)]
-pub enum TrustError {
-    /// The file of authorities cannot be read.
-    #[error("the authorities in {path} cannot be read")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: pem::Error,
-    },
-    /// A certificate is none of an authority.
-    #[error("a certificate of an authority cannot be used")]
-    Certificate(#[from] rustls::Error),
-}
-
 /// The most that is read of the message of gRPC.
 const MESSAGE: usize = 64 << 10;
 
@@ -87,27 +67,13 @@ impl HttpProber {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or holds what is no authority's certificate.
+    /// If the file cannot be used.
     pub fn new(
         networks: PermittedNetworks,
         authorities: Option<&Path>,
-    ) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        for error in &system.errors {
-            tracing::warn!(%error, "some of the system's authorities cannot be read");
-        }
-        roots.add_parsable_certificates(system.certs);
-        if let Some(path) = authorities {
-            for authority in read(path)? {
-                roots.add(authority)?;
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut http = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    ) -> Result<Self, AuthoritiesError> {
+        let authorities = authorities.map_or(Authorities::System, Authorities::SystemAnd);
+        let mut http = authorities.client_config()?;
         // A session that is resumed shows no certificate, so it would not be seen to run out.
         http.resumption = Resumption::disabled();
         let mut grpc = http.clone();
@@ -239,11 +205,6 @@ impl Prober for HttpProber {
             Err(_) => Probed::new(ProbeOutcome::Failed(ProbeFailure::Timeout)),
         }
     }
-}
-
-fn read(authorities: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let read = CertificateDer::pem_file_iter(authorities).and_then(Iterator::collect);
-    read.map_err(|source| TrustError::File { path: authorities.display().to_string(), source })
 }
 
 /// Sends a request with what all requests of a check carry.

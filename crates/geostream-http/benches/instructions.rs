@@ -105,6 +105,7 @@ async fn api(control: &Runtime) -> EveryPart {
     let (trail, _keeper) = AuditTrail::new(store.clone(), retention, clock);
     Api::new(Parts {
         origins: AllowedOrigins::default(),
+        certificate: None,
         backup: None,
         router: Router::new(&publisher, Arc::new(OnePlace)),
         configuration,

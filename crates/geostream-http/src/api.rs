@@ -13,6 +13,7 @@ use geostream_app::{
 };
 use geostream_domain::{Line, NodeId, Timestamp};
 use geostream_ports::{Attempt, Clock, GeoLocator, Store};
+use geostream_tls::ServerIdentity;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -103,6 +104,8 @@ pub struct Parts<S, G, C> {
     pub proxies: TrustedProxies,
     /// The web pages that may ask for regions from a browser.
     pub origins: AllowedOrigins,
+    /// What the listeners present to clients that use TLS.
+    pub certificate: Option<Arc<ServerIdentity>>,
     /// The connections of all listeners.
     pub connections: Arc<Connections>,
     /// Where everything runs that may wait or takes long.

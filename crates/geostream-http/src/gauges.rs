@@ -15,6 +15,7 @@ use geostream_domain::{
     Skew, Skews, Timestamp,
 };
 use geostream_ports::GeoDatabase;
+use geostream_tls::Validity;
 use metrics::{SharedString, gauge};
 
 use crate::connections::Connections;
@@ -70,6 +71,12 @@ pub(crate) fn show_last_good(files: &KeptFiles, now: Timestamp) {
     let Some((revision, at)) = files.last_good else { return };
     gauge!("last_good_revision").set(revision.get() as f64);
     gauge!("last_good_age_seconds").set(now.since(at).as_secs_f64());
+}
+
+/// Shows the time within which the server's certificate is valid, in seconds since 1970.
+pub(crate) fn show_certificate(validity: Validity) {
+    gauge!("tls_certificate_not_before_seconds").set(validity.not_before.as_secs_f64());
+    gauge!("tls_certificate_not_after_seconds").set(validity.not_after.as_secs_f64());
 }
 
 /// Shows which warnings `/ready` tells.

@@ -59,7 +59,7 @@ pub use routes::{Control, Decide, Operation, ROUTES, Route, Serves, Watch};
 pub use serve::{Limits, serve};
 pub use socket::{BoundSocket, bind, check_unused};
 pub use stage::Stage;
-pub use tls::{TlsError, TlsIdentity};
+pub use tls::Tls;
 
 /// The description of the API, as it is served.
 pub const OPENAPI: &str = include_str!("../../../docs/openapi.yaml");

@@ -94,6 +94,9 @@ where
         let proxy = self.shared.forwarding.untrusted(now);
         let mut warnings = warnings::of_store(view.store(), &self.parts.store.troubles(), wall);
         warnings.extend(warnings::of_directory(&self.parts.directory.files(), wall));
+        if let Some(certificate) = &self.parts.certificate {
+            warnings.extend(warnings::of_certificate(certificate, wall));
+        }
         let others = [
             warnings::of_admins(self.parts.access.admins_end()),
             warnings::of_clocks(&self.parts.clock.skews()),
@@ -150,6 +153,9 @@ where
         gauges::show_node(self.parts.version, self.readiness().is_ok(), view.store());
         gauges::show_store(&self.parts.store.troubles());
         gauges::show_last_good(&self.parts.directory.files(), self.parts.clock.own_wall());
+        if let Some(certificate) = &self.parts.certificate {
+            gauges::show_certificate(certificate.validity());
+        }
         gauges::show_warnings(&self.warnings());
         gauges::show_skews(&self.parts.clock.skews());
         self.parts.health.regions().iter().for_each(gauges::show_region);

@@ -31,7 +31,7 @@ use crate::proxy_protocol;
 use crate::socket::{STALLED, close};
 use crate::stage::Stage;
 use crate::stream::{STREAM, Stream, Streams};
-use crate::tls::TlsIdentity;
+use crate::tls::Tls;
 use crate::wire::Wire;
 
 /// What a client may make grow, and how long it may make the server wait.
@@ -84,7 +84,7 @@ pub async fn serve<S, G, C>(
     listener: std::net::TcpListener,
     api: Api<S, G, C>,
     limits: Limits,
-    tls: Option<TlsIdentity>,
+    tls: Option<Tls>,
     mut stage: watch::Receiver<Stage>,
 ) -> io::Result<()>
 where
@@ -212,7 +212,7 @@ struct Worker<S, G, C> {
     api: Api<S, G, C>,
     protocols: Protocols,
     limits: Limits,
-    tls: Option<TlsIdentity>,
+    tls: Option<Tls>,
     stage: watch::Receiver<Stage>,
     /// Whether each answer ends its connection. Requests look at this flag, because looking at
     /// `stage` takes a lock that all threads share.

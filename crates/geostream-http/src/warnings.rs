@@ -11,6 +11,7 @@ use geostream_app::{
 };
 use geostream_domain::{KnownSkew, RegionId, Skew, Skews, Timestamp};
 use geostream_ports::GeoDatabase;
+use geostream_tls::ServerIdentity;
 use http::header::HeaderName;
 
 /// The codes of all warnings, so that each has a metric that is 0 while its warning is absent.
@@ -26,6 +27,8 @@ pub(crate) const CODES: &[&str] = &[
     TARGETS_FORBIDDEN,
     UNASSIGNED_COUNTRIES,
     GEOIP_REFUSED,
+    CERTIFICATE_EXPIRES,
+    CERTIFICATE_REFUSED,
     NOTHING_ANSWERS,
     REGIONS_ABSTAINED,
     PROXY_NOT_TRUSTED,
@@ -42,6 +45,8 @@ const CLOCK_SKEW: &str = "clock-skew";
 const TARGETS_FORBIDDEN: &str = "reachability-targets-forbidden";
 const UNASSIGNED_COUNTRIES: &str = "unassigned-countries";
 const GEOIP_REFUSED: &str = "geoip-refused";
+const CERTIFICATE_EXPIRES: &str = "certificate-expires";
+const CERTIFICATE_REFUSED: &str = "certificate-refused";
 const NOTHING_ANSWERS: &str = "nothing-answers";
 const REGIONS_ABSTAINED: &str = "regions-abstained";
 const PROXY_NOT_TRUSTED: &str = "proxy-not-trusted";
@@ -70,6 +75,35 @@ pub(crate) fn of_admins(end: Option<AdminsEnd>) -> Option<Warning> {
         ),
     };
     Some(Warning { code: ADMIN_TOKENS_END.to_owned(), detail })
+}
+
+/// Returns the warnings that the server's certificate calls for, by the node's own clock.
+pub(crate) fn of_certificate(identity: &ServerIdentity, now: Timestamp) -> Vec<Warning> {
+    let validity = identity.validity();
+    let end = Timestamp::EPOCH.after(validity.not_after);
+    let is_overdue = now >= Timestamp::EPOCH.after(validity.overdue());
+    let files = identity.files();
+    let expiry = is_overdue.then(|| {
+        let end = if now > end {
+            format!("has expired at {}: clients refuse it", Time(end))
+        } else {
+            format!("expires at {}", Time(end))
+        };
+        format!(
+            "the TLS certificate {end}; put a new one into {} and its key into {}, which are read \
+             again within seconds",
+            files.certificates.display(),
+            files.key.display()
+        )
+    });
+    let refusal = identity.refusal().map(|refusal| {
+        format!(
+            "the TLS certificate or key on disk is not used, and the one before it is: {refusal}"
+        )
+    });
+    let expiry = expiry.map(|detail| warning(CERTIFICATE_EXPIRES, detail));
+    let refusal = refusal.map(|detail| warning(CERTIFICATE_REFUSED, detail));
+    expiry.into_iter().chain(refusal).collect()
 }
 
 /// Returns the warnings that the store calls for, by what is decided by and by how it is now.

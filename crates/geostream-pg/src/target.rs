@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use geostream_ports::Chain;
+use geostream_tls::{Authorities, AuthoritiesError};
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -70,18 +70,12 @@ pub enum TargetError {
         "sslmode {0:?} is not offered: verify-full checks the certificate, disable uses no TLS"
     )]
     Mode(String),
-    /// A file cannot be read.
-    #[error("{} cannot be read", .path.display())]
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// TLS cannot be prepared.
-    #[error("TLS cannot be prepared")]
-    Tls(#[source] rustls::Error),
+    /// The file with the password cannot be read.
+    #[error("{} cannot be read", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// The authorities cannot be used.
+    #[error("sslrootcert")]
+    Authorities(#[from] AuthoritiesError),
 }
 
 /// What may be said behind the `?` of a URL.
@@ -120,7 +114,8 @@ impl Password {
         environment: Option<&str>,
     ) -> Result<Option<Self>, TargetError> {
         let Some(path) = file else { return Ok(environment.map(|text| Self(text.to_owned()))) };
-        let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+        let text =
+            fs::read_to_string(path).map_err(|error| TargetError::File(path.to_owned(), error))?;
         Ok(Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())))
     }
 }
@@ -326,36 +321,13 @@ fn common(whole: &Config, hosts: usize, uses_tls: bool, password: Option<&Passwo
     config
 }
 
-fn tls(is_used: bool, authorities: Option<&Path>) -> Result<ClientConfig, TargetError> {
-    let mut roots = RootCertStore::empty();
+fn tls(is_used: bool, authorities: Option<&Path>) -> Result<ClientConfig, AuthoritiesError> {
     match authorities {
-        Some(path) => {
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| unreadable(path, error))?
-            {
-                let certificate = certificate.map_err(|error| unreadable(path, error))?;
-                roots.add(certificate).map_err(|error| unreadable(path, error))?;
-            }
-        }
-        None if is_used => {
-            // Those that cannot be read are not trusted: nobody is who they say.
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-        }
-        None => {}
+        Some(path) => Authorities::File(path),
+        None if is_used => Authorities::System,
+        None => Authorities::Nobody,
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(TargetError::Tls)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn unreadable(
-    path: &Path,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> TargetError {
-    TargetError::File { path: path.to_owned(), source: source.into() }
+    .client_config()
 }
 
 fn is_on_this_machine(host: &Host) -> bool {

@@ -3,13 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fred::types::config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig, TlsConnector};
+use geostream_tls::{Authorities, AuthoritiesError};
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
 
 /// Where Redis is and how it is reached: `redis://HOST:PORT/DATABASE`.
@@ -54,18 +52,9 @@ pub enum TargetError {
     /// There are authorities, and nobody to check by them.
     #[error("sslrootcert is for rediss://..: redis:// uses no TLS, and checks no certificate")]
     Plain,
-    /// The authorities cannot be read.
-    #[error("{} cannot be read", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// TLS cannot be prepared.
-    #[error("TLS cannot be prepared")]
-    Tls(#[source] rustls::Error),
+    /// The authorities cannot be used.
+    #[error("sslrootcert")]
+    Authorities(#[from] AuthoritiesError),
 }
 
 /// What may be said behind the `?` of a URL.
@@ -237,27 +226,8 @@ fn given(text: &str) -> Option<String> {
     (!decoded.is_empty()).then(|| decoded.into_owned())
 }
 
-fn tls(authorities: Option<&Path>) -> Result<ClientConfig, TargetError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = authorities {
-        let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| TargetError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let certificates = CertificateDer::pem_file_iter(path);
-        for certificate in certificates.map_err(|error| unreadable(error.into()))? {
-            let certificate = certificate.map_err(|error| unreadable(error.into()))?;
-            roots.add(certificate).map_err(|error| unreadable(error.into()))?;
-        }
-    } else {
-        // Those that cannot be read are not trusted: nobody is who they say.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(TargetError::Tls)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+fn tls(authorities: Option<&Path>) -> Result<ClientConfig, AuthoritiesError> {
+    authorities.map_or(Authorities::System, Authorities::File).client_config()
 }
 
 impl fmt::Display for Target {

@@ -696,3 +696,43 @@ fn who_has_seen_enough_is_not_told_of_a_panic() {
     assert_eq!(ended.status.code(), Some(141), "as if by SIGPIPE: {ended:?}");
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
+
+#[test]
+fn a_server_of_tls_is_trusted_by_the_authorities_that_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(path("cert.pem"), identity.cert.pem()).unwrap();
+    fs::write(path("key.pem"), identity.signing_key.serialize_pem()).unwrap();
+    let setup =
+        Setup::with(&["--tls-certificate", &path("cert.pem"), "--tls-key", &path("key.pem")]);
+    let url = setup.url.replace("http://127.0.0.1", "https://localhost");
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = setup.command(arguments);
+        let output = command.args(["--server", &url]).envs(variables.iter().copied()).output();
+        let output = output.unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let certificate = path("cert.pem");
+    let (_, error) = run(&["ready"], &[]);
+    assert!(error.contains("no authority") && error.contains("--ca-file"), "{error}");
+    for (arguments, variables) in [
+        (&["ready", "--ca-file", &certificate][..], &[][..]),
+        (&["ready"], &[("GEOSTREAM_CA_FILE", &*certificate)]),
+        (&["ready"], &[("SSL_CERT_FILE", &certificate)]),
+        (&["region", "list", "--ca-file", &certificate], &[]),
+    ] {
+        let (is_ok, error) = run(arguments, variables);
+        assert!(is_ok, "{arguments:?} {variables:?}: {error}");
+    }
+    let (_, error) = run(&["ready", "--ca-file", &path("key.pem")], &[]);
+    assert!(error.contains("key.pem has no certificate"), "{error}");
+    let other_name = ["ready", "--server", &url.replace("localhost", "127.0.0.1")];
+    let output = setup.command(&other_name).args(["--ca-file", &certificate]).output().unwrap();
+    assert!(!output.status.success(), "the certificate is for localhost");
+    let plain = Setup::new();
+    let url = plain.url.replace("http", "https");
+    let output = plain.command(&["ready", "--server", &url]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("does not speak TLS: is http:// meant?"), "{error}");
+}

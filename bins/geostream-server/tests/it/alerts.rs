@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::health::{BROKEN, Region, WELL};
 use crate::postgres::{prepared, put_region, revision};
 use crate::server::{Answer, Home, PATIENCE, Request, Server, now, wait_for};
+use crate::tls;
 use crate::watched::read;
 
 /// What `nodes_and_what_they_share_fail` causes.
@@ -48,6 +49,7 @@ const OF_REGIONS: &[&str] = &[
 ];
 /// What `clients_ask_too_much_and_data_grows_old` causes.
 const OF_CLIENTS: &[&str] = &[
+    "GeoStreamCertificateExpires",
     "GeoStreamClientsCutOff",
     "GeoStreamFilesRunOut",
     "GeoStreamGeoIpOld",
@@ -239,7 +241,17 @@ fn clients_ask_too_much_and_data_grows_old() {
     let script = "ulimit -n 150; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_geostream-server")]);
     let small = Server::start(command.args(small_home.arguments()));
-    let prometheus = watch(&[("geostream", &[&node]), ("geostream-small", &[&small])]);
+    let secure_home = Home::new();
+    tls::write_identity(&secure_home, [2020, 2021]);
+    let secure = Server::start(&mut tls::command(&secure_home));
+    let prometheus =
+        watch(&[("geostream", &[&node]), ("geostream-small", &[&small]), (SECURE, &[&secure])]);
+
+    causes.fires(&prometheus, "GeoStreamCertificateExpires", || {});
+    let warned = prometheus.query("server_warning{warning='certificate-expires'} == 1");
+    assert!(warned.contains(SECURE), "{warned}");
+    tls::write_identity(&secure_home, [2020, 2999]);
+    causes.resolves(&prometheus, "GeoStreamCertificateExpires", || {});
 
     causes.fires(&prometheus, "GeoStreamGeoIpOld", || {});
     for home in &homes {
@@ -337,6 +349,9 @@ fn await_alert(prometheus: &Prometheus, alert: &str, fires: bool, mut repeat: im
     }
 }
 
+/// The job whose nodes are asked by TLS.
+const SECURE: &str = "geostream-secure";
+
 /// Watches jobs of nodes by the shipped files, every second and with short durations.
 fn watch(jobs: &[(&str, &[&Server])]) -> Prometheus {
     let configuration = configuration(jobs);
@@ -359,6 +374,10 @@ fn configuration(jobs: &[(&str, &[&Server])]) -> String {
             "  - job_name: {job}\n    static_configs:\n      - targets: [{}]\n",
             targets.join(", ")
         ));
+        if *job == SECURE {
+            let trusting = "    scheme: https\n    tls_config: {insecure_skip_verify: true}\n";
+            configuration.push_str(trusting);
+        }
     }
     configuration
 }
