@@ -39,6 +39,11 @@ impl<'de> Visitor<'de> for CodesVisitor {
         Ok(code.to_string())
     }
 
+    /// JSON has one kind of number: 204.0 is 204, and 204.5 is refused as a text.
+    fn visit_f64<E: Error>(self, code: f64) -> Result<String, E> {
+        Ok(code.to_string())
+    }
+
     fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
     }
@@ -78,6 +83,11 @@ impl Visitor<'_> for PartVisitor {
         Ok(code.to_string())
     }
 
+    /// JSON has one kind of number: 204.0 is 204, and 204.5 is refused as a text.
+    fn visit_f64<E: Error>(self, code: f64) -> Result<String, E> {
+        Ok(code.to_string())
+    }
+
     fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
     }
@@ -96,6 +106,8 @@ mod tests {
             ("status = '200-299,401'", Some("200-299,401")),
             ("status = [200, 204, '300-399']", Some("200,204,300-399")),
             ("status = []", Some("")),
+            ("status = 204.0", Some("204")),
+            ("status = [204.0, 204.5]", Some("204,204.5")),
         ] {
             let check: Check = toml::from_str(document.trim_matches(['{', '}'])).unwrap();
             assert_eq!(check.status.as_deref(), expected, "{document}");
