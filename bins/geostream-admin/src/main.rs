@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod displaced;
 mod export;
+mod fence;
 mod flag;
 mod geoip;
 mod health;

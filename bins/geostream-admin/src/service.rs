@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::End;
 use crate::client::{Client, Versioned};
+use crate::fence::{self, Fence};
 use crate::output::{Output, facts, or_dash, table, table_or};
 use crate::region::Why;
 use crate::wish::{number, percent};
@@ -52,7 +53,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What is wanted of a service; geofences are declared in a file, see `apply`.
+/// What is wanted of a service.
 #[derive(Debug, Args)]
 pub(crate) struct Wishes {
     /// A region that offers it, perhaps with weight, priority or bias: eu,weight=9,priority=1,
@@ -80,6 +81,10 @@ pub(crate) struct Wishes {
     /// How much of its capacity may be removed for health, in percent
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     removal_budget: Option<u8>,
+    /// Which regions may serve which clients: 'groups=EU unknown allow=continent=EU'; may be repeated,
+    /// and replaces all rules that there are; none takes them away
+    #[arg(long, value_name = "RULE")]
+    geofence: Vec<Fence>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -144,6 +149,7 @@ impl Wishes {
             let (region, member) = read_member(text, &service.members)?;
             service.members.insert(region, member);
         }
+        fence::apply(&self.geofence, &mut service.geofence).map_err(anyhow::Error::msg)?;
         let policy = &mut service.policy;
         if let Some(name) = self.objective {
             // What the old objective had use for, the new one may not.

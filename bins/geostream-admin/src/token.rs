@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use geostream_api::{NewToken, Time, Token, TokenRequest};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::End;
 use crate::client::Client;
 use crate::output::{Output, or_dash, say, table, warn};
+use crate::when::Now;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -22,7 +23,6 @@ pub(crate) enum Command {
     ///
     /// A token can do no more than the one that makes it: it has no larger scope, reaches no other
     /// services and regions, and does not expire later.
-    #[command(visible_alias = "create")]
     Add {
         /// Who will use it: the author of what is done with it
         name: String,
@@ -75,7 +75,7 @@ impl ScopeName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiry(Option<Time>);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Tokens {
     tokens: Vec<Token>,
 }
@@ -88,8 +88,8 @@ const PATH: &str = "/api/v1/tokens";
 pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow::Result<End> {
     match command {
         Command::List => {
-            let Tokens { tokens } = client.get(PATH)?;
-            output.show(&tokens, || show(&tokens))
+            let listed: Tokens = client.get(PATH)?;
+            output.show(&listed, || show(&listed.tokens, output == Output::Wide))
         }
         Command::Add { name, scope, expires, services, regions } => {
             let listed = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
@@ -118,28 +118,31 @@ pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow:
     }
 }
 
-fn show(tokens: &[Token]) {
+fn show(tokens: &[Token], is_wide: bool) {
+    let now = Now::read();
     let rows = tokens.iter().map(|token| {
+        let in_use = if token.current { "*" } else { "" };
         let expires = match token.expires {
             None => "never".to_owned(),
             Some(_) if token.expired => "expired".to_owned(),
-            Some(end) => to_the_minute(end),
+            Some(end) => now.tell(end),
         };
-        [
-            if token.current { "*" } else { "" }.to_owned(),
-            token.id.clone(),
-            token.name.clone(),
-            token.scope.clone(),
-            limits(token),
-            expires,
-            or_dash(token.last_used.map(to_the_minute)),
-            to_the_minute(token.created),
-            or_dash(token.node.clone()),
-        ]
+        let used = or_dash(token.last_used.map(|at| now.tell_minute(at)));
+        let Token { id, name, scope, .. } = token;
+        [in_use, id, name, scope, &limits(token), &expires, &used].map(str::to_owned)
     });
-    let header =
-        ["in use", "id", "name", "scope", "limited to", "expires", "last used", "made", "by node"];
-    table(header, rows);
+    let header = ["", "id", "name", "scope", "limited to", "expires", "last used"];
+    if !is_wide {
+        return table(header, rows);
+    }
+    let rows = rows.zip(tokens).map(|(row, token)| {
+        let [in_use, id, name, scope, limits, expires, used] = row;
+        let made = now.tell(token.created);
+        let node = or_dash(token.node.clone());
+        [in_use, id, name, scope, limits, expires, used, made, node]
+    });
+    let [in_use, id, name, scope, limits, expires, used] = header;
+    table([in_use, id, name, scope, limits, expires, used, "made", "by node"], rows);
 }
 
 /// Says what a token is limited to.
@@ -169,15 +172,6 @@ fn find(tokens: &[Token], wanted: &str) -> anyhow::Result<String> {
             let ids = ids.join(", ");
             bail!("{} tokens are called {wanted:?}; name one by its id: {ids}", named.len())
         }
-    }
-}
-
-/// Writes a moment without its seconds.
-fn to_the_minute(time: Time) -> String {
-    let text = time.to_string();
-    match text.rsplit_once(':') {
-        Some((minutes, _)) => format!("{minutes}Z"),
-        None => text,
     }
 }
 

@@ -24,6 +24,13 @@ impl Now {
         if then > now { format!("in {distance}") } else { format!("{distance} ago") }
     }
 
+    /// Says how long ago something was that is known to the minute.
+    pub(crate) fn tell_minute(self, time: Time) -> String {
+        let Self(now) = self;
+        let is_recent = now.saturating_sub(time.0.unix_millis()) < 2 * 60_000;
+        if is_recent { "just now".to_owned() } else { self.tell(time) }
+    }
+
     /// Says until when something lasts: `21:44 UTC (20 min)`, with the date if that is another day.
     pub(crate) fn until(self, time: Time) -> String {
         let Self(now) = self;
@@ -85,6 +92,17 @@ mod tests {
             ("2026-12-01T21:43:59.900Z", "in 20 min"),
         ] {
             assert_eq!(now().tell(time.parse().unwrap()), expected, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_minute_that_is_not_over_for_long_is_just_now() {
+        for (time, expected) in [
+            ("2026-12-01T21:24:00.000Z", "just now"),
+            ("2026-12-01T21:23:00.000Z", "just now"),
+            ("2026-12-01T21:22:00.000Z", "2 min ago"),
+        ] {
+            assert_eq!(now().tell_minute(time.parse().unwrap()), expected, "{time}");
         }
     }
 

@@ -176,6 +176,16 @@ fn regions_come_change_and_go() {
     assert!(setup.ends(0, "service show api").contains("40 %"));
     let service = setup.json("service show api");
     assert_eq!(service["members"]["eu-north-1"]["weight"], 3);
+    let fence = ["service", "set", "api", "--geofence", "groups=EU unknown allow=continent=EU"];
+    assert!(setup.command(&fence).status().unwrap().success());
+    let service = setup.json("service show api");
+    let rule = serde_json::json!({
+        "clients": { "groups": ["EU"], "unknown": true }, "allow": ["continent=EU"]
+    });
+    assert_eq!(service["geofence"], serde_json::json!([rule]));
+    setup.ends(0, "service set api --geofence none");
+    assert_eq!(setup.json("service show api")["geofence"], Value::Null);
+    assert!(setup.ends(2, "service set api --geofence EU").contains("groups=EU"));
     assert!(setup.ends(1, "region remove eu-north-1").contains("is used by service api"));
     setup.ends(0, "region drain eu-north-1 --for 30m --reason work");
     assert!(setup.ends(0, "region list").contains("drain"));
@@ -341,12 +351,19 @@ fn tokens_flags_and_settings_are_managed() {
     let told = setup.ends(0, "token list");
     let marked: Vec<_> = told.lines().filter(|line| line.trim_start().starts_with('*')).collect();
     let [marked] = marked[..] else { panic!("{told}") };
-    assert!(marked.contains("first-admin") && marked.contains(" node-"), "{told}");
+    assert!(marked.contains("first-admin") && marked.contains("just now"), "{told}");
+    assert!(told.lines().all(|line| line.len() <= 80), "{told}");
+    assert!(setup.ends(0, "token list -o wide").contains(" node-"));
     let as_ci = as_viewer("token list", 4);
     assert!(as_ci.contains("scope admin"), "{as_ci}");
     assert!(told.contains("reporter") && told.contains("regions eu-*"), "{told}");
     let tokens = setup.json("token list");
-    let id = tokens.as_array().unwrap().iter().find(|token| token["name"] == "ci").unwrap()["id"]
+    let id = tokens["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|token| token["name"] == "ci")
+        .unwrap()["id"]
         .clone();
     setup.ends(0, "token revoke edge");
     setup.ends(0, "token add ci --scope viewer");
