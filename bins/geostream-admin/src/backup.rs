@@ -50,7 +50,7 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
 
 fn write(path: &Path, content: &mut impl Read, length: u64) -> anyhow::Result<()> {
     let writing = || format!("writing {}", path.display());
-    let mut file = create(path).with_context(writing)?;
+    let mut file = create_private(path).with_context(writing)?;
     let mut piece = vec![0; PIECE];
     let mut done = 0;
     loop {
@@ -67,7 +67,7 @@ fn write(path: &Path, content: &mut impl Read, length: u64) -> anyhow::Result<()
 }
 
 /// Makes a file that only its owner may read, also where one of the name was left behind.
-fn create(path: &Path) -> std::io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     if path.exists() {
         fs::remove_file(path)?;
     }

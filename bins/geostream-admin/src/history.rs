@@ -37,8 +37,7 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         let diff: Diff = client.get(&format!("/api/v1/config/history/{revision}"))?;
         return output.show(&diff, || show_differences(&diff.changes));
     }
-    let path = format!("/api/v1/config/history?limit={}", arguments.limit);
-    let page: HistoryPage = client.get(&path)?;
+    let page = read(client, arguments.limit)?;
     let now = Now::read();
     output.show(&page, || {
         let rows = page.commits.iter().map(|commit| {
@@ -56,6 +55,20 @@ pub(crate) fn run(client: &Client, output: Output, arguments: &Arguments) -> any
         let nothing = "no revisions yet: `apply -f FILE` or `region add` makes the first one";
         table_or(nothing, ["rev", "time", "author", "reason", "changes"], rows);
     })
+}
+
+/// Reads page after page until there are enough commits: to a limited token, a page may be empty
+/// although others follow.
+fn read(client: &Client, limit: usize) -> anyhow::Result<HistoryPage> {
+    let path = format!("/api/v1/config/history?limit={limit}");
+    let mut whole: HistoryPage = client.get(&path)?;
+    while let Some(below) = whole.next_below.filter(|_| whole.commits.len() < limit) {
+        let page: HistoryPage = client.get(&format!("{path}&below={below}"))?;
+        whole.commits.extend(page.commits);
+        whole.next_below = page.next_below;
+    }
+    whole.commits.truncate(limit);
+    Ok(whole)
 }
 
 fn summary(commit: &HistoryEntry) -> String {

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::backup::create_private;
+
 /// The only format so far.
 const FORMAT: u32 = 1;
 
@@ -47,7 +49,8 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     pub(crate) fn begin(path: &Path, base: Snapshot) -> anyhow::Result<Self> {
-        let file = File::create(unfinished(path));
+        // A log may have secrets: the values of checks' header fields.
+        let file = create_private(&unfinished(path));
         let file = file.with_context(|| format!("writing {}", unfinished(path).display()))?;
         let (file, digest) = (BufWriter::new(file), Sha256::new());
         let revision = base.revision;

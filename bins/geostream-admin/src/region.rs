@@ -149,7 +149,7 @@ struct Probes {
     /// keeps a secret out of the list of processes, and NAME= takes the field back
     #[arg(long, value_name = "NAME=VALUE")]
     check_header: Vec<String>,
-    /// Follow redirects
+    /// Follow up to 5 redirects; =false ends that
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     check_follow_redirects: Option<bool>,
     /// The status codes that are well, such as 200, 200-399 or 200-299,401

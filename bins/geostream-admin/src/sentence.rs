@@ -190,7 +190,7 @@ fn undo(change: &Difference) -> Option<String> {
     let Difference { path, before, after } = change;
     let (kind, id) = path.split_once('/')?;
     match (kind, before, after) {
-        ("overrides", _, Some(_)) => Some(format!("region undrain {id}")),
+        ("overrides", None, Some(_)) => Some(format!("region undrain {id}")),
         ("regions", None, Some(_)) => Some(format!("region remove {id}")),
         ("services", None, Some(_)) => Some(format!("service remove {id}")),
         ("flags", _, Some(Value::Bool(on))) => {

@@ -16,8 +16,8 @@ use crate::when::Now;
 pub(crate) enum Command {
     /// List the tokens that the token in use reaches, and mark that one with *
     ///
-    /// LAST USED is the last minute in which the server that is asked was asked with the token; other
-    /// nodes keep their own.
+    /// LAST USED is when the server last accepted the token, to the minute; each node keeps its own
+    /// record.
     List,
     /// Make a token; its text is shown this once
     ///
@@ -29,7 +29,8 @@ pub(crate) enum Command {
         /// What it is good for
         #[arg(long)]
         scope: ScopeName,
-        /// When it ends: after a time (90d, 12h), on a day (2027-01-31, at its begin in UTC), or never
+        /// When it expires: after a time (90d, 12h), on a day (2027-01-31, at 00:00 UTC), at a time
+        /// (2027-01-31T12:00:00Z), or never
         #[arg(long, value_name = "WHEN", default_value = "never", value_parser = parse_end)]
         expires: Expiry,
         /// Limits it to services by name, or by how names begin: api, web-*; repeatable

@@ -15,10 +15,12 @@ pub(crate) fn config(
     uses_tls: bool,
 ) -> Result<TlsConfig, AuthoritiesError> {
     let authorities = match ca_file {
+        _ if !uses_tls => Authorities::Empty,
         Some(file) => Authorities::File(file),
-        None if uses_tls => Authorities::System,
-        None => Authorities::Nobody,
+        None => Authorities::System,
     };
+    // What is no authority's certificate would be left out below without a word.
+    authorities.roots()?;
     let certificates = authorities.certificates()?;
     let certificates = certificates.iter().map(|der| Certificate::from_der(der).to_owned());
     let roots = RootCerts::Specific(Arc::new(certificates.collect()));

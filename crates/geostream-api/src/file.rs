@@ -74,11 +74,37 @@ pub fn read_toml<T: DeserializeOwned>(text: &str) -> Result<T, ConfigFileError> 
         if looks_like_yaml(text) {
             return ConfigFileError::yaml();
         }
-        let message = error.to_string();
+        let message = shown(&error, text);
         ConfigFileError { message, pointer: String::new(), remedy: None }
     })?;
     let read = serde_path_to_error::deserialize(document);
-    read.map_err(|error| ConfigFileError::new(&error, error.inner().message()))
+    read.map_err(|error| {
+        let refusal = ConfigFileError::new(&error, error.inner().message());
+        ConfigFileError { message: shown(error.inner(), text), ..refusal }
+    })
+}
+
+/// Shows an error with its line, or, where the line may have the value of a header field, with the
+/// number of the line alone: such a value may be a secret.
+fn shown(error: &toml::de::Error, text: &str) -> String {
+    if !text.contains("headers") {
+        return error.to_string();
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let what = without_text(error.message());
+    format!("line {line}, which is not shown since the file has header fields: {what}")
+}
+
+/// Takes the text out of what a reader says of it: `invalid type: string "s3cret", expected u32`.
+fn without_text(message: &str) -> String {
+    match message.split_once(" string \"") {
+        Some((before, rest)) => {
+            let (_, after) = rest.rsplit_once("\", ").unwrap_or_default();
+            format!("{before} string, {after}")
+        }
+        None => message.to_owned(),
+    }
 }
 
 fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, ConfigFileError> {
@@ -224,6 +250,20 @@ clients.countries = [
 ]
 deny = ["a=b"]
 "#;
+
+    #[test]
+    fn an_error_shows_no_value_of_a_header_field() {
+        let check = "[regions.a.check]\nurl = 'http://a'\n";
+        for (rest, expected) in [
+            ("headers = { a = 's3cret' }\ninterval_ms = '1s'", "line 4, which is not shown"),
+            ("headers = { a = 's3cret' }\nurl = 1", "line 4, which is not shown"),
+            ("headers = 's3cret'", "line 3, which is not shown"),
+            ("[regions.a.check.headers]\na = s3cret", "line 4, which is not shown"),
+        ] {
+            let told = read_toml::<Config>(&format!("{check}{rest}")).unwrap_err().to_string();
+            assert!(told.contains(expected) && !told.contains("s3cret"), "{told}");
+        }
+    }
 
     #[test]
     fn a_byte_order_mark_is_passed_over() {

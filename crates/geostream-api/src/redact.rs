@@ -144,6 +144,13 @@ impl Commit {
         }
         self
     }
+
+    /// Tells whether a value of the document is not shown.
+    #[must_use]
+    pub fn has_redacted(&self) -> bool {
+        let has_redacted = |change: &Change| matches!(change, Change::PutRegion { region, .. } if region.has_redacted());
+        self.changes.iter().any(has_redacted)
+    }
 }
 
 #[cfg(test)]

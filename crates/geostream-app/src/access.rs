@@ -135,7 +135,7 @@ pub enum AccessError {
     #[error("there are {} tokens, and no more are kept; remove some", Access::<(), ()>::MAX_TOKENS)]
     TooMany,
     /// It is the last token that can make others.
-    #[error("it is the last admin token; make another one first")]
+    #[error("it is the last admin token that does not expire; make another one first")]
     LastAdmin,
     /// There is no such token.
     #[error("there is no token {0}")]
@@ -290,6 +290,20 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         Ok(Caller { id: *id, name: name.clone(), grant: Grant { scope, ..grant.clone() } })
     }
 
+    /// Tells whether the token of a caller that was authenticated before is valid still: it was not
+    /// revoked, and has not expired.
+    #[must_use]
+    pub fn is_valid(&self, caller: &Caller) -> bool {
+        let now = self.clock.wall();
+        if let Some(records) = &*self.records.load() {
+            return records.contains_key(&caller.id) && caller.grant.holds_at(now);
+        }
+        let recalled = self.recalled.load();
+        recalled.as_ref().is_some_and(|recalled| {
+            recalled.by_id.contains_key(&caller.id) && caller.grant.holds_at(now.max(recalled.at))
+        })
+    }
+
     /// Tells whether a token may have been made at another node since the tokens were read: it is
     /// written as one, and its id is not known here.
     #[must_use]
@@ -421,7 +435,7 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         let record = records.get(&id).map(|known| &known.record).filter(is_seen);
         let record = record.ok_or(AccessError::Unknown(id))?;
         let now = self.clock.wall();
-        if is_valid_admin(record, now) && self.admins(now) == 1 {
+        if is_last_admin(record, records.values().map(|known| &known.record), now) {
             return Err(AccessError::LastAdmin);
         }
         self.store.remove_token(id, attempt).await?;
@@ -447,10 +461,6 @@ impl<T: TokenStore, C: Clock> Access<T, C> {
         admins_end(admins, self.clock.wall())
     }
 
-    fn admins(&self, now: Timestamp) -> usize {
-        self.records().values().filter(|known| is_valid_admin(&known.record, now)).count()
-    }
-
     fn records(&self) -> Arc<HashMap<TokenId, Known>> {
         self.records.load_full().unwrap_or_default()
     }
@@ -466,8 +476,18 @@ fn split(token: &str) -> Option<(TokenId, &str)> {
     Some((id.parse().ok()?, secret))
 }
 
-fn is_valid_admin(record: &TokenRecord, now: Timestamp) -> bool {
-    record.is_admin() && record.grant.holds_at(now)
+/// Tells whether revoking a token would leave no admin token: none that lasts, or, where there is
+/// none that lasts, none that is valid. What expires cannot make what lasts.
+fn is_last_admin<'a>(
+    record: &TokenRecord,
+    records: impl Iterator<Item = &'a TokenRecord>,
+    now: Timestamp,
+) -> bool {
+    let is_valid = |record: &TokenRecord| record.is_admin() && record.grant.holds_at(now);
+    let admins: Vec<_> = records.filter(|other| is_valid(other)).collect();
+    let lasts = |record: &TokenRecord| record.grant.expires.is_none();
+    let lasting = admins.iter().filter(|other| lasts(other)).count();
+    is_valid(record) && ((lasts(record) && lasting == 1) || admins.len() == 1)
 }
 
 fn admins_end<'a>(

@@ -57,11 +57,13 @@ pub struct Written {
 impl Written {
     /// Says what the author of the write has to know: what this node may not probe, and rules of
     /// geofences that hold for no client or for no member.
+    ///
+    /// Of services, only those are named that the author sees.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self, sees: impl Fn(&ServiceId) -> bool) -> Vec<String> {
         let forbidden = self.forbidden.iter().map(ToString::to_string);
-        let fences = fence_warnings(&self.before, &self.after.config);
-        let weights = weight_warnings(&self.before, &self.after.config);
+        let fences = fence_warnings(&self.before, &self.after.config, &sees);
+        let weights = weight_warnings(&self.before, &self.after.config, &sees);
         forbidden.chain(fences).chain(weights).collect()
     }
 }
@@ -75,11 +77,15 @@ const SMALL_WEIGHT: u32 = 10;
 /// Says of which members a small weight is meant to hold clients back, and does not where another
 /// region is lost: displaced clients go by capacity, and a region without one has no limit.
 ///
-/// Only what is not as it was before is told.
+/// Only what is not as it was before is told, and only of the services that the author sees.
 #[must_use]
-pub fn weight_warnings(before: &Config, after: &Config) -> Vec<String> {
+pub fn weight_warnings(
+    before: &Config,
+    after: &Config,
+    sees: impl Fn(&ServiceId) -> bool,
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (id, service) in after.services() {
+    for (id, service) in after.services().iter().filter(|(id, _)| sees(id)) {
         let largest = service.members.values().map(|member| member.weight.get()).max();
         let largest = largest.unwrap_or_default();
         let old_members = before.services().get(id).map(|service| &service.members);
@@ -104,15 +110,20 @@ pub fn weight_warnings(before: &Config, after: &Config) -> Vec<String> {
     warnings
 }
 
-/// Says of each geofence that is not as it was before which rules hold for no client or for no
-/// member.
+/// Says of each geofence that is not as it was before, and that the author sees, which rules hold
+/// for no client or for no member.
 #[must_use]
-pub fn fence_warnings(before: &Config, after: &Config) -> Vec<String> {
+pub fn fence_warnings(
+    before: &Config,
+    after: &Config,
+    sees: impl Fn(&ServiceId) -> bool,
+) -> Vec<String> {
     let is_new = |(id, service): &(&ServiceId, &Arc<Service>)| {
         let old = before.services().get(*id);
         old.is_none_or(|old| old.geofence != service.geofence || old.members != service.members)
     };
-    let changed: Vec<_> = after.services().iter().filter(is_new).map(|(_, new)| new).collect();
+    let seen = after.services().iter().filter(|(id, _)| sees(id));
+    let changed: Vec<_> = seen.filter(is_new).map(|(_, new)| new).collect();
     let codes = unassigned_in(changed.iter().map(|service| &***service));
     let idle = changed.iter().flat_map(|service| after.idle_selectors(service));
     codes.iter().map(ToString::to_string).chain(idle.map(|idle| idle.to_string())).collect()
@@ -590,7 +601,7 @@ mod tests {
 
     /// Returns the warnings about a service over `large` and `small` with these weights.
     fn warnings(large: u32, small: u32, capacity: Option<u32>) -> Vec<String> {
-        weight_warnings(&Config::default(), &config(large, small, capacity))
+        weight_warnings(&Config::default(), &config(large, small, capacity), |_| true)
     }
 
     fn config(large: u32, small: u32, capacity: Option<u32>) -> Config {
@@ -622,8 +633,10 @@ mod tests {
     #[test]
     fn what_was_so_before_is_not_warned_of_again() {
         let before = config(100, 1, None);
-        assert_eq!(weight_warnings(&before, &before), Vec::<String>::new());
+        assert_eq!(weight_warnings(&before, &before, |_| true), Vec::<String>::new());
         let limited = config(100, 1, Some(50));
-        assert_eq!(weight_warnings(&limited, &before).len(), 1, "the capacity was taken back");
+        assert_eq!(weight_warnings(&limited, &before, |_| true).len(), 1, "it was taken back");
+        let unseen = weight_warnings(&limited, &before, |_| false);
+        assert_eq!(unseen, Vec::<String>::new(), "other services are not named");
     }
 }

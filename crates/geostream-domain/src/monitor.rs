@@ -129,7 +129,7 @@ pub enum ProbeFailure {
     Status(u16),
     /// The body does not hold what it should.
     Body,
-    /// A redirect that the probe may not follow, or one too many.
+    /// A redirect that the probe may not follow, one too many, or one to a server that does not answer.
     Redirect,
     /// The answer broke off before its end.
     Incomplete,
@@ -178,8 +178,8 @@ impl fmt::Display for ProbeFailure {
             Self::Status(status) => write!(f, "status {status}"),
             Self::Body => f.write_str("the body does not hold what it should"),
             Self::Redirect => f.write_str(
-                "a redirect that is not followed: more than 5, from https to http, without a URL, or \
-                 to an address that may not be probed",
+                "a redirect that leads to no answer: more than 5, from https to http, without a URL, to \
+                 an address that may not be probed, or to a server that does not answer",
             ),
             Self::Incomplete => f.write_str("the answer broke off before its end"),
             Self::HeadTooLarge => {

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// all that were written after it, and from the last of them to now. A gap counts as
 /// [`longest_gap`] at the most, forwards and backwards: so a clock that jumps ages the trail by no
 /// more than that, a clock that jumps back again makes up for it, and after a pause in which
-/// nothing was written, entries are kept longer. The newest entry is never older than the age.
+/// nothing was written, entries are kept longer. The newest eight entries are never older than the age.
 #[must_use]
 pub fn outlived(written: &[Timestamp], now: Timestamp, age: Duration) -> usize {
     let most = millis(longest_gap(age));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,7 +84,12 @@ impl HttpProber {
         Ok(Self { connector, pace: Pace::default() })
     }
 
-    async fn ask(&self, check: &HealthCheck, trace: Option<TraceContext>) -> Result<Answer, Ended> {
+    async fn ask(
+        &self,
+        check: &HealthCheck,
+        trace: Option<TraceContext>,
+        is_elsewhere: &AtomicBool,
+    ) -> Result<Answer, Ended> {
         match check.target.protocol() {
             ProbeProtocol::Tcp => {
                 let host = check.target.url().host();
@@ -91,7 +97,9 @@ impl HttpProber {
                 let stream = self.connector.dial(host, check.target.port(), patience).await?;
                 Ok(Answer { load: None, connection: Some(connection::keep(stream)) })
             }
-            ProbeProtocol::Http | ProbeProtocol::Https => self.ask_http(check, trace).await,
+            ProbeProtocol::Http | ProbeProtocol::Https => {
+                self.ask_http(check, trace, is_elsewhere).await
+            }
             ProbeProtocol::Grpc | ProbeProtocol::Grpcs => Ok(self.ask_grpc(check, trace).await?),
         }
     }
@@ -100,22 +108,27 @@ impl HttpProber {
         &self,
         check: &HealthCheck,
         trace: Option<TraceContext>,
+        is_elsewhere: &AtomicBool,
     ) -> Result<Answer, Ended> {
         let first = Hop::of(check);
         let (connection, response) = self.send_http(check, &first, trace).await?;
         if check.request.follows_redirects && is_redirect(response.status()) {
-            return self.follow(check, first, response, trace).await;
+            return self.follow(check, first, response, trace, is_elsewhere).await;
         }
         Ok(judge(check, connection, response).await?)
     }
 
     /// Follows redirects to an answer that is none.
+    ///
+    /// While another server is asked, `is_elsewhere` is set: the region itself has answered, so a
+    /// connection to that server which fails is no proof against the region.
     async fn follow(
         &self,
         check: &HealthCheck,
         first: Hop,
         response: Response<Incoming>,
         trace: Option<TraceContext>,
+        is_elsewhere: &AtomicBool,
     ) -> Result<Answer, Ended> {
         let mut next = first.redirected(response.headers())?;
         for _ in 0..MOST_REDIRECTS {
@@ -123,18 +136,23 @@ impl HttpProber {
             if !is_at_first && !self.pace.permits(&next.host, next.port) {
                 return Err(Ended::NotAsked);
             }
+            is_elsewhere.store(!is_at_first, Ordering::Relaxed);
             let sent = self.send_http(check, &next, trace).await;
-            // The region has answered: it is not this node that keeps its health from sight.
-            let is_forbidden = matches!(sent, Err(ProbeFailure::Forbidden));
-            let sent = if is_forbidden { Err(ProbeFailure::Redirect) } else { sent };
-            let (connection, response) = sent?;
+            let (connection, response) =
+                sent.map_err(|failure| if is_at_first { failure } else { of_redirect(failure) })?;
             if is_redirect(response.status()) {
                 next = next.redirected(response.headers())?;
                 continue;
             }
-            let Answer { load, connection } = judge(check, connection, response).await?;
-            // The end of a connection to another server says nothing of this one.
-            return Ok(Answer { load, connection: connection.filter(|_| is_at_first) });
+            let answer = judge(check, connection, response).await;
+            if is_at_first {
+                return Ok(answer?);
+            }
+            // The load of another server, and the end of a connection to it, say nothing of this one.
+            return match answer {
+                Ok(_) => Ok(Answer { load: None, connection: None }),
+                Err(failure) => Err(of_redirect(failure).into()),
+            };
         }
         Err(ProbeFailure::Redirect.into())
     }
@@ -195,13 +213,17 @@ impl Prober for HttpProber {
             return Probed::new(ProbeOutcome::NotAsked);
         }
         let (began, patience) = (Instant::now(), check.timing.timeout());
-        match timeout(patience, self.ask(check, trace)).await {
+        let is_elsewhere = AtomicBool::new(false);
+        match timeout(patience, self.ask(check, trace, &is_elsewhere)).await {
             Ok(Ok(Answer { load, connection })) => {
                 Probed { outcome: ProbeOutcome::Well(began.elapsed()), load, connection }
             }
             Ok(Err(Ended::Failed(failure))) => Probed::new(ProbeOutcome::Failed(failure)),
             Ok(Err(Ended::NotAsked)) => Probed::new(ProbeOutcome::NotAsked),
             Err(_) if began.elapsed() > patience + LATE => Probed::new(ProbeOutcome::NotAsked),
+            Err(_) if is_elsewhere.load(Ordering::Relaxed) => {
+                Probed::new(ProbeOutcome::Failed(ProbeFailure::Redirect))
+            }
             Err(_) => Probed::new(ProbeOutcome::Failed(ProbeFailure::Timeout)),
         }
     }
@@ -225,6 +247,28 @@ async fn send(
     }
     let response = connection.send(request).await?;
     Ok((connection, response))
+}
+
+/// Returns what a failure at another server, to which a redirect leads, says of the region that has
+/// answered with the redirect: no more than that the redirect leads nowhere, where it is a failure
+/// of the connection.
+fn of_redirect(failure: ProbeFailure) -> ProbeFailure {
+    match failure {
+        ProbeFailure::Refused
+        | ProbeFailure::Reset
+        | ProbeFailure::Timeout
+        | ProbeFailure::Unreachable
+        | ProbeFailure::Name
+        | ProbeFailure::Forbidden => ProbeFailure::Redirect,
+        ProbeFailure::Tls(_)
+        | ProbeFailure::Status(_)
+        | ProbeFailure::Body
+        | ProbeFailure::Redirect
+        | ProbeFailure::Incomplete
+        | ProbeFailure::HeadTooLarge
+        | ProbeFailure::Protocol
+        | ProbeFailure::Local => failure,
+    }
 }
 
 /// Judges an answer of HTTP by its status and its body.

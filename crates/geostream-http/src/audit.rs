@@ -115,10 +115,17 @@ where
         // A page of a limited token may have fewer entries, and tells where the next one begins.
         let seen = |audited: &Audited| call.visible.has_attempt(&audited.record.attempt);
         let trail: Vec<_> = trail.into_iter().filter(seen).collect();
+        let is_own = |audited: &Audited| call.visible.is_own(&audited.record.attempt);
+        let own: Vec<_> = trail.iter().map(is_own).collect();
         let mut entries = trail.into_iter().map(describe).collect::<Result<Vec<_>, _>>()?;
-        for entry in &mut entries {
-            if let AuditOutcome::Done { changes, .. } = &mut entry.outcome {
-                *changes = call.visible.kept_changes(std::mem::take(changes));
+        for (entry, &is_own) in entries.iter_mut().zip(&own) {
+            match &mut entry.outcome {
+                AuditOutcome::Done { changes, .. } => {
+                    *changes = call.visible.kept_changes(std::mem::take(changes));
+                }
+                // What was told to another token may name what this one does not see.
+                AuditOutcome::Refused { detail, .. } if !is_own => detail.clear(),
+                AuditOutcome::Refused { .. } => {}
             }
         }
         body::json(&AuditPage { entries, next_below })

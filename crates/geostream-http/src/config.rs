@@ -49,7 +49,7 @@ where
         if dry_run {
             return self.propose_only(&intent, &current, &target);
         }
-        written(&self.parts.configuration.replace(intent, &target).await?)
+        written(call, &self.parts.configuration.replace(intent, &target).await?)
     }
 
     pub(crate) async fn list_history(&self, call: &Call) -> Result<Answer, Failure> {
@@ -110,7 +110,7 @@ where
         let deed = format!("roll back to revision {to}");
         let intent = lone_intent(call, &deed)?;
         let back = self.parts.configuration.roll_back(intent, to).await;
-        written(&back.map_err(|error| Failure::from(error).at("/revision"))?)
+        written(call, &back.map_err(|error| Failure::from(error).at("/revision"))?)
     }
 
     // === Regions and services ===
@@ -299,7 +299,7 @@ where
     ) -> Result<Answer, Failure> {
         let intent = lone_intent(call, deed)?;
         let done = self.parts.configuration.write(intent, changes).await;
-        written(&done.map_err(|error| call.visible.failure(error))?)
+        written(call, &done.map_err(|error| call.visible.failure(error))?)
     }
 
     /// Answers what a declaration would change.
@@ -316,8 +316,8 @@ where
         let target = target.clone().with_overrides_of(&current.config);
         let steps = current.config.changes_to(&target);
         let forbidden = self.parts.configuration.judge(&current.config, &steps)?;
-        let fences = fence_warnings(&current.config, &target);
-        let weights = weight_warnings(&current.config, &target);
+        let fences = fence_warnings(&current.config, &target, |_| true);
+        let weights = weight_warnings(&current.config, &target, |_| true);
         let warnings = forbidden.iter().map(ToString::to_string).chain(fences).chain(weights);
         let warnings = warnings.collect();
         let changes = Difference::between(&current.config, &target);
@@ -341,8 +341,8 @@ fn diff(
     body::json(&Diff { from: old.0.get(), to: new.0.get(), changes })
 }
 
-fn written(written: &Written) -> Result<Answer, Failure> {
-    answer(written, written.warnings())
+fn written(call: &Call, written: &Written) -> Result<Answer, Failure> {
+    answer(written, written.warnings(|service| call.visible.has_service(service)))
 }
 
 fn answer(written: &Written, warnings: Vec<String>) -> Result<Answer, Failure> {

@@ -137,6 +137,11 @@ where
                     if (self.parts.stopping)() || listener.sender.is_closed() {
                         return None;
                     }
+                    // A token that was revoked or has expired since reads no further.
+                    let caller = listener.visible.caller();
+                    if caller.is_some_and(|caller| !self.parts.access.is_valid(caller)) {
+                        return None;
+                    }
                     // The store may not have been able to say when they came.
                     self.tell_commits(&mut told, &mut listener).await?;
                     listener.silent_ticks += 1;

@@ -22,7 +22,8 @@ pub(crate) enum LimitedBy {
     RegionInPath,
     /// By the service that the path names.
     ServiceInPath,
-    /// By each region and service that the operation shows or takes, or it has none.
+    /// By each region and service that the operation shows or takes: its handler asks [`Visible`] about
+    /// each. Or the operation has none.
     Parts,
     /// Not at all, so a limited token may not do it.
     Nothing,
@@ -194,10 +195,16 @@ impl Visible {
     /// Tells whether an entry of the audit trail is visible: what was done to something visible,
     /// and what was done with the caller's own token.
     pub(crate) fn has_attempt(&self, attempt: &Attempt) -> bool {
+        let path = attempt.target.strip_prefix("/api/v1/");
+        self.is_own(attempt) || path.is_some_and(|path| self.has_path(path))
+    }
+
+    /// Tells whether all of an entry of the audit trail is visible: to a limited token, what was done
+    /// with itself.
+    pub(crate) fn is_own(&self, attempt: &Attempt) -> bool {
         let Some(caller) = self.0.as_ref().filter(|_| self.is_limited()) else { return true };
         let of_token = attempt.who.as_ref().and_then(|who| who.token);
-        let is_own = of_token.is_some_and(|(id, _)| id == caller.id);
-        is_own || attempt.target.strip_prefix("/api/v1/").is_some_and(|path| self.has_path(path))
+        of_token.is_some_and(|(id, _)| id == caller.id)
     }
 
     /// Leaves what is visible of the changes in an entry of the audit trail.

@@ -23,6 +23,7 @@ use crate::body;
 use crate::gauges;
 use crate::health;
 use crate::json::Object;
+use crate::limited::Visible;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::route;
@@ -227,7 +228,7 @@ where
                 .collect(),
             limits: (!visible.is_limited()).then(|| self.limits(config.settings())),
             clock_skew_ms: ClockSkews::from(&self.parts.clock.skews()),
-            nodes: self.nodes(),
+            nodes: self.nodes(visible),
             geo: self.router.geo().databases().into_iter().map(describe).collect(),
         })
     }
@@ -276,7 +277,7 @@ where
     }
 
     /// Returns this node and those that it hears or misses.
-    fn nodes(&self) -> Vec<Node> {
+    fn nodes(&self, visible: &Visible) -> Vec<Node> {
         let own = Node {
             node: self.parts.node.to_string(),
             state: NodeState::Answers,
@@ -285,7 +286,12 @@ where
         };
         let now = self.parts.clock.now();
         let others = self.parts.nodes.iter().flat_map(|nodes| nodes.others(now));
-        iter::once(own).chain(others.map(describe_node)).collect()
+        let mut nodes: Vec<_> = iter::once(own).chain(others.map(describe_node)).collect();
+        if visible.is_limited() {
+            let summaries = nodes.iter_mut().filter_map(|node| node.summary.as_mut());
+            summaries.for_each(|summary| summary.limits.clear());
+        }
+        nodes
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn of_certificate(identity: &ServerIdentity, now: Timestamp) -> Vec<W
     let files = identity.files();
     let expiry = is_overdue.then(|| {
         let end = if now > end {
-            format!("has expired at {}: clients refuse it", Time(end))
+            format!("expired at {}: clients refuse it", Time(end))
         } else {
             format!("expires at {}", Time(end))
         };

@@ -74,7 +74,7 @@ pub enum TargetError {
     #[error("{} cannot be read", .0.display())]
     File(PathBuf, #[source] io::Error),
     /// The authorities cannot be used.
-    #[error("sslrootcert")]
+    #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
 }
 
@@ -325,7 +325,7 @@ fn tls(is_used: bool, authorities: Option<&Path>) -> Result<ClientConfig, Author
     match authorities {
         Some(path) => Authorities::File(path),
         None if is_used => Authorities::System,
-        None => Authorities::Nobody,
+        None => Authorities::Empty,
     }
     .client_config()
 }

@@ -53,7 +53,7 @@ pub enum TargetError {
     #[error("sslrootcert is for rediss://..: redis:// uses no TLS, and checks no certificate")]
     Plain,
     /// The authorities cannot be used.
-    #[error("sslrootcert")]
+    #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
 }
 

@@ -13,7 +13,7 @@ use crate::provider;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authorities<'a> {
     /// None, for a client that may not use TLS.
-    Nobody,
+    Empty,
     /// Those of the system; where `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, those that they name.
     System,
     /// Those in a file of PEM certificates, and no others.
@@ -48,7 +48,7 @@ impl Authorities<'_> {
     pub fn certificates(self) -> Result<Vec<CertificateDer<'static>>, AuthoritiesError> {
         let of_system = || rustls_native_certs::load_native_certs().certs;
         Ok(match self {
-            Self::Nobody => Vec::new(),
+            Self::Empty => Vec::new(),
             Self::System => of_system(),
             Self::File(path) => pem_file::read_certificates(path)?,
             Self::SystemAnd(path) => {
@@ -68,7 +68,7 @@ impl Authorities<'_> {
     pub fn roots(self) -> Result<RootCertStore, AuthoritiesError> {
         let mut roots = RootCertStore::empty();
         let (file, uses_system) = match self {
-            Self::Nobody => (None, false),
+            Self::Empty => (None, false),
             Self::System => (None, true),
             Self::File(path) => (Some(path), false),
             Self::SystemAnd(path) => (Some(path), true),
@@ -114,7 +114,7 @@ mod tests {
         let file = directory.path().join("ca.pem");
         fs::write(&file, authority() + &authority()).unwrap();
         let of_system = Authorities::System.roots().unwrap().len();
-        assert_eq!(Authorities::Nobody.roots().unwrap().len(), 0);
+        assert_eq!(Authorities::Empty.roots().unwrap().len(), 0);
         assert_eq!(Authorities::File(&file).roots().unwrap().len(), 2);
         assert_eq!(Authorities::SystemAnd(&file).roots().unwrap().len(), of_system + 2);
         assert_eq!(Authorities::File(&file).certificates().unwrap().len(), 2);

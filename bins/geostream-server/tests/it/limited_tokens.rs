@@ -1,6 +1,8 @@
 //! Tokens that expire or are limited to services and regions; the files that keep them.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -314,4 +316,46 @@ fn every_file_of_the_data_directory_is_its_owners_alone() {
     fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
     drop(Server::start(&mut command));
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_stream_of_events_ends_when_its_token_is_revoked() {
+    let home = Home::new();
+    let node = home.start();
+    let admin = home.token();
+    let (viewer, id) = make(&node, &admin, &json!({ "name": "page", "scope": "viewer" }));
+    let mut streams: Vec<_> = [&viewer, &admin].map(|token| events(&node, token)).into();
+    let revoked = write(&node, &admin, "DELETE", &format!("/api/v1/tokens/{id}"), &Value::Null);
+    assert_eq!(revoked.status, 204);
+    let mut admins = streams.pop().unwrap();
+    let mut told = String::new();
+    streams.pop().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.ends_with("0\r\n\r\n"), "the answer ends in order: {told}");
+    // That of another token goes on.
+    assert_eq!(write(&node, &admin, "DELETE", "/api/v1/services/web", &Value::Null).status, 404);
+    let drain = json!({ "action": "drain", "reason": "test" });
+    let path = "/api/v1/overrides/eu-west-1";
+    assert_eq!(write(&node, &admin, "PUT", path, &drain).status, 200);
+    let mut heard = String::new();
+    while !heard.contains("event: config") {
+        let mut piece = [0; 512];
+        let read = admins.read(&mut piece).unwrap();
+        assert_ne!(read, 0, "the stream goes on: {heard}");
+        heard.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+}
+
+/// Begins to listen to events.
+fn events(node: &Server, token: &str) -> TcpStream {
+    let mut stream = node.connect();
+    let head = format!(
+        "GET /api/v1/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+         connection: close\r\n\r\n",
+        node.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut begin = [0; 15];
+    stream.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200 OK");
+    stream
 }

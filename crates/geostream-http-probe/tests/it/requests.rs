@@ -244,6 +244,25 @@ async fn another_origin_gets_no_header_fields_and_its_connection_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_server_that_a_redirect_names_and_that_is_dead_is_no_proof_against_the_region() {
+    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It accepts, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for location in [
+        format!("http://{refusing}/"),
+        format!("http://{}/", silent.local_addr().unwrap()),
+        "http://nowhere.invalid/".to_owned(),
+    ] {
+        let to = location.clone();
+        let server = Server::plain(Arc::new(move |_| (302, Some(to.clone()), ""))).await;
+        let request = ProbeRequest { follows_redirects: true, ..ProbeRequest::default() };
+        let check = HealthCheck { request, ..check(&format!("http://{}/", server.address)) };
+        let probed = prober().probe(&check, None).await;
+        assert_eq!(failure(&probed), Some(ProbeFailure::Redirect), "{location}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_does_not_lead_where_probes_are_not_permitted() {
     for location in [
         "http://127.0.0.2/",

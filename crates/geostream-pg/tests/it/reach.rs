@@ -69,7 +69,7 @@ async fn a_password_is_taken_from_where_it_is() {
     let error = error_of(wrong).await;
     assert!(error.contains("password authentication failed"), "{error}");
     let missing = Password::given(Some("/no/where".as_ref()), None);
-    assert!(matches!(missing, Err(TargetError::Authorities(_))), "{missing:?}");
+    assert!(matches!(missing, Err(TargetError::File(..))), "{missing:?}");
 }
 
 #[tokio::test]
