@@ -12,8 +12,8 @@ pub(crate) enum Command {
     /// Show the declared configuration, in TOML or JSON, as `apply` takes it
     ///
     /// With a limited token it is a part only, without settings and flags: applied with another token, it
-    /// would remove the rest. Values of checks' header fields are shown as [redacted], which `apply`
-    /// keeps as they are.
+    /// would remove the rest. Values of checks' header fields are shown as `[redacted]`, which
+    /// `apply` keeps as they are.
     Show {
         /// The revision; without it, the latest
         revision: Option<u64>,
