@@ -25,6 +25,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 const TOP_LEVEL: &[&str] = &[
     ".cargo",
     ".ci",
+    ".editorconfig",
     ".github",
     ".gitignore",
     "Cargo.lock",
