@@ -141,3 +141,8 @@ pub use skew::{ClockReading, KnownSkew, NOISE, SKEW_WARNS, Skew, SkewWatch, Skew
 pub use table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
 pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
+
+/// The code in the README is compiled and run as the documentation is.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
