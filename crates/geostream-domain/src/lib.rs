@@ -31,116 +31,129 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod answers;
-mod backoff;
-mod best;
-mod breaker;
-mod bucket;
-mod canary;
+mod place {
+    pub(crate) mod country;
+    pub(crate) mod geo;
+    pub(crate) mod location;
+}
+mod config {
+    pub(crate) mod check;
+    pub(crate) mod commit;
+    pub(crate) mod document;
+    pub(crate) mod geofence;
+    pub(crate) mod operator;
+    pub(crate) mod permitted;
+    pub(crate) mod recent;
+    pub(crate) mod region;
+    pub(crate) mod request_limit;
+    pub(crate) mod service;
+    pub(crate) mod targets;
+}
+mod latency {
+    pub(crate) mod rtt;
+}
+mod routing {
+    pub(crate) mod best;
+    pub(crate) mod decision;
+    pub(crate) mod drain;
+    pub(crate) mod entry;
+    pub(crate) mod leaf;
+    pub(crate) mod member;
+    pub(crate) mod pool;
+    pub(crate) mod rank;
+    pub(crate) mod spill;
+    pub(crate) mod table;
+    pub(crate) mod tiers;
+    pub(crate) mod yardstick;
+}
+mod health {
+    pub(crate) mod answers;
+    pub(crate) mod breaker;
+    pub(crate) mod canary;
+    pub(crate) mod monitor;
+    pub(crate) mod observation;
+    pub(crate) mod quorum;
+    pub(crate) mod reports;
+    pub(crate) mod roster;
+    pub(crate) mod watch;
+}
+mod limit {
+    pub(crate) mod backoff;
+    pub(crate) mod bucket;
+}
+
 mod chance;
-mod check;
-mod commit;
-mod config;
-mod country;
-mod decision;
-mod drain;
-mod entry;
-mod geo;
-mod geofence;
 mod grant;
 mod hash;
-mod latency;
-mod leaf;
-mod limit;
-mod location;
-mod member;
-mod monitor;
 mod name;
-mod observation;
-mod operator;
-mod permitted;
-mod pool;
-mod quorum;
-mod rank;
-mod reachability;
-mod recent;
-mod region;
-mod reports;
 mod retention;
-mod roster;
-mod service;
 mod skew;
-mod spill;
-mod table;
-mod tiers;
 mod time;
-mod watch;
-mod yardstick;
 
-pub use answers::{Answering, Subject};
-pub use backoff::Backoff;
-pub use breaker::{Breaker, BreakerRules, BreakerState};
-pub use bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
 pub use chance::Chance;
-pub use check::{
+pub use config::check::{
     CheckTiming, CheckTimingError, HealthCheck, ProbeHeaderName, ProbeHeaderNameError,
     ProbeHeaderValue, ProbeHeaderValueError, ProbeHeaders, ProbeHost, ProbeMethod, ProbeProtocol,
     ProbeRequest, ProbeRequestError, ProbeTarget, ProbeTargetError, StatusCodes, StatusCodesError,
     StatusRange, StatusRangeError, TooManyHeaders,
 };
-pub use commit::{Commit, ReplayError};
-pub use config::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
-pub use country::{
-    Continent, ContinentError, CountryCode, CountryCodeError, CountryGroup, CountryGroupError,
-};
-pub use decision::{
-    Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
-};
-pub use drain::{Lack, Shortage};
-pub use entry::RegionEntry;
-pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
-pub use geofence::{
+pub use config::commit::{Commit, ReplayError};
+pub use config::document::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
+pub use config::geofence::{
     ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules, UnassignedCode,
 };
+pub use config::operator::{
+    AlternativeCount, AlternativeCountError, Flag, InForce, Override, OverrideAction, Setting,
+    SettingSource, Settings, UnknownFlag,
+};
+pub use config::permitted::PermittedNetworks;
+pub use config::recent::{LostCommits, RecentCommits};
+pub use config::region::{
+    Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
+    TooManyLabels,
+};
+pub use config::request_limit::{RequestLimit, RequestLimitError};
+pub use config::service::{
+    AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
+    RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
+};
+pub use config::targets::{ReachabilityTargets, ReachabilityTargetsError};
 pub use grant::{
     Grant, GrantError, GrantLimits, GrantLimitsError, NamePattern, NamePatternError, Scope,
     Touched, UnknownScope, WiderError,
 };
 pub use hash::ClientKey;
-pub use latency::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
-pub use limit::{RequestLimit, RequestLimitError};
-pub use location::{Location, Precision};
-pub use monitor::{
+pub use health::answers::{Answering, Subject};
+pub use health::breaker::{Breaker, BreakerRules, BreakerState};
+pub use health::monitor::{
     Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure,
 };
-pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
-pub use observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
-pub use operator::{
-    AlternativeCount, AlternativeCountError, Flag, InForce, Override, OverrideAction, Setting,
-    SettingSource, Settings, UnknownFlag,
-};
-pub use permitted::PermittedNetworks;
-pub use quorum::{
+pub use health::observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
+pub use health::quorum::{
     HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, Votes,
 };
-pub use rank::{Rank, Reach, Terms};
-pub use reachability::{ReachabilityTargets, ReachabilityTargetsError};
-pub use recent::{LostCommits, RecentCommits};
-pub use region::{
-    Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
-    TooManyLabels,
+pub use health::reports::Report;
+pub use health::roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
+pub use health::watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
+pub use latency::rtt::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
+pub use limit::backoff::Backoff;
+pub use limit::bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
+pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
+pub use place::country::{
+    Continent, ContinentError, CountryCode, CountryCodeError, CountryGroup, CountryGroupError,
 };
-pub use reports::Report;
+pub use place::geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
+pub use place::location::{Location, Precision};
 pub use retention::{longest_gap, outlived};
-pub use roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
-pub use service::{
-    AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
-    RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
+pub use routing::decision::{
+    Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
+pub use routing::drain::{Lack, Shortage};
+pub use routing::entry::RegionEntry;
+pub use routing::rank::{Rank, Reach, Terms};
+pub use routing::table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use skew::{ClockReading, KnownSkew, NOISE, SKEW_WARNS, Skew, SkewWatch, Skews};
-pub use table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
 pub use time::Timestamp;
-pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
 
 /// The code in the README is compiled and run as the documentation is.
 #[cfg(doctest)]

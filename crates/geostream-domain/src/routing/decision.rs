@@ -1,0 +1,255 @@
+//! What a decision says, and why there may be none.
+
+use std::net::IpAddr;
+use std::ops::Deref;
+
+use thiserror::Error;
+
+use crate::config::operator::AlternativeCount;
+use crate::hash::ClientKey;
+use crate::latency::rtt::Rtt;
+use crate::place::geo::GeoPoint;
+use crate::place::location::Location;
+use crate::routing::rank::Rank;
+use crate::routing::table::RegionIndex;
+
+/// A client, as a decision sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Client {
+    /// Where it is.
+    pub location: Location,
+    /// What near-ties are settled by.
+    pub key: ClientKey,
+}
+
+impl Client {
+    /// Returns the client of an address, wherever that is.
+    #[must_use]
+    pub fn new(address: IpAddr, location: Location) -> Self {
+        Self { location, key: ClientKey::of_address(address) }
+    }
+
+    /// Returns a client of whom nothing but its place is known: near-ties are settled by it.
+    #[must_use]
+    pub fn at(point: GeoPoint) -> Self {
+        let degrees = [point.latitude().to_le_bytes(), point.longitude().to_le_bytes()];
+        Self { location: Location::at(point), key: ClientKey::of_bytes(degrees.as_flattened()) }
+    }
+}
+
+/// The region that should serve a client now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// The region.
+    pub region: RegionIndex,
+    /// The estimated round-trip time; `None` for a client without a location.
+    pub rtt: Option<Rtt>,
+    /// Why this region.
+    pub reason: Reason,
+    /// The region whose client it is, where that cannot have it now.
+    pub displaced_from: Option<RegionIndex>,
+    /// The next best regions, best first.
+    pub alternatives: Alternatives,
+}
+
+/// A region that would have been chosen without those before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alternative {
+    /// The region.
+    pub region: RegionIndex,
+    /// The estimated round-trip time; `None` for a client without a location.
+    pub rtt: Option<Rtt>,
+}
+
+/// Alternatives, best first: as many as the setting asks for and the service has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alternatives {
+    slots: [Alternative; AlternativeCount::MAX],
+    length: u8,
+}
+
+impl Alternatives {
+    pub(crate) const NONE: Self = Self {
+        slots: [Alternative { region: RegionIndex::FIRST, rtt: None }; AlternativeCount::MAX],
+        length: 0,
+    };
+
+    /// Adds an alternative behind the others, unless there are [`AlternativeCount::MAX`] already.
+    pub(crate) fn push(&mut self, alternative: Alternative) {
+        if let Some(slot) = self.slots.get_mut(usize::from(self.length)) {
+            *slot = alternative;
+            self.length += 1;
+        }
+    }
+}
+
+impl Deref for Alternatives {
+    type Target = [Alternative];
+
+    fn deref(&self) -> &[Alternative] {
+        &self.slots[..usize::from(self.length)]
+    }
+}
+
+/// Why a region was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It has the least estimated round-trip time.
+    LowestLatency,
+    /// It is the nearest, bias included.
+    Nearest,
+    /// It is the cheapest within the allowance.
+    LowestCost,
+    /// It uses the least share of its capacity within the allowance.
+    LeastLoad,
+    /// It is in the first tier that can serve, or first in the order for clients without a
+    /// location.
+    Priority,
+    /// The client's draw fell to it, by weight.
+    Weighted,
+    /// The best-ranked region is unhealthy, and this is the next with room.
+    Failover,
+    /// The best-ranked region has more clients than it takes, or is full up with the clients of a
+    /// drained one, and this is the next with room.
+    Overflow,
+    /// No eligible region has room, and this one is held back for flapping and answers its probes.
+    Held,
+    /// No eligible region has room, and this one is unhealthy without proof: the removal budget
+    /// retains it.
+    Retained,
+    /// No region can serve, and the service ranks them as if all were healthy.
+    FailOpen,
+    /// No region can serve, and this is the best of those that could last.
+    LastGood,
+    /// No region can serve, and the service answers this one then.
+    Static,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::LowestLatency,
+        Self::Nearest,
+        Self::LowestCost,
+        Self::LeastLoad,
+        Self::Priority,
+        Self::Weighted,
+        Self::Failover,
+        Self::Overflow,
+        Self::Held,
+        Self::Retained,
+        Self::FailOpen,
+        Self::LastGood,
+        Self::Static,
+    ];
+
+    /// Returns the reason's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LowestLatency => "lowest_latency",
+            Self::Nearest => "nearest",
+            Self::LowestCost => "lowest_cost",
+            Self::LeastLoad => "least_load",
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+            Self::Failover => "failover",
+            Self::Overflow => "overflow",
+            Self::Held => "held",
+            Self::Retained => "retained",
+            Self::FailOpen => "fail_open",
+            Self::LastGood => "last_good",
+            Self::Static => "static",
+        }
+    }
+}
+
+/// Why there is no region for a client.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NoRegion {
+    /// The geofence forbids every member for this client.
+    #[error("the geofence permits no region of this service to clients from there")]
+    Fenced,
+    /// Every member that may serve the client is drained.
+    #[error("every region that may serve this client is drained")]
+    Drained,
+    /// No member is able to serve, and the service's rule is to refuse.
+    #[error("no region is able to serve, and the service is configured to refuse then")]
+    Closed,
+}
+
+/// A decision with every region's fate and every term that ranked it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// What was decided.
+    pub outcome: Result<Decision, NoRegion>,
+    /// Every region of the configuration: the ranked ones best first, then the others by id.
+    pub regions: Vec<Explained>,
+}
+
+/// What became of a region, and by what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explained {
+    /// The region.
+    pub region: RegionIndex,
+    /// What became of it.
+    pub fate: Fate,
+    /// The great-circle distance from the client by haversine; `None` without a location.
+    pub distance_km: Option<f64>,
+    /// The estimated round-trip time; `None` without a location.
+    pub rtt: Option<Rtt>,
+    /// How it ranked, where it was a candidate.
+    pub rank: Option<Rank>,
+}
+
+/// What became of a region in a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is the answer.
+    Chosen,
+    /// It could have served, and others ranked better.
+    Outranked,
+    /// It is not able to serve.
+    Unhealthy,
+    /// It answers its probes, and is held back for flapping: it serves when no eligible region has
+    /// room.
+    Held,
+    /// It is unhealthy without proof, and the removal budget retains it: it serves when no eligible
+    /// region has room.
+    Retained,
+    /// Its own clients are more than it takes, and this one is not among those it keeps.
+    Full,
+    /// It comes back slowly after a failure, and this client is not among those it has back.
+    Recovering,
+    /// It is full up with the clients of a region that cannot serve, and this one is not among them.
+    Spilled,
+    /// An operator has drained it.
+    Drained,
+    /// The geofence forbids it for this client.
+    Fenced {
+        /// The position of the first rule that forbids it, from 0.
+        rule: usize,
+    },
+    /// It does not offer the service.
+    NotMember,
+}
+
+impl Fate {
+    /// Returns the fate's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::Outranked => "outranked",
+            Self::Unhealthy => "unhealthy",
+            Self::Held => "held",
+            Self::Retained => "retained",
+            Self::Full => "full",
+            Self::Recovering => "recovering",
+            Self::Spilled => "spilled",
+            Self::Drained => "drained",
+            Self::Fenced { .. } => "fenced",
+            Self::NotMember => "not_member",
+        }
+    }
+}
