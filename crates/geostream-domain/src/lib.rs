@@ -40,6 +40,7 @@ mod config {
     pub(crate) mod check;
     pub(crate) mod commit;
     pub(crate) mod document;
+    pub(crate) mod endpoint;
     pub(crate) mod geofence;
     pub(crate) mod operator;
     pub(crate) mod permitted;
@@ -54,9 +55,11 @@ mod latency {
 }
 mod routing {
     pub(crate) mod best;
+    pub(crate) mod candidate;
     pub(crate) mod decision;
     pub(crate) mod drain;
     pub(crate) mod entry;
+    pub(crate) mod index;
     pub(crate) mod leaf;
     pub(crate) mod member;
     pub(crate) mod pool;
@@ -70,11 +73,14 @@ mod health {
     pub(crate) mod answers;
     pub(crate) mod breaker;
     pub(crate) mod canary;
+    pub(crate) mod evidence;
+    pub(crate) mod load;
     pub(crate) mod monitor;
     pub(crate) mod observation;
     pub(crate) mod quorum;
     pub(crate) mod reports;
     pub(crate) mod roster;
+    pub(crate) mod votes;
     pub(crate) mod watch;
 }
 mod limit {
@@ -99,6 +105,7 @@ pub use config::check::{
 };
 pub use config::commit::{Commit, ReplayError};
 pub use config::document::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
+pub use config::endpoint::{Endpoint, EndpointError};
 pub use config::geofence::{
     ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules, UnassignedCode,
 };
@@ -108,10 +115,7 @@ pub use config::operator::{
 };
 pub use config::permitted::PermittedNetworks;
 pub use config::recent::{LostCommits, RecentCommits};
-pub use config::region::{
-    Capacity, CapacityError, Cost, CostError, Endpoint, EndpointError, Labels, Region,
-    TooManyLabels,
-};
+pub use config::region::{Capacity, CapacityError, Cost, CostError, Labels, Region, TooManyLabels};
 pub use config::request_limit::{RequestLimit, RequestLimitError};
 pub use config::service::{
     AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
@@ -125,15 +129,18 @@ pub use grant::{
 pub use hash::ClientKey;
 pub use health::answers::{Answering, Subject};
 pub use health::breaker::{Breaker, BreakerRules, BreakerState};
-pub use health::monitor::{
-    Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure,
-};
-pub use health::observation::{Health, Load, LoadError, Observation, Observations, Removal, Share};
+pub use health::evidence::{Evidence, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure};
+pub use health::load::{Load, LoadError};
+pub use health::monitor::{HealthMonitor, MonitorOutput};
+pub use health::observation::{Health, Observation, Observations, Share};
 pub use health::quorum::{
-    HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS, Vote, Votes,
+    HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS,
 };
 pub use health::reports::Report;
 pub use health::roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
+pub use health::votes::Removal;
+pub use health::votes::Vote;
+pub use health::votes::Votes;
 pub use health::watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
 pub use latency::rtt::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 pub use limit::backoff::Backoff;
@@ -150,8 +157,9 @@ pub use routing::decision::{
 };
 pub use routing::drain::{Lack, Shortage};
 pub use routing::entry::RegionEntry;
+pub use routing::index::RegionIndex;
 pub use routing::rank::{Rank, Reach, Terms};
-pub use routing::table::{Permitted, RegionIndex, RoutingTable, ServiceTable};
+pub use routing::table::{Permitted, RoutingTable, ServiceTable};
 pub use skew::{ClockReading, KnownSkew, NOISE, SKEW_WARNS, Skew, SkewWatch, Skews};
 pub use time::Timestamp;
 

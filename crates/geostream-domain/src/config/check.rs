@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::config::region::Endpoint;
+use crate::config::endpoint::Endpoint;
 use crate::name::Line;
 
 pub use self::request::{

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::health::monitor::{ProbeFailure, ProbeOutcome};
+use crate::health::evidence::{ProbeFailure, ProbeOutcome};
 use crate::name::RegionId;
 
 /// Who is asked.

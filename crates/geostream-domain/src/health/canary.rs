@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::config::check::{HealthCheck, ProbeTarget};
 use crate::hash::stable_hash;
-use crate::health::monitor::{HealthMonitor, MonitorOutput, ProbeId, ProbeOutcome, Witness};
+use crate::health::evidence::{ProbeId, ProbeOutcome, Witness};
+use crate::health::monitor::{HealthMonitor, MonitorOutput};
 use crate::health::observation::Health;
 
 /// Watches the canaries of a node.

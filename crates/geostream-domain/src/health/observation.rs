@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use thiserror::Error;
-
-use crate::health::quorum::Votes;
+use crate::health::load::Load;
+use crate::health::votes::{Removal, Votes};
 use crate::name::RegionId;
 use crate::time::Timestamp;
 
@@ -84,34 +83,6 @@ pub enum Health {
     Unhealthy,
 }
 
-/// How sure it is that an unhealthy region cannot serve, least sure first.
-///
-/// The order is the severity of the evidence: verdicts take the most severe removal that enough
-/// votes reach, and routing prefers the less severe region.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Removal {
-    /// Its probes succeed; it is held back because it was removed repeatedly within a short time.
-    Held,
-    /// Its checks or its clients report failures that one faulty resolver, clock, CA file, check or
-    /// reporter produces for every region at once. The removal budget limits these.
-    #[default]
-    Unproven,
-    /// Connections to it fail while another endpoint or a reachability target answers.
-    Proven,
-}
-
-impl Removal {
-    /// Returns its name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Unproven => "unproven",
-            Self::Proven => "proven",
-        }
-    }
-}
-
 /// A share of clients, from none to all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u8);
@@ -154,44 +125,5 @@ impl Share {
 impl Default for Share {
     fn default() -> Self {
         Self::ALL
-    }
-}
-
-/// How much load a region has, in the unit of its capacity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-pub struct Load(f64);
-
-/// A number that is no load.
-#[derive(Clone, Copy, Debug, Error, PartialEq)]
-#[error("{0} is not a load: a number from 0 to 10^12 is expected")]
-pub struct LoadError(f64);
-
-impl Load {
-    /// The most that is a load: sums of those of all regions are still exact enough.
-    pub const MAX: f64 = 1e12;
-
-    /// Takes a load, from 0 to [`Load::MAX`].
-    ///
-    /// # Errors
-    ///
-    /// Refuses what lies outside.
-    pub fn new(units: f64) -> Result<Self, LoadError> {
-        if (0.0..=Self::MAX).contains(&units) { Ok(Self(units)) } else { Err(LoadError(units)) }
-    }
-
-    /// Returns both together, or the most that is a load.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self((self.0 + other.0).min(Self::MAX))
-    }
-
-    /// Returns so many times as much, or the most that is a load.
-    pub(crate) fn times(self, factor: f64) -> Self {
-        Self((self.0 * factor).min(Self::MAX))
-    }
-
-    /// Returns the load in units of capacity.
-    #[must_use]
-    pub fn units(self) -> f64 {
-        self.0
     }
 }

@@ -26,11 +26,11 @@
 //! is nothing to wait for: each finds out by itself, and says so at once.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::health::observation::{Load, Removal};
+use crate::health::load::Load;
+use crate::health::votes::{Vote, Votes};
 use crate::name::{NodeId, RegionId};
 
 /// How long a node's view holds after it was said.
@@ -68,17 +68,6 @@ pub struct Sight {
     pub load: LoadShare,
 }
 
-/// Whether a node sees a region well.
-///
-/// The order is the severity, least severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Vote {
-    /// It does.
-    Well,
-    /// It sees it down, as surely as this.
-    Down(Removal),
-}
-
 /// What a node knows of a region's load.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadShare {
@@ -90,19 +79,6 @@ pub struct LoadShare {
     pub away: Load,
     /// The load that the region itself reports, in the unit of its capacity: all of it, not a share.
     pub reported: Option<Load>,
-}
-
-/// How many nodes see a region down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Votes {
-    /// So many do.
-    pub down: u8,
-    /// Of these, so many hold it back though its probes succeed.
-    pub held: u8,
-    /// Of these, so many have proof.
-    pub proven: u8,
-    /// Of so many that vote.
-    pub nodes: u8,
 }
 
 /// What another node has said.
@@ -150,36 +126,6 @@ impl LoadShare {
             Some(_) if sent == Load::default() => None,
             Some(reported) => Some(reported.times(wanted.units() / sent.units())),
         }
-    }
-}
-
-impl Votes {
-    /// Returns what they add up to; `None` if nobody votes.
-    pub(crate) fn verdict(self) -> Option<Vote> {
-        let is_majority = |votes: u8| u16::from(votes) * 2 > u16::from(self.nodes);
-        (self.nodes > 0).then_some(if is_majority(self.proven) {
-            Vote::Down(Removal::Proven)
-        } else if is_majority(self.down - self.held) {
-            Vote::Down(Removal::Unproven)
-        } else if is_majority(self.down) {
-            Vote::Down(Removal::Held)
-        } else {
-            Vote::Well
-        })
-    }
-
-    fn count(&mut self, vote: Option<Vote>) {
-        self.nodes += u8::from(vote.is_some());
-        let Some(Vote::Down(removal)) = vote else { return };
-        self.down += 1;
-        self.held += u8::from(removal == Removal::Held);
-        self.proven += u8::from(removal == Removal::Proven);
-    }
-}
-
-impl fmt::Display for Votes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seen down by {} of {} nodes", self.down, self.nodes)
     }
 }
 
@@ -253,6 +199,7 @@ impl Quorum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::votes::Removal;
     use proptest::prelude::*;
 
     /// Returns the verdict of votes such as `dw-`: down, well, abstains; `h` and `p` are down as
@@ -308,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_removal_is_as_sure_as_more_than_half_of_the_votes_reach() {
-        use Removal::{Held, Proven, Unproven};
+        use crate::health::votes::Removal::{Held, Proven, Unproven};
         for (votes, expected) in [
             ("p", Vote::Down(Proven)),
             ("pp", Vote::Down(Proven)),

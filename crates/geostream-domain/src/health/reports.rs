@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::hash::ClientKey;
 use crate::health::breaker::{Breaker, BreakerRules, BreakerState};
-use crate::health::monitor::{Evidence, Witness};
-use crate::health::observation::Removal;
+use crate::health::evidence::{Evidence, Witness};
+use crate::health::votes::Removal;
 
 /// What became of a client that used a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

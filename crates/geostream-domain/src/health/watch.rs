@@ -11,13 +11,14 @@ use crate::hash::stable_hash;
 use crate::health::answers::{Answering, Answers, Subject};
 use crate::health::breaker::BreakerState;
 use crate::health::canary::Canaries;
-use crate::health::monitor::{
-    CONFIRM_GAP, Evidence, HealthMonitor, MonitorOutput, ProbeFailure, ProbeId, ProbeOutcome,
-    Witness,
-};
-use crate::health::observation::{Health, Removal, Share};
-use crate::health::quorum::{HeardView, LoadShare, Quorum, Vote, Votes};
+use crate::health::evidence::{Evidence, ProbeFailure, ProbeId, ProbeOutcome, Witness};
+use crate::health::monitor::{CONFIRM_GAP, HealthMonitor, MonitorOutput};
+use crate::health::observation::{Health, Share};
+use crate::health::quorum::{HeardView, LoadShare, Quorum};
 use crate::health::reports::Report;
+use crate::health::votes::Removal;
+use crate::health::votes::Vote;
+use crate::health::votes::Votes;
 use crate::name::{NodeId, RegionId};
 
 /// Watches every region of a configuration, and lets none be taken for dead by somebody who sees

@@ -1,10 +1,9 @@
 //! The best few of many candidates.
 
-use crate::config::operator::AlternativeCount;
 use crate::hash::ClientKey;
-use crate::routing::pool::{Contender, Standing};
+use crate::routing::candidate::{Contender, SLOTS, Standing};
+use crate::routing::index::RegionIndex;
 use crate::routing::rank::exact;
-use crate::routing::table::RegionIndex;
 
 /// The best candidates seen, best first.
 #[derive(Debug)]
@@ -32,9 +31,6 @@ struct Hit {
     /// The angle from the client in radians; not a number for a client without a location.
     angle: f32,
 }
-
-/// The answer and the most alternatives.
-pub(crate) const SLOTS: usize = AlternativeCount::MAX + 1;
 
 impl<'a> Best<'a> {
     /// Prepares for as many hits among the contenders as are wanted, 1 to [`SLOTS`].

@@ -10,8 +10,8 @@ use crate::hash::ClientKey;
 use crate::latency::rtt::Rtt;
 use crate::place::geo::GeoPoint;
 use crate::place::location::Location;
+use crate::routing::index::RegionIndex;
 use crate::routing::rank::Rank;
-use crate::routing::table::RegionIndex;
 
 /// A client, as a decision sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::document::Config;
 use crate::config::service::Service;
-use crate::health::observation::{Load, Observations};
+use crate::health::load::Load;
+use crate::health::observation::Observations;
 use crate::name::{RegionId, ServiceId};
 use crate::routing::entry::RegionEntry;
 use crate::routing::table::kinds_of_client;

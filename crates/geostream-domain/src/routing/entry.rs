@@ -1,12 +1,16 @@
 //! A region with all that is known of it.
 
+use crate::name::RegionId;
+use crate::routing::index::RegionIndex;
 use std::sync::Arc;
 
 use crate::config::document::Config;
 use crate::config::operator::{Override, OverrideAction};
 use crate::config::region::Region;
-use crate::health::observation::{Health, Load, Observation, Observations, Removal, Share};
-use crate::routing::pool::Standing;
+use crate::health::load::Load;
+use crate::health::observation::{Health, Observation, Observations, Share};
+use crate::health::votes::Removal;
+use crate::routing::candidate::Standing;
 use crate::time::Timestamp;
 
 /// A region with all that is known of it.
@@ -133,4 +137,9 @@ impl RegionEntry {
         let is_rising = self.observed.is_some_and(|observed| observed.is_rising);
         self.demand().is_some() && !is_rising
     }
+}
+
+/// Finds a region among others that are in the order of their ids.
+pub(crate) fn index_among(regions: &[RegionEntry], id: &RegionId) -> Option<RegionIndex> {
+    regions.binary_search_by(|entry| entry.region.id.cmp(id)).ok().map(RegionIndex::new)
 }

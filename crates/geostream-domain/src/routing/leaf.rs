@@ -1,8 +1,8 @@
 //! A handful of candidates, measured several at a time.
 
 use crate::place::geo::{Direction, angle};
-use crate::routing::best::SLOTS;
-use crate::routing::pool::{Candidate, Contender};
+use crate::routing::candidate::SLOTS;
+use crate::routing::candidate::{Candidate, Contender};
 use crate::routing::rank::exact;
 use crate::routing::yardstick::Yardstick;
 

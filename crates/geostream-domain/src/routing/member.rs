@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use crate::config::service::{Member, Objective, RemovalBudget, Service};
 use crate::hash::stable_hash;
-use crate::health::observation::{Removal, Share};
+use crate::health::observation::Share;
+use crate::health::votes::Removal;
+use crate::routing::candidate::{Candidate, Contender, Standing};
 use crate::routing::entry::RegionEntry;
-use crate::routing::pool::{Candidate, Contender, Standing};
+use crate::routing::index::RegionIndex;
 use crate::routing::spill::Room;
-use crate::routing::table::RegionIndex;
 
 /// A member of a service, as a candidate for any client.
 pub(crate) struct CompiledMember<'a> {

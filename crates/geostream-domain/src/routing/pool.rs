@@ -1,117 +1,11 @@
 //! The candidates for one kind of client, laid out so that the best are found fast.
 
-use crate::hash::{ClientKey, draw};
-use crate::health::observation::Share;
 use crate::place::geo::Direction;
 use crate::routing::best::Best;
+use crate::routing::candidate::{Candidate, Contender, Seeker};
 use crate::routing::leaf::{self, Column, LEAF, Leaf};
-use crate::routing::rank::{Rank, Terms, exact};
-use crate::routing::table::RegionIndex;
+use crate::routing::rank::exact;
 use crate::routing::yardstick::Yardstick;
-
-/// A region that may serve, with all that ranks it but the client.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) contender: Contender,
-    pub(crate) direction: Direction,
-    pub(crate) term: u32,
-    pub(crate) bias_km: f64,
-    /// The place in the order for clients without a location.
-    pub(crate) place: u32,
-}
-
-/// What is read of a candidate that may be among the best.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Contender {
-    pub(crate) region: RegionIndex,
-    pub(crate) standing: Standing,
-    /// The share of its own clients that it is to have.
-    pub(crate) share: Share,
-    pub(crate) weight: u32,
-    /// The stable hash of the region's id.
-    pub(crate) seed: u64,
-}
-
-/// Whose clients a candidate can have.
-///
-/// The order is the order of preference: displaced clients go to the first standing that has room,
-/// and when no region [serves](Standing::serves), the service's rule for that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
-    /// All of its own, and others'.
-    Able,
-    /// A share of its own, since it comes back slowly.
-    Recovering,
-    /// A share of its own, since they are more than it takes.
-    Full,
-    /// Displaced ones that no eligible region has room for: its probes succeed, and it is held back
-    /// for flapping.
-    Held,
-    /// Displaced ones that no region before has room for: its removal is not proven, and the
-    /// removal budget does not permit it.
-    Retained,
-    /// None: it is removed for health, or forced down.
-    Unhealthy,
-    /// Nobody's, as an operator wishes.
-    Drained,
-}
-
-impl Standing {
-    /// The standings that take displaced clients, best first.
-    pub(crate) const TAKING: [Self; 4] = [Self::Able, Self::Recovering, Self::Held, Self::Retained];
-
-    /// Tells whether neither its health nor an operator keeps clients from it.
-    pub(crate) fn is_eligible(self) -> bool {
-        self < Self::Held
-    }
-
-    /// Tells whether it keeps the service from being all down.
-    pub(crate) fn serves(self) -> bool {
-        self <= Self::Held
-    }
-}
-
-impl Contender {
-    /// Returns what settles near-ties between contenders: the least draw wins.
-    pub(crate) fn draw(&self, client: ClientKey) -> u64 {
-        draw(client, self.seed, self.weight)
-    }
-
-    /// Tells whether it would have a client if that were its own.
-    pub(crate) fn keeps(&self, client: ClientKey) -> bool {
-        self.share == Share::ALL || self.share.admits(client.lot(self.seed))
-    }
-
-    /// Tells whether it takes the clients of regions that cannot have them.
-    pub(crate) fn takes_others(&self) -> bool {
-        self.standing == Standing::Able
-    }
-}
-
-impl Candidate {
-    /// Returns the candidate's rank for a client.
-    pub(crate) fn rank(&self, yardstick: &Yardstick, seeker: Seeker) -> Rank {
-        let term = exact::term(self.term);
-        let terms = match seeker.direction {
-            Some(client) => {
-                yardstick.terms(f64::from(self.direction.angle(client)), self.bias_km, term)
-            }
-            None => exact::without_location(term, self.place),
-        };
-        Rank {
-            terms: Terms::from_exact(terms),
-            draw: self.contender.draw(seeker.key),
-            region: self.contender.region,
-        }
-    }
-}
-
-/// A client, as the search sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seeker {
-    pub(crate) direction: Option<Direction>,
-    pub(crate) key: ClientKey,
-}
 
 /// The candidates for one kind of client: a k-d tree over their unit vectors.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::routing::table::RegionIndex;
+use crate::routing::index::RegionIndex;
 
 /// How well a region would serve a client; the least rank wins.
 ///

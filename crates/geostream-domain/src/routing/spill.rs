@@ -1,8 +1,8 @@
 //! Where the clients of a region go that cannot serve them.
 
 use crate::hash::ClientKey;
-use crate::routing::pool::Standing;
-use crate::routing::table::RegionIndex;
+use crate::routing::candidate::Standing;
+use crate::routing::index::RegionIndex;
 
 /// Spreads displaced clients over the next regions up to what each can take.
 ///

@@ -1,5 +1,7 @@
 //! The routing table: configuration, observations and overrides, compiled for deciding.
 
+use crate::routing::entry::index_among;
+use crate::routing::index::RegionIndex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,34 +14,18 @@ use crate::latency::rtt::Rtt;
 use crate::name::RegionId;
 use crate::place::geo::Direction;
 use crate::place::location::Origin;
-use crate::routing::best::{Best, SLOTS};
+use crate::routing::best::Best;
+use crate::routing::candidate::SLOTS;
+use crate::routing::candidate::{Candidate, Contender, Seeker, Standing};
 use crate::routing::decision::{
     Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
 };
 use crate::routing::entry::RegionEntry;
 use crate::routing::member::{CompiledMember, assume_demands, retain_over_budget, stretch};
-use crate::routing::pool::{Candidate, Contender, Pool, Seeker, Standing};
+use crate::routing::pool::Pool;
 use crate::routing::tiers::Tiers;
 use crate::routing::yardstick::Yardstick;
 use crate::time::Timestamp;
-
-/// A region's place in one routing table; it means nothing in another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RegionIndex(u16);
-
-impl RegionIndex {
-    pub(crate) const FIRST: Self = Self(0);
-
-    pub(crate) fn new(place: usize) -> Self {
-        Self(u16::try_from(place).expect("a configuration holds at most 20,000 regions"))
-    }
-
-    /// Returns the place as a number, below the number of regions.
-    #[must_use]
-    pub fn get(self) -> usize {
-        usize::from(self.0)
-    }
-}
 
 /// Everything that a decision reads, as one immutable value.
 ///
@@ -575,11 +561,6 @@ impl ServiceTable {
             Objective::Weighted => Reason::Weighted,
         }
     }
-}
-
-/// Finds a region among others that are in the order of their ids.
-fn index_among(regions: &[RegionEntry], id: &RegionId) -> Option<RegionIndex> {
-    regions.binary_search_by(|entry| entry.region.id.cmp(id)).ok().map(RegionIndex::new)
 }
 
 /// Returns one client origin for each kind that the geofence tells apart, and the kind of every

@@ -1,9 +1,9 @@
 //! In which order the regions of a service take displaced clients.
 
 use crate::hash::ClientKey;
-use crate::routing::pool::Standing;
+use crate::routing::candidate::Standing;
+use crate::routing::index::RegionIndex;
 use crate::routing::spill::{Room, Spill};
-use crate::routing::table::RegionIndex;
 
 /// Divides displaced clients among the standings that may take them, best first.
 ///

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::ProbeProtocol;
-use crate::config::region::{Endpoint, EndpointError};
+use crate::config::endpoint::{Endpoint, EndpointError};
 
 /// What a probe's request says beside its URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
