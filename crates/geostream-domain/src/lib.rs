@@ -31,11 +31,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+/// Where clients and regions are.
 mod place {
     pub(crate) mod country;
     pub(crate) mod geo;
     pub(crate) mod location;
 }
+
+/// What operators declare, and how it changes.
 mod config {
     pub(crate) mod check;
     pub(crate) mod commit;
@@ -50,9 +53,13 @@ mod config {
     pub(crate) mod service;
     pub(crate) mod targets;
 }
+
+/// How long a round trip takes.
 mod latency {
     pub(crate) mod rtt;
 }
+
+/// What a decision is made of.
 mod routing {
     pub(crate) mod best;
     pub(crate) mod candidate;
@@ -69,6 +76,8 @@ mod routing {
     pub(crate) mod tiers;
     pub(crate) mod yardstick;
 }
+
+/// What nodes observe of regions, and what they conclude from it.
 mod health {
     pub(crate) mod answers;
     pub(crate) mod breaker;
@@ -83,6 +92,8 @@ mod health {
     pub(crate) mod votes;
     pub(crate) mod watch;
 }
+
+/// How often something may happen.
 mod limit {
     pub(crate) mod backoff;
     pub(crate) mod bucket;
