@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::redact;
 use crate::status;
 use crate::time::Time;
 use crate::unique;
@@ -74,7 +73,7 @@ pub struct Check {
     /// Header fields of the request, whose values answers show as [`Check::REDACTED`].
     #[serde(
         default,
-        deserialize_with = "redact::headers",
+        deserialize_with = "unique::headers",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub headers: BTreeMap<String, String>,

@@ -10,6 +10,7 @@
 mod audit;
 mod config;
 mod control;
+mod explanation;
 mod fields;
 mod file;
 mod health;
@@ -37,6 +38,7 @@ pub use control::{
     LogLevelRequest, NewToken, OverrideRequest, Peers, Proposed, Readiness, RollbackRequest,
     Status, Toggle, Token, TokenLimits, TokenRequest, Warning,
 };
+pub use explanation::{Explained, Explanation, Observed, Terms};
 pub use fields::{FieldError, FieldErrors, Fields, step};
 pub use file::{ConfigFile, ConfigFileError, TomlLines, read_toml};
 pub use health::{
@@ -50,8 +52,8 @@ pub use problem::Problem;
 pub use read::{pointer_in_config, pointer_in_service};
 pub use remedy::{nearest, not_a_number, remedy};
 pub use route::{
-    Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, Explained, Explanation,
-    LocationClaim, Observed, RouteAnswer, RouteRequest, Terms,
+    Alternative, BatchAnswer, BatchItem, BatchRequest, ClientView, LocationClaim, RouteAnswer,
+    RouteRequest,
 };
 pub use time::Time;
 pub use variables::{COMMAND_LINE_VARIABLES, PREFIX, SERVER_VARIABLES, unknown_variables};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::explanation::Explanation;
 use crate::fields::FieldError;
-use crate::route::Explanation;
 
 /// An error as RFC 9457 describes it, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,28 +5,16 @@
 //! changing it and writing it keeps its secrets. A check that asks another server keeps none:
 //! otherwise a token that may write a region could have its secrets sent to a server of choice.
 
-use std::collections::BTreeMap;
-
 use geostream_domain as domain;
-use serde::de::{Deserializer, Error as _};
 
 use crate::config::{Change, Check, Config, Region};
 use crate::log::{Commit, Snapshot};
-use crate::unique;
 
 /// How the text begins that stands for a value.
 const MARK: &str = "[redacted";
 
 /// What a difference shows for a value that was another before.
 const CHANGED: &str = "[redacted, changed]";
-
-/// Reads header fields. Errors are noted in the audit trail, so they do not quote what was read.
-pub(crate) fn headers<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let expected = "headers is a table of names and texts, each name once";
-    unique::map(deserializer).map_err(|_| D::Error::custom(expected))
-}
 
 impl Check {
     /// What answers show for the value of a header field.

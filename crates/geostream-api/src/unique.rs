@@ -15,6 +15,14 @@ where
     deserializer.deserialize_map(UniqueMap(PhantomData))
 }
 
+/// Reads header fields. Errors are noted in the audit trail, so they do not quote what was read.
+pub(crate) fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let expected = "headers is a table of names and texts, each name once";
+    map(deserializer).map_err(|_| D::Error::custom(expected))
+}
+
 struct UniqueMap<V>(PhantomData<V>);
 
 /// Refuses a value, since its name was there already: so the error points at it.

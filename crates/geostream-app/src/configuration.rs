@@ -1,5 +1,6 @@
 //! Changing the configuration.
 
+use crate::unassigned::{UnassignedCountry, unassigned_in};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use geostream_domain::{
     Change, Commit, Config, Lack, Line, Override, OverrideAction, PermittedNetworks, ProbeTarget,
     ReachabilityTargets, Region, RegionId, Revision, Service, ServiceId, Setting, Shortage,
-    Snapshot, UnassignedCode,
+    Snapshot,
 };
 use geostream_ports::{
     Attempt, Clock, ConfigStore, Import, ImportError, ImportPart, Proposal, ProposeError,
@@ -169,32 +170,6 @@ impl fmt::Display for ForbiddenCheck {
              does not probe it; permit its network with probe.networks in the server's settings"
         )
     }
-}
-
-/// A code in a service's geofence that no country has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnassignedCountry {
-    /// The service.
-    pub service: ServiceId,
-    /// The code, and where it is.
-    pub code: UnassignedCode,
-}
-
-impl fmt::Display for UnassignedCountry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the geofence of {}: {}", self.service, self.code)
-    }
-}
-
-/// Returns the codes in geofences that no country has.
-pub(crate) fn unassigned_in<'a>(
-    services: impl IntoIterator<Item = &'a Service>,
-) -> Vec<UnassignedCountry> {
-    let of_one = |service: &'a Service| {
-        let codes = service.geofence.unassigned_codes();
-        codes.map(|code| UnassignedCountry { service: service.id.clone(), code })
-    };
-    services.into_iter().flat_map(of_one).collect()
 }
 
 /// Why a write led to nothing.

@@ -45,14 +45,15 @@ mod timer;
 mod token_keeper;
 mod trace;
 mod traced;
+mod unassigned;
 
 pub use access::{Access, AccessError, AdminsEnd, Caller, Denied, NewToken};
 pub use audit::{AuditKeeper, AuditTrail, Retention};
 pub use cached::{CacheTally, Cached};
 pub use clocks::Clocks;
 pub use configuration::{
-    Configuration, ForbiddenCheck, ForbiddenProbe, Intent, UnassignedCountry, WriteError, Written,
-    fence_warnings, weight_warnings,
+    Configuration, ForbiddenCheck, ForbiddenProbe, Intent, WriteError, Written, fence_warnings,
+    weight_warnings,
 };
 pub use counted::Counted;
 pub use data_directory::{DataDirectory, KeptFiles};
@@ -71,3 +72,4 @@ pub use timer::DecisionTimer;
 pub use token_keeper::TokenKeeper;
 pub use trace::{OpenSpan, Ratio, RatioError, Root, Sampling, Trace, Tracer};
 pub use traced::Traced;
+pub use unassigned::UnassignedCountry;

@@ -12,9 +12,9 @@ use geostream_ports::Clock;
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
-use crate::configuration::{UnassignedCountry, unassigned_in};
 use crate::limits::RequestLimits;
 use crate::load::{Loads, Tally};
+use crate::unassigned::{UnassignedCountry, unassigned_in};
 
 /// Compiles what is known into a routing table and swaps it in, as one value.
 ///

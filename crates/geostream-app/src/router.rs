@@ -14,9 +14,9 @@ use geostream_ports::{Chain, Clock, GeoLocator, Network, Place};
 use metrics::Counter;
 use thiserror::Error;
 
-use crate::configuration::UnassignedCountry;
 use crate::publisher::{Published, Publisher, StoreState};
 use crate::trace::Trace;
+use crate::unassigned::UnassignedCountry;
 
 /// Answers which region should serve a client now.
 #[derive(Debug)]

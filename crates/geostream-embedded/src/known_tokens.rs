@@ -10,7 +10,8 @@ use geostream_ports::{KnownTokens, SavedTokens, TokenId, TokenRecord, Unavailabl
 use serde::{Deserialize, Serialize};
 
 use crate::documents::TokenDocument;
-use crate::last_good::{blocking, replace};
+use crate::last_good::blocking;
+use crate::private_file::replace;
 
 /// Keeps what is known of the tokens in one file, which is replaced as a whole and is its owner's
 /// alone: hashes, names, scopes, limits and when each was used here, and no token.

@@ -15,6 +15,7 @@ mod known_tokens;
 mod last_good;
 mod log;
 mod lost;
+mod private_file;
 mod store;
 
 pub use known_tokens::KnownTokensFile;

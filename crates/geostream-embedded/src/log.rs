@@ -24,7 +24,7 @@ use crate::audit;
 use crate::documents::{CommitDocument, TokenDocument, describe_token};
 use crate::health;
 use crate::import;
-use crate::last_good::{PRIVATE, make_private, put_in_place};
+use crate::private_file::{PRIVATE, make_private, put_in_place};
 
 /// Commits by revision.
 pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");

@@ -9,7 +9,7 @@ use geostream_api::{Change, Commit, Config, Override, Time, WholeConfig};
 use geostream_domain::LostCommits;
 use serde::Serialize;
 
-use crate::last_good::replace;
+use crate::private_file::replace;
 
 /// How the names of the records begin, and those of the configurations beside them.
 const COMMITS: &str = "lost-commits-";

@@ -16,8 +16,8 @@ use geostream_ports::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::last_good::PRIVATE;
 use crate::log::{Log, LogError, Place, remove_if_there, surviving, unavailable};
+use crate::private_file::PRIVATE;
 
 /// Configuration, tokens, history of health and audit trail in one local database.
 ///

@@ -5,6 +5,7 @@
 //! as a whole beside the one in use, which stays if the new one is worse.
 
 mod database;
+mod error;
 mod locator;
 mod memory;
 mod networks;
@@ -14,5 +15,7 @@ mod record;
 mod special;
 mod tree;
 
-pub use database::{Database, DatabaseError};
+pub use error::DatabaseError;
+
+pub use database::Database;
 pub use locator::GeoIp;

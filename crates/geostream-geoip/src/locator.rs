@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use geostream_ports::{Chain, GeoData, GeoDatabase, GeoLocator, Place};
 
-use crate::database::{Database, DatabaseError, FileVersion};
+use crate::error::DatabaseError;
+
+use crate::database::{Database, FileVersion};
 use crate::special;
 
 /// Finds places in one or several files of GeoIP data, asked in order.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use crate::database::DatabaseError;
+use crate::error::DatabaseError;
 use crate::memory::Scratch;
 use crate::tree::{Branch, Tree};
 

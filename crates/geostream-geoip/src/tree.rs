@@ -2,7 +2,7 @@
 //!
 //! Source: the `MaxMind DB` file format specification, version 2.0, "Binary Search Tree Section".
 
-use crate::database::DatabaseError;
+use crate::error::DatabaseError;
 
 /// A binary tree, whose nodes are numbered from the root on, which is 0.
 #[derive(Clone, Copy, Debug)]
