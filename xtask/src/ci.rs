@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::shell::{command, output, root, run as run_command, say};
 use crate::{bench, coverage, test};
+use xtask::shell::{command, output, root, run as run_command, say};
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 

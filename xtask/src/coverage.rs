@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use crate::shell::{cargo, command, has, output, root, run as run_command, say};
+use xtask::shell::{cargo, command, has, output, root, run as run_command, say};
 
 /// The crates that do no I/O, and how many of a hundred lines of code of each must be reached.
 const CRATES: [(&str, u64); 2] = [("geostream-domain", 85), ("geostream-consensus", 95)];

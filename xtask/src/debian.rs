@@ -9,10 +9,14 @@ use anyhow::{Context as _, bail};
 use crate::shell::{command, run as run_command};
 
 /// A package, and what tells that it is installed.
-pub(crate) type Package = (&'static str, fn() -> bool);
+pub type Package = (&'static str, fn() -> bool);
 
-/// Installs those that are missing, where nobody has to be asked; the error has the command.
-pub(crate) fn install(packages: &[Package]) -> anyhow::Result<()> {
+/// Installs the missing packages if this process runs as root.
+///
+/// # Errors
+///
+/// A package is missing and cannot be installed; the text has the command to run.
+pub fn install(packages: &[Package]) -> anyhow::Result<()> {
     let missing: Vec<&str> =
         packages.iter().filter(|(_, is_there)| !is_there()).map(|(package, _)| *package).collect();
     if missing.is_empty() {

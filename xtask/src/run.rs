@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::geoip;
-use crate::shell::{cargo, command, root, run as run_command, say};
+use xtask::geoip;
+use xtask::shell::{cargo, command, root, run as run_command, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -11,13 +11,13 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Returns the root of the workspace.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     root.unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
 /// Returns a command that runs in the root of the workspace.
-pub(crate) fn command(program: &str) -> Command {
+pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root());
     command
@@ -25,7 +25,7 @@ pub(crate) fn command(program: &str) -> Command {
 
 /// Returns the cargo that runs this task, without what it has told the task of the task itself: build
 /// scripts that look at it would run again, and what depends on them be built anew.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut cargo = command(env!("CARGO"));
     let told = env::vars_os().map(|(name, _)| name);
     for name in told.filter(|name| name.as_encoded_bytes().starts_with(b"CARGO_PKG_")) {
@@ -36,12 +36,16 @@ pub(crate) fn cargo() -> Command {
 }
 
 /// Says what is done next.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     eprintln!("{text}");
 }
 
-/// Runs a command; an exit code that is not 0 is an error.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a command.
+///
+/// # Errors
+///
+/// The command cannot be started, or its exit code is not 0.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
     say(&format!("$ {shown}"));
     let status = command.status().with_context(|| format!("running {shown}"))?;
@@ -51,8 +55,12 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it prints.
-pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+/// Runs a command and returns its standard output.
+///
+/// # Errors
+///
+/// The command cannot be started, its exit code is not 0, or its output is not UTF-8.
+pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = show(command);
     let output = command.output().with_context(|| format!("running {shown}"))?;
     if !output.status.success() {
@@ -61,8 +69,12 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{shown} prints no text"))
 }
 
-/// Runs a command that prints nothing for a while, with something that moves.
-pub(crate) fn output_with_spinner(what: &str, command: &mut Command) -> anyhow::Result<String> {
+/// Runs a command that is silent for long, and shows a spinner meanwhile.
+///
+/// # Errors
+///
+/// Those of [`output`].
+pub fn output_with_spinner(what: &str, command: &mut Command) -> anyhow::Result<String> {
     let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
     let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
     spinner.set_style(style.context("the spinner's style")?);
@@ -73,7 +85,7 @@ pub(crate) fn output_with_spinner(what: &str, command: &mut Command) -> anyhow::
 }
 
 /// Tells whether a program is there.
-pub(crate) fn has(program: &str) -> bool {
+pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 

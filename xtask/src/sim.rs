@@ -1,6 +1,6 @@
 //! `cargo xtask sim`: breaks Raft clusters in simulated time.
 
-use crate::shell::{cargo, run as run_command};
+use xtask::shell::{cargo, run as run_command};
 
 /// What the simulator understands.
 #[derive(Debug, clap::Args)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::debian::{self, Package};
-use crate::shell::{cargo, command, root, run as run_command, say};
+use xtask::debian::{self, Package};
+use xtask::shell::{cargo, command, root, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     debian::install(SERVERS)?;

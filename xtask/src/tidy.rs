@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use crate::shell::{cargo, command, output, root, say};
+use xtask::shell::{cargo, command, output, root, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let broken = broken_rules()?;
@@ -89,7 +89,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-sim", &["geostream-consensus"]),
     // Starts servers for tests, and knows nothing of what is tested.
     ("geostream-testbed", &[]),
-    ("xtask", &["geostream-domain", "geostream-geoip", "geostream-testbed"]),
+    ("xtask", &["geostream-geoip"]),
+    // Measures built programs, beside peers that it starts.
+    ("geostream-bench", &["geostream-domain", "geostream-geoip", "geostream-testbed", "xtask"]),
 ];
 
 /// What any crate's tests may import: contract suites, a store in memory, and real servers.
