@@ -89,7 +89,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("geostream-sim", &["geostream-consensus"]),
     // Starts servers for tests, and knows nothing of what is tested.
     ("geostream-testbed", &[]),
-    ("xtask", &["geostream-geoip"]),
+    ("xtask", &[]),
     // Measures built programs, beside peers that it starts.
     ("geostream-bench", &["geostream-domain", "geostream-geoip", "geostream-testbed", "xtask"]),
 ];

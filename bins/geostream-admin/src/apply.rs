@@ -10,8 +10,9 @@ use geostream_api::{Config, ConfigFile, Diff, FieldErrors, Problem, Proposed};
 
 use crate::End;
 use crate::client::{Client, ClientError, Versioned};
-use crate::output::{Output, say, show_differences, warn};
+use crate::output::{Output, say, warn};
 use crate::sentence;
+use crate::written::show_differences;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

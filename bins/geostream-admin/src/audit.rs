@@ -7,8 +7,9 @@ use geostream_api::{AuditEntry, AuditOutcome, AuditPage, KeptChanges, Time};
 
 use crate::End;
 use crate::client::{Client, percent_encoded};
-use crate::output::{Output, or_dash, say, show_differences, table_or};
+use crate::output::{Output, or_dash, say, table_or};
 use crate::when::Now;
+use crate::written::show_differences;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

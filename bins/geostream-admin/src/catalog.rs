@@ -1,14 +1,14 @@
 //! `catalog`
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use geostream_api::{Config, Member, Region};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::End;
 use crate::client::{Client, Versioned};
 use crate::output::{Output, or_dash, table};
+use crate::provider_regions::{Entry, catalog};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -51,34 +51,11 @@ pub(crate) struct Import {
     reason: Option<String>,
 }
 
-/// A region in the catalog.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Entry {
-    provider: String,
-    region: String,
-    pub(crate) name: String,
-    pub(crate) country: String,
-    continent: String,
-    pub(crate) latitude: f64,
-    pub(crate) longitude: f64,
-    cost_per_gb: Option<f64>,
-    /// `commercial`, or for whom the region is.
-    #[serde(rename = "type")]
-    kind: String,
-}
-
 pub(crate) fn run(client: &Client, output: Output, command: &Command) -> anyhow::Result<End> {
     match command {
         Command::List { provider } => list(output, provider.as_deref()),
         Command::Import(import) => import.run(client, output),
     }
-}
-
-/// Reads the regions that providers have.
-pub(crate) fn catalog() -> anyhow::Result<Vec<Entry>> {
-    let text = include_str!("../catalog/regions.csv");
-    let entries = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
-    entries.collect::<Result<_, _>>().context("reading the catalog")
 }
 
 fn list(output: Output, provider: Option<&str>) -> anyhow::Result<End> {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -15,11 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::Agent;
-use ureq::http::{Request, Response, StatusCode, Uri};
+use ureq::http::{Request, Response, StatusCode};
 use ureq::tls::TlsConfig;
 
 use crate::proxy::{self, NamedProxy};
-use crate::server::read_server;
+use crate::server::{is_on_this_machine, read_server};
 use crate::trust;
 
 /// Where the server is and who asks.
@@ -484,13 +483,6 @@ fn wait_of(answer: &Response<String>) -> Option<Duration> {
 #[expect(clippy::disallowed_methods, reason = "a program of one thread has nothing else to do")]
 fn pause(wait: Duration) {
     thread::sleep(wait);
-}
-
-pub(crate) fn is_on_this_machine(server: &str) -> bool {
-    let Ok(uri) = server.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let is_loopback = |address: IpAddr| address.is_loopback();
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 fn describe(problem: &Problem) -> String {

@@ -5,8 +5,9 @@ use geostream_api::{Diff, HistoryEntry, HistoryPage, RollbackRequest, Status};
 
 use crate::End;
 use crate::client::Client;
-use crate::output::{Output, show_differences, table_or};
+use crate::output::{Output, table_or};
 use crate::when::Now;
+use crate::written::show_differences;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

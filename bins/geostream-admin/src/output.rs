@@ -5,19 +5,16 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::{process, thread};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
-use geostream_api::{Difference, Proposed};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::End;
 use crate::client::ClientError;
 use crate::style::{Style, output_has_colours};
-use crate::when::Now;
-use crate::{place, sentence};
 
 const SIGPIPE: i32 = 13;
 
@@ -46,26 +43,6 @@ impl Output {
         Ok(End::Well)
     }
 
-    /// Shows what a write would change, and writes if the user is sure.
-    pub(crate) fn write_if_sure(
-        self,
-        question: &str,
-        is_sure: bool,
-        changes: &[Difference],
-        write: impl FnOnce() -> anyhow::Result<Proposed>,
-    ) -> anyhow::Result<End> {
-        if self != Self::Json {
-            show_differences(changes);
-            sentence::doubts(changes).iter().for_each(|doubt| warn(doubt));
-        }
-        if !confirm(question, is_sure)? {
-            tell("nothing was changed\n");
-            return Ok(End::Well);
-        }
-        let proposed = write()?;
-        self.show(&proposed, || told(&proposed, None))
-    }
-
     /// Prints an error with its causes: a program gets it as JSON, with the server's problem.
     pub(crate) fn complain(self, error: &anyhow::Error, exit_code: u8) {
         if self != Self::Json {
@@ -81,30 +58,6 @@ impl Output {
         let document = json!({ "error": text, "exit_code": exit_code, "problem": problem });
         tell(format_args!("{document}\n"));
     }
-
-    /// Tells what a write has changed.
-    pub(crate) fn wrote(self, proposed: &Proposed) -> anyhow::Result<End> {
-        self.wrote_moving(proposed, || None)
-    }
-
-    /// Tells what a write has changed, and where the clients of a drained region go.
-    pub(crate) fn wrote_moving(
-        self,
-        proposed: &Proposed,
-        clients: impl FnOnce() -> Option<String>,
-    ) -> anyhow::Result<End> {
-        self.show(proposed, || {
-            let clients = (!proposed.changes.is_empty()).then(clients).flatten();
-            told(proposed, clients.as_deref());
-            sentence::doubts(&proposed.changes).iter().for_each(|doubt| warn(doubt));
-        })
-    }
-}
-
-/// Says what a write has done, and what its author has to know.
-fn told(proposed: &Proposed, clients: Option<&str>) {
-    sentence::of(proposed, Now::read(), clients).iter().for_each(say);
-    proposed.warnings.iter().for_each(|warning| warn(warning));
 }
 
 /// Prints a line.
@@ -185,7 +138,7 @@ pub(crate) fn print(text: impl Display) {
 }
 
 /// Says something beside the output. Where nobody listens, that is not worth ending for.
-fn tell(text: impl Display) {
+pub(crate) fn tell(text: impl Display) {
     drop(write!(io::stderr(), "{text}"));
 }
 
@@ -281,112 +234,6 @@ pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Prints what differs: added, removed, and, part by part, changed.
-pub(crate) fn show_differences(differences: &[Difference]) {
-    for Difference { path, before, after } in differences {
-        let (mark, style) = match (before, after) {
-            (None, Some(_)) => ("+", Style::Good),
-            (Some(_), None) => ("-", Style::Bad),
-            (Some(_), Some(_)) | (None, None) => ("~", Style::Doubtful),
-        };
-        let title = style.out(&format!("{mark} {path}"));
-        let nothing = Value::Null;
-        let old = before.as_ref().unwrap_or(&nothing);
-        let new = after.as_ref().unwrap_or(&nothing);
-        match (before, after) {
-            (None, Some(whole)) | (Some(whole), None) if whole.is_object() => {
-                say(title);
-                for (name, value) in leaves(whole) {
-                    say(format_args!("    {name}: {}", shortened(&value)));
-                }
-            }
-            (None, Some(whole)) | (Some(whole), None) => {
-                say(format_args!("{title}  {}", shortened(whole)));
-            }
-            _ => {
-                say(title);
-                for (name, before, after) in changed_fields(old, new) {
-                    let name = if name.is_empty() { name } else { format!("{name}: ") };
-                    say(format_args!("    {name}{} -> {}", shortened(&before), shortened(&after)));
-                }
-            }
-        }
-        if let Some(place) = new_place(path, old, new) {
-            say(format_args!("    place: {place}"));
-        }
-    }
-}
-
-/// Returns the known place that a region is near which was added or moved.
-fn new_place(path: &str, before: &Value, after: &Value) -> Option<place::Near> {
-    path.strip_prefix("regions/")?;
-    let at = place::coordinates(after)?;
-    let is_new = place::coordinates(before) != Some(at);
-    place::nearest(at.0, at.1).filter(|_| is_new)
-}
-
-/// Returns the fields that differ, with the path to each, before and after.
-pub(crate) fn changed_fields(before: &Value, after: &Value) -> Vec<(String, Value, Value)> {
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        return vec![(String::new(), before.clone(), after.clone())];
-    };
-    let added = new.keys().filter(|key| !old.contains_key(*key));
-    let mut fields = Vec::new();
-    for key in old.keys().chain(added) {
-        let before = old.get(key).unwrap_or(&Value::Null);
-        let after = new.get(key).unwrap_or(&Value::Null);
-        if before == after {
-            continue;
-        }
-        fields.extend(changed_fields(before, after).into_iter().map(|(rest, before, after)| {
-            let path = if rest.is_empty() { key.clone() } else { format!("{key}.{rest}") };
-            (path, before, after)
-        }));
-    }
-    fields
-}
-
-/// Returns the fields of a document, with the path to each.
-fn leaves(whole: &Value) -> Vec<(String, Value)> {
-    let Value::Object(fields) = whole else { return vec![(String::new(), whole.clone())] };
-    let below = |(key, value): (&String, &Value)| match value {
-        Value::Object(inner) if !inner.is_empty() => {
-            let inner = leaves(value).into_iter();
-            inner.map(|(rest, value)| (format!("{key}.{rest}"), value)).collect()
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => vec![(key.clone(), value.clone())],
-    };
-    fields.iter().flat_map(below).collect()
-}
-
-/// Writes a value on part of a line.
-pub(crate) fn shortened(value: &Value) -> String {
-    const WIDTH: usize = 100;
-    let text = value.to_string();
-    if text.chars().count() <= WIDTH {
-        return text;
-    }
-    let cut: String = text.chars().take(WIDTH).collect();
-    format!("{cut}...")
-}
-
-/// Asks whether to go on, unless that was said already.
-fn confirm(question: &str, yes: bool) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    if !io::stdin().is_terminal() {
-        bail!("there is no terminal to ask at; pass --yes to skip the prompt");
-    }
-    let asked = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
-    asked.context("asking")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,15 +243,5 @@ mod tests {
         assert_eq!(framed("a\nb\n", 24), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
         let cut = framed("a\nb\nc\nd\n", 4);
         assert_eq!(cut, "\x1b[Ha\x1b[K\nb\x1b[K\n... and 2 more lines\x1b[K\n\x1b[J");
-    }
-
-    #[test]
-    fn changes_are_told_by_the_fields_that_differ() {
-        let before = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": 4 });
-        let after = json!({ "a": 1, "b": { "c": 5, "d": 3 }, "f": 6 });
-        let fields = changed_fields(&before, &after);
-        let names: Vec<_> = fields.iter().map(|(name, ..)| &**name).collect();
-        assert_eq!(names, ["b.c", "e", "f"]);
-        assert_eq!(fields[1], ("e".to_owned(), json!(4), Value::Null));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::catalog::{Entry, catalog};
+use crate::provider_regions::{Entry, catalog};
 
 /// A place that the catalog of cloud regions knows, as seen from other coordinates.
 #[derive(Clone, Debug)]

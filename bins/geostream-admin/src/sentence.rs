@@ -3,7 +3,7 @@
 use geostream_api::{Difference, Override, OverrideAction, Proposed};
 use serde_json::Value;
 
-use crate::output::{changed_fields, shortened};
+use crate::fields::{changed_fields, shortened};
 use crate::place;
 use crate::when::Now;
 

@@ -1,8 +1,8 @@
 //! The server's URL, as it is given.
 
-use ureq::http::Uri;
+use std::net::IpAddr;
 
-use crate::client::is_on_this_machine;
+use ureq::http::Uri;
 
 /// Reads the URL of a server.
 ///
@@ -49,6 +49,14 @@ pub(crate) fn read_server(text: &str) -> Result<String, String> {
 
 fn example(scheme: Option<&str>, rest: &str) -> String {
     format!("{}://{rest}", scheme.unwrap_or("https"))
+}
+
+/// Tells whether a server is on this machine, by its URL.
+pub(crate) fn is_on_this_machine(server: &str) -> bool {
+    let Ok(uri) = server.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 #[cfg(test)]

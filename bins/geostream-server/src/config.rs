@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::address::ListenAddress;
-use crate::listeners::Addresses;
+use crate::addresses::Addresses;
 use crate::trace::{self, Trace, TraceArguments};
 
 /// For how many days a PostgreSQL keeps changes of health, unless told otherwise.

@@ -1,6 +1,7 @@
 //! `geostream-server`: answers which region should serve a client now.
 
 mod address;
+mod addresses;
 mod certificate;
 mod config;
 mod listeners;

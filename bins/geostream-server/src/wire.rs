@@ -41,7 +41,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::certificate;
 use crate::config::{self, Config};
-use crate::listeners::Sockets;
+use crate::listeners::{ServerApi, Sockets};
 use crate::process;
 use crate::telemetry::{self, Telemetry};
 use crate::trace::Trace;
@@ -52,8 +52,6 @@ const TOKENS_LOOK: Duration = Duration::from_secs(1);
 /// How long after it the tokens are read again where a request has one that is not known here. So
 /// requests with invented tokens cost the store no more than ten reads a second.
 const TOKENS_PAUSE: Duration = Duration::from_millis(100);
-
-pub(crate) type ServerApi<S> = Api<Traced<S>, GeoIp, Clocks>;
 
 /// How long a server that has answered its last client may take to keep what has happened, and then
 /// again for what is still under way: together with the time to drain, less than supervisors wait.

@@ -13,15 +13,14 @@ mod ground;
 mod loss;
 mod losses;
 mod overload;
+mod plan;
 mod thirds;
 mod thousands;
 pub(crate) mod world;
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
-use crate::failover::faults::Fault;
+use crate::failover::plan::{Fault, Plan};
 use crate::figure::{Figure, Options};
 use crate::process::now;
 use xtask::shell::say;
@@ -78,22 +77,6 @@ enum Scenario {
     Overload,
     /// 5,000 regions are probed each second
     Thousands,
-}
-
-/// How much of everything is done.
-#[derive(Debug)]
-struct Plan {
-    faults: Vec<Fault>,
-    runs: usize,
-    minutes: f64,
-    is_quick: bool,
-}
-
-impl Plan {
-    /// How long that takes which has to go on for long.
-    fn long(&self) -> Duration {
-        Duration::from_secs_f64(self.minutes * 60.0)
-    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Vec<Figure>> {
@@ -165,8 +148,4 @@ impl Scenario {
             Self::Thousands => thousands::run(plan),
         }
     }
-}
-
-fn float(number: usize) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

@@ -76,3 +76,8 @@ impl Spread {
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 }
+
+/// Returns a count as a figure.
+pub(crate) fn float(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

@@ -6,13 +6,14 @@ use geostream_api::{KeptChanges, Time};
 use geostream_domain::{Line, Revision, Timestamp, outlived};
 use geostream_ports::{Attempt, AuditPart, AuditRecord, Audited, Effect, TrailQuery};
 use redb::{
-    AccessGuard, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
+    AccessGuard, Database, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
     TableHandle as _, WriteTransaction,
 };
 use serde::Deserialize;
 
+use crate::database::{begin_read, parse, put};
 use crate::documents::AuditDocument;
-use crate::log::{Log, LogError, begin_read, damaged, parse, put};
+use crate::error::{LogError, damaged};
 
 /// What was done, by its number.
 pub(crate) const DONE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit_done");
@@ -82,65 +83,63 @@ fn last_of(table: &Table<'_, u64, &'static [u8]>) -> Result<u64, LogError> {
     Ok(table.last()?.map_or(0, |(number, _)| number.value()))
 }
 
-impl Log {
-    pub(crate) fn record(&self, records: &[AuditRecord]) -> Result<(), LogError> {
-        let write = self.database.begin_write()?;
-        append(&write, records)?;
-        Ok(write.commit()?)
-    }
+pub(crate) fn record(database: &Database, records: &[AuditRecord]) -> Result<(), LogError> {
+    let write = database.begin_write()?;
+    append(&write, records)?;
+    Ok(write.commit()?)
+}
 
-    pub(crate) fn trail(&self, wanted: &TrailQuery) -> Result<Vec<Audited>, LogError> {
-        let read = begin_read(&self.database)?;
-        let below = wanted.below.unwrap_or(u64::MAX);
-        let mut found = Vec::new();
-        for table in TABLES {
-            let table = read.open_table(table)?;
-            let of_table = table.range(..below)?.rev().map(|entry| read_entry(entry?));
-            let is_wanted = |audited: &Result<Audited, LogError>| match audited {
-                Ok(audited) => wanted.wants(&audited.record),
-                Err(_) => true,
-            };
-            for audited in of_table.filter(is_wanted).take(wanted.limit) {
-                found.push(audited?);
-            }
+pub(crate) fn trail(database: &Database, wanted: &TrailQuery) -> Result<Vec<Audited>, LogError> {
+    let read = begin_read(database)?;
+    let below = wanted.below.unwrap_or(u64::MAX);
+    let mut found = Vec::new();
+    for table in TABLES {
+        let table = read.open_table(table)?;
+        let of_table = table.range(..below)?.rev().map(|entry| read_entry(entry?));
+        let is_wanted = |audited: &Result<Audited, LogError>| match audited {
+            Ok(audited) => wanted.wants(&audited.record),
+            Err(_) => true,
+        };
+        for audited in of_table.filter(is_wanted).take(wanted.limit) {
+            found.push(audited?);
         }
-        found.sort_by_key(|audited| std::cmp::Reverse(audited.number));
-        found.truncate(wanted.limit);
-        Ok(found)
     }
+    found.sort_by_key(|audited| std::cmp::Reverse(audited.number));
+    found.truncate(wanted.limit);
+    Ok(found)
+}
 
-    pub(crate) fn forget(
-        &self,
-        age: Duration,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<(), LogError> {
-        let first_kept = self.first_kept(age, now)?;
-        let write = self.database.begin_write()?;
-        let mut forgotten = 0;
-        for table in TABLES {
-            forgotten += forget_oldest(&mut write.open_table(table)?, first_kept, most)?;
-        }
-        // What changes nothing needs no fsync.
-        if forgotten > 0 { Ok(write.commit()?) } else { Ok(write.abort()?) }
+pub(crate) fn forget(
+    database: &Database,
+    age: Duration,
+    now: Timestamp,
+    most: usize,
+) -> Result<(), LogError> {
+    let first_kept = first_kept(database, age, now)?;
+    let write = database.begin_write()?;
+    let mut forgotten = 0;
+    for table in TABLES {
+        forgotten += forget_oldest(&mut write.open_table(table)?, first_kept, most)?;
     }
+    // What changes nothing needs no fsync.
+    if forgotten > 0 { Ok(write.commit()?) } else { Ok(write.abort()?) }
+}
 
-    /// Returns the number of the oldest record that has not outlived this age.
-    fn first_kept(&self, age: Duration, now: Timestamp) -> Result<u64, LogError> {
-        let read = begin_read(&self.database)?;
-        let mut dated = Vec::new();
-        for table in TABLES {
-            for entry in read.open_table(table)?.iter()? {
-                let (number, document) = entry?;
-                let Dated { at: Time(at) } = parse("audit", number.value(), document.value())?;
-                dated.push((number.value(), at));
-            }
+/// Returns the number of the oldest record that has not outlived this age.
+fn first_kept(database: &Database, age: Duration, now: Timestamp) -> Result<u64, LogError> {
+    let read = begin_read(database)?;
+    let mut dated = Vec::new();
+    for table in TABLES {
+        for entry in read.open_table(table)?.iter()? {
+            let (number, document) = entry?;
+            let Dated { at: Time(at) } = parse("audit", number.value(), document.value())?;
+            dated.push((number.value(), at));
         }
-        dated.sort_unstable();
-        let written: Vec<_> = dated.iter().map(|&(_, at)| at).collect();
-        let first = dated.get(outlived(&written, now, age));
-        Ok(first.map_or(0, |&(number, _)| number))
     }
+    dated.sort_unstable();
+    let written: Vec<_> = dated.iter().map(|&(_, at)| at).collect();
+    let first = dated.get(outlived(&written, now, age));
+    Ok(first.map_or(0, |&(number, _)| number))
 }
 
 /// The part of a record that tells its age.

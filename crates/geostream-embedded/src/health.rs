@@ -3,12 +3,13 @@
 use geostream_domain::RegionId;
 use geostream_ports::{CHANGES_IN_ALL, CHANGES_PER_REGION, HealthRecord};
 use redb::{
-    MultimapTable, MultimapTableDefinition, ReadableMultimapTable as _, ReadableTable as _,
-    ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
+    Database, MultimapTable, MultimapTableDefinition, ReadableMultimapTable as _,
+    ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
 };
 
+use crate::database::{begin_read, parse};
 use crate::documents::HealthDocument;
-use crate::log::{Log, LogError, begin_read, damaged, parse};
+use crate::error::{LogError, damaged};
 
 /// The last change of each region.
 const LATEST: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("health");
@@ -27,63 +28,61 @@ pub(crate) fn prepare(write: &WriteTransaction) -> Result<(), LogError> {
     Ok(())
 }
 
-impl Log {
-    pub(crate) fn append_health(&self, records: &[HealthRecord]) -> Result<(), LogError> {
-        let write = self.database.begin_write()?;
-        {
-            let mut latest = write.open_table(LATEST)?;
-            let mut history = History::open(&write)?;
-            for record in records {
-                let document = serde_json::to_vec(&HealthDocument::from(record));
-                let document = document.map_err(|error| damaged("document", 0, error))?;
-                latest.insert(record.region.as_str(), document.as_slice())?;
-                history.append(record.region.as_str(), &document)?;
-            }
-            history.forget_oldest()?;
+pub(crate) fn append(database: &Database, records: &[HealthRecord]) -> Result<(), LogError> {
+    let write = database.begin_write()?;
+    {
+        let mut latest = write.open_table(LATEST)?;
+        let mut history = History::open(&write)?;
+        for record in records {
+            let document = serde_json::to_vec(&HealthDocument::from(record));
+            let document = document.map_err(|error| damaged("document", 0, error))?;
+            latest.insert(record.region.as_str(), document.as_slice())?;
+            history.append(record.region.as_str(), &document)?;
         }
-        Ok(write.commit()?)
+        history.forget_oldest()?;
     }
+    Ok(write.commit()?)
+}
 
-    pub(crate) fn latest_health(&self) -> Result<Vec<HealthRecord>, LogError> {
-        let read = begin_read(&self.database)?;
-        let latest = read.open_table(LATEST)?;
-        let mut records = Vec::new();
-        for (number, entry) in (0..).zip(latest.iter()?) {
-            let (key, value) = entry?;
-            let record = read_change(number, key.value(), value.value())?;
-            records.push(HealthRecord { node: None, ..record });
-        }
-        Ok(records)
+pub(crate) fn latest(database: &Database) -> Result<Vec<HealthRecord>, LogError> {
+    let read = begin_read(database)?;
+    let latest = read.open_table(LATEST)?;
+    let mut records = Vec::new();
+    for (number, entry) in (0..).zip(latest.iter()?) {
+        let (key, value) = entry?;
+        let record = read_change(number, key.value(), value.value())?;
+        records.push(HealthRecord { node: None, ..record });
     }
+    Ok(records)
+}
 
-    pub(crate) fn health_changes(
-        &self,
-        region: Option<&RegionId>,
-        limit: usize,
-    ) -> Result<Vec<HealthRecord>, LogError> {
-        let read = begin_read(&self.database)?;
-        let changes = read.open_table(CHANGES)?;
-        let mut records = Vec::new();
-        match region.map(RegionId::as_str) {
-            Some(region) => {
-                let numbers = read.open_multimap_table(NUMBERS)?;
-                for number in numbers.get(region)?.rev().take(limit) {
-                    let number = number?.value();
-                    let missing = || damaged("health", number, "it is counted, and not there");
-                    let change = changes.get((number, region))?.ok_or_else(missing)?;
-                    records.push(read_change(number, region, change.value())?);
-                }
-            }
-            None => {
-                for entry in changes.iter()?.rev().take(limit) {
-                    let (key, value) = entry?;
-                    let (number, region) = key.value();
-                    records.push(read_change(number, region, value.value())?);
-                }
+pub(crate) fn changes(
+    database: &Database,
+    region: Option<&RegionId>,
+    limit: usize,
+) -> Result<Vec<HealthRecord>, LogError> {
+    let read = begin_read(database)?;
+    let changes = read.open_table(CHANGES)?;
+    let mut records = Vec::new();
+    match region.map(RegionId::as_str) {
+        Some(region) => {
+            let numbers = read.open_multimap_table(NUMBERS)?;
+            for number in numbers.get(region)?.rev().take(limit) {
+                let number = number?.value();
+                let missing = || damaged("health", number, "it is counted, and not there");
+                let change = changes.get((number, region))?.ok_or_else(missing)?;
+                records.push(read_change(number, region, change.value())?);
             }
         }
-        Ok(records)
+        None => {
+            for entry in changes.iter()?.rev().take(limit) {
+                let (key, value) = entry?;
+                let (number, region) = key.value();
+                records.push(read_change(number, region, value.value())?);
+            }
+        }
     }
+    Ok(records)
 }
 
 fn read_change(number: u64, region: &str, bytes: &[u8]) -> Result<HealthRecord, LogError> {

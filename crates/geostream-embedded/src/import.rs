@@ -6,13 +6,12 @@
 use geostream_api::{KeptChanges, WholeConfig};
 use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
 use geostream_ports::{Attempt, Import, ImportError, ImportId, ImportPart};
-use redb::{ReadTransaction, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::audit;
+use crate::database::{CHECKPOINT_EVERY, CHECKPOINTS, LOG, begin_read, put, read_all};
 use crate::documents::CommitDocument;
-use crate::log::{
-    CHECKPOINT_EVERY, CHECKPOINTS, LOG, Log, LogError, begin_read, put, read_all, unavailable,
-};
+use crate::error::LogError;
 
 /// The import that is under way, if there is one.
 pub(crate) const IMPORT: TableDefinition<'_, (), u128> = TableDefinition::new("import");
@@ -36,88 +35,82 @@ pub(crate) fn forget(write: &WriteTransaction) -> Result<(), LogError> {
     Ok(())
 }
 
-impl Log {
-    /// Takes in a part of another log.
-    pub(crate) fn import(&mut self, import: Import) -> Result<(), ImportError> {
-        self.take_in(import).map_err(unavailable)?
+/// Takes in a part of another log, and returns what the log adds up to once it was the last part.
+pub(crate) fn take_in(
+    database: &Database,
+    current: Revision,
+    Import { id, part, attempt }: Import,
+) -> Result<Result<Option<Snapshot>, ImportError>, LogError> {
+    if current != Revision::ZERO {
+        return Ok(Err(ImportError::NotEmpty { current }));
     }
+    if let ImportPart::Begin(base) = part {
+        begin_import(database, id, &base, attempt)?;
+        return Ok(Ok(None));
+    }
+    let read = begin_read(database)?;
+    if under_way(&read)? != Some(id) {
+        return Ok(Err(ImportError::NotBegun));
+    }
+    // How far it has come.
+    let reached = read_all(&read)?;
+    match part {
+        ImportPart::Begin(_) => Ok(Ok(None)),
+        ImportPart::Commits(commits) => Ok(add(database, reached, &commits)?.map(|()| None)),
+        ImportPart::End(last) => Ok(end_import(database, reached, last, attempt)?.map(Some)),
+    }
+}
 
-    fn take_in(
-        &mut self,
-        Import { id, part, attempt }: Import,
-    ) -> Result<Result<(), ImportError>, LogError> {
-        let current = self.latest.revision;
-        if current != Revision::ZERO {
-            return Ok(Err(ImportError::NotEmpty { current }));
-        }
-        if let ImportPart::Begin(base) = part {
-            return self.begin_import(id, &base, attempt).map(Ok);
-        }
-        let read = begin_read(&self.database)?;
-        if under_way(&read)? != Some(id) {
-            return Ok(Err(ImportError::NotBegun));
-        }
-        // How far it has come.
-        let reached = read_all(&read)?;
-        match part {
-            ImportPart::Begin(_) => Ok(Ok(())),
-            ImportPart::Commits(commits) => self.add(reached, &commits),
-            ImportPart::End(last) => self.end_import(reached, last, attempt),
-        }
-    }
+fn begin_import(
+    database: &Database,
+    id: ImportId,
+    base: &Snapshot,
+    attempt: Option<Attempt>,
+) -> Result<(), LogError> {
+    let write = database.begin_write()?;
+    forget(&write)?;
+    write.open_table(IMPORT)?.insert((), id.0)?;
+    checkpoint(&write, base)?;
+    audit::note_done(&write, attempt, None, None, &KeptChanges::default())?;
+    Ok(write.commit()?)
+}
 
-    fn begin_import(
-        &self,
-        id: ImportId,
-        base: &Snapshot,
-        attempt: Option<Attempt>,
-    ) -> Result<(), LogError> {
-        let write = self.database.begin_write()?;
-        forget(&write)?;
-        write.open_table(IMPORT)?.insert((), id.0)?;
-        checkpoint(&write, base)?;
-        audit::note_done(&write, attempt, None, None, &KeptChanges::default())?;
-        Ok(write.commit()?)
-    }
-
-    fn add(
-        &self,
-        mut reached: Snapshot,
-        commits: &[Commit],
-    ) -> Result<Result<(), ImportError>, LogError> {
-        let write = self.database.begin_write()?;
-        for commit in commits {
-            reached = match reached.followed_by(commit) {
-                Ok(reached) => reached,
-                Err(error) => return Ok(Err(error.into())),
-            };
-            let key = commit.revision.get();
-            put(&mut write.open_table(LOG)?, key, &CommitDocument::from(commit))?;
-            if key.is_multiple_of(CHECKPOINT_EVERY) {
-                checkpoint(&write, &reached)?;
-            }
+fn add(
+    database: &Database,
+    mut reached: Snapshot,
+    commits: &[Commit],
+) -> Result<Result<(), ImportError>, LogError> {
+    let write = database.begin_write()?;
+    for commit in commits {
+        reached = match reached.followed_by(commit) {
+            Ok(reached) => reached,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let key = commit.revision.get();
+        put(&mut write.open_table(LOG)?, key, &CommitDocument::from(commit))?;
+        if key.is_multiple_of(CHECKPOINT_EVERY) {
+            checkpoint(&write, &reached)?;
         }
-        Ok(Ok(write.commit()?))
     }
+    Ok(Ok(write.commit()?))
+}
 
-    fn end_import(
-        &mut self,
-        reached: Snapshot,
-        last: Revision,
-        attempt: Option<Attempt>,
-    ) -> Result<Result<(), ImportError>, LogError> {
-        if reached.revision != last {
-            let gap = ReplayError::Gap { expected: last, found: reached.revision };
-            return Ok(Err(gap.into()));
-        }
-        let write = self.database.begin_write()?;
-        write.open_table(IMPORT)?.remove(())?;
-        let changes = KeptChanges::between(&Config::default(), &reached.config);
-        audit::note_done(&write, attempt, Some(last), None, &changes)?;
-        write.commit()?;
-        self.latest = reached;
-        Ok(Ok(()))
+fn end_import(
+    database: &Database,
+    reached: Snapshot,
+    last: Revision,
+    attempt: Option<Attempt>,
+) -> Result<Result<Snapshot, ImportError>, LogError> {
+    if reached.revision != last {
+        let gap = ReplayError::Gap { expected: last, found: reached.revision };
+        return Ok(Err(gap.into()));
     }
+    let write = database.begin_write()?;
+    write.open_table(IMPORT)?.remove(())?;
+    let changes = KeptChanges::between(&Config::default(), &reached.config);
+    audit::note_done(&write, attempt, Some(last), None, &changes)?;
+    write.commit()?;
+    Ok(Ok(reached))
 }
 
 fn checkpoint(write: &WriteTransaction, at: &Snapshot) -> Result<(), LogError> {

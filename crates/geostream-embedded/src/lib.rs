@@ -8,7 +8,9 @@
 //! [`KnownTokensFile`] what is known of the tokens.
 
 mod audit;
+mod database;
 mod documents;
+mod error;
 mod health;
 mod import;
 mod known_tokens;
@@ -18,7 +20,7 @@ mod lost;
 mod private_file;
 mod store;
 
+pub use error::LogError;
 pub use known_tokens::KnownTokensFile;
 pub use last_good::LastGoodFile;
-pub use log::LogError;
 pub use store::EmbeddedStore;

@@ -3,33 +3,30 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use geostream_api::{KeptChanges, WholeConfig};
 use geostream_domain::{Commit, Config, Revision, Snapshot};
 use geostream_ports::{
-    Attempt, Look, Proposal, ProposeError, TokenId, TokenRecord, Unavailable, Writes,
+    Attempt, Import, ImportError, Look, Proposal, ProposeError, TokenId, TokenRecord, Writes,
 };
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
-    AccessGuard, Builder, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    TableDefinition, TableHandle as _,
+    AccessGuard, Builder, Database, ReadTransaction, ReadableTable as _, TableDefinition,
+    TableHandle as _,
 };
-use serde::de::DeserializeOwned;
-use thiserror::Error;
 
 use crate::audit;
+use crate::database::{
+    CHECKPOINT_EVERY, CHECKPOINTS, LOG, begin_read, parse, put, read_all, read_at, read_commit,
+};
 use crate::documents::{CommitDocument, TokenDocument, describe_token};
+use crate::error::{LogError, THIS_FORMAT, damaged, surviving, unavailable};
 use crate::health;
 use crate::import;
 use crate::private_file::{PRIVATE, make_private, put_in_place};
 
-/// Commits by revision.
-pub(crate) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-/// Whole configurations at some revisions, so that reading one never replays more than a few.
-pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 /// Tokens that earlier versions understand.
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
 /// Tokens with limits or an end. They have a table of their own, because an earlier version that
@@ -40,74 +37,12 @@ const TOKEN_TABLES: [TableDefinition<'_, u64, &[u8]>; 2] = [TOKENS, LIMITED_TOKE
 const TRIAL: TableDefinition<'_, (), &[u8]> = TableDefinition::new("trial");
 const FORMAT: TableDefinition<'_, (), u64> = TableDefinition::new("format");
 
-const THIS_FORMAT: u64 = 1;
 /// More than most commits take, so that a disk with less room is taken for a full one.
 const TRIAL_BYTES: usize = 64 << 10;
-pub(crate) const CHECKPOINT_EVERY: u64 = 64;
 /// The commits that are kept at the least: older ones go, a checkpoint's worth at a time.
 const KEEP: u64 = 10_048;
 /// A configuration of 20,000 regions is far smaller than the cache that redb would take.
 const CACHE_BYTES: usize = 32 << 20;
-
-/// Why the database cannot be read or written.
-#[derive(Debug, Error)]
-pub enum LogError {
-    /// The database itself failed: the disk, the file, or another process that holds it.
-    #[error("the database cannot be used")]
-    Database(#[from] redb::Error),
-    /// The file was written by a later version.
-    #[error("the database has format {0}, and this version reads format {THIS_FORMAT}")]
-    Format(u64),
-    /// What is kept cannot be understood.
-    #[error("the database holds {what} {key} that cannot be read")]
-    Damaged {
-        /// The kind of entry.
-        what: &'static str,
-        /// The entry's key.
-        key: u64,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// What has the file's name is not what is open.
-    #[error(
-        "the database's file was removed or replaced while it was open; what is written now is \
-         lost with the next start"
-    )]
-    Replaced,
-    /// There is no file to copy.
-    #[error("the database is in memory and has no file")]
-    InMemory,
-    /// The work on the database panicked, as redb does on what it cannot believe.
-    #[error("the work on the database panicked")]
-    Panicked,
-}
-
-impl LogError {
-    /// Tells whether another process has the database open.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Database(redb::Error::DatabaseAlreadyOpen))
-    }
-}
-
-macro_rules! from_redb {
-    ($($error:ident)*) => {$(
-        impl From<redb::$error> for LogError {
-            fn from(error: redb::$error) -> Self {
-                Self::Database(error.into())
-            }
-        }
-    )*};
-}
-
-from_redb!(CommitError DatabaseError StorageError TableError TransactionError);
-
-impl From<io::Error> for LogError {
-    fn from(error: io::Error) -> Self {
-        Self::Database(error.into())
-    }
-}
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -118,8 +53,8 @@ pub(crate) enum Place {
 
 /// The log, and what it adds up to.
 pub(crate) struct Log {
-    pub(crate) database: Database,
-    pub(crate) latest: Snapshot,
+    database: Database,
+    latest: Snapshot,
     /// Which file that is; `None` in memory.
     file: Option<FileId>,
 }
@@ -177,6 +112,19 @@ impl Log {
 
     pub(crate) fn latest(&self) -> &Snapshot {
         &self.latest
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Takes in a part of another log.
+    pub(crate) fn import(&mut self, import: Import) -> Result<(), ImportError> {
+        let taken = import::take_in(&self.database, self.latest.revision, import);
+        if let Some(latest) = taken.map_err(unavailable)?? {
+            self.latest = latest;
+        }
+        Ok(())
     }
 
     /// Tells whether the file can be read and written.
@@ -432,10 +380,6 @@ fn check_format(read: &ReadTransaction) -> Result<(), LogError> {
     }
 }
 
-pub(crate) fn begin_read(database: &Database) -> Result<ReadTransaction, LogError> {
-    Ok(database.begin_read()?)
-}
-
 fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
     if import::under_way(read)?.is_some() {
         return Ok(Snapshot::default());
@@ -443,91 +387,8 @@ fn read_latest(read: &ReadTransaction) -> Result<Snapshot, LogError> {
     read_all(read)
 }
 
-/// Returns what all commits add up to, or what the first one is to go on from.
-pub(crate) fn read_all(read: &ReadTransaction) -> Result<Snapshot, LogError> {
-    let last = read.open_table(LOG)?.last()?.map(|(key, _)| key.value());
-    let base = read.open_table(CHECKPOINTS)?.last()?.map(|(key, _)| key.value());
-    let key = last.or(base).unwrap_or_default();
-    let revision = Revision::new(key);
-    let config = read_at(read, revision)?
-        .ok_or_else(|| damaged("commit", key, "there is nothing to start from"))?;
-    Ok(Snapshot { revision, config: Arc::new(config) })
-}
-
-/// Replays the log from the nearest checkpoint; `None` if its beginning has been forgotten.
-pub(crate) fn read_at(
-    read: &ReadTransaction,
-    revision: Revision,
-) -> Result<Option<Config>, LogError> {
-    let checkpoints = read.open_table(CHECKPOINTS)?;
-    let mut range = checkpoints.range(..=revision.get())?;
-    let (start, mut config) = match range.next_back() {
-        Some(entry) => {
-            let (key, value) = entry?;
-            let document: WholeConfig = parse("checkpoint", key.value(), value.value())?;
-            let config = document.to_domain();
-            (key.value(), config.map_err(|e| damaged("checkpoint", key.value(), e))?)
-        }
-        None => (0, Config::default()),
-    };
-    let log = read.open_table(LOG)?;
-    let mut reached = start;
-    for entry in log.range(start + 1..=revision.get())? {
-        let (key, value) = entry?;
-        let commit = read_commit(key.value(), value.value())?;
-        if key.value() != reached + 1 {
-            return Ok(None);
-        }
-        reached = key.value();
-        config = config.after(commit.changes).map_err(|error| damaged("commit", reached, error))?;
-    }
-    Ok((reached == revision.get()).then_some(config))
-}
-
 fn read_entry(
     (key, value): (AccessGuard<'_, u64>, AccessGuard<'_, &'static [u8]>),
 ) -> Result<Commit, LogError> {
     read_commit(key.value(), value.value())
-}
-
-fn read_commit(key: u64, bytes: &[u8]) -> Result<Commit, LogError> {
-    let document: CommitDocument = parse("commit", key, bytes)?;
-    document.to_commit(Revision::new(key)).map_err(|error| damaged("commit", key, error))
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(
-    what: &'static str,
-    key: u64,
-    bytes: &[u8],
-) -> Result<T, LogError> {
-    serde_json::from_slice(bytes).map_err(|error| damaged(what, key, error))
-}
-
-pub(crate) fn damaged(
-    what: &'static str,
-    key: u64,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> LogError {
-    LogError::Damaged { what, key, source: source.into() }
-}
-
-pub(crate) fn put(
-    table: &mut redb::Table<'_, u64, &'static [u8]>,
-    key: u64,
-    document: &impl serde::Serialize,
-) -> Result<(), LogError> {
-    let bytes = serde_json::to_vec(document).map_err(|error| damaged("document", key, error))?;
-    table.insert(key, bytes.as_slice())?;
-    Ok(())
-}
-
-/// Does what may panic on a damaged file.
-///
-/// Whoever gets the error drops what was worked on: nobody sees it half done.
-pub(crate) fn surviving<T>(work: impl FnOnce() -> T) -> Result<T, LogError> {
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| LogError::Panicked)
-}
-
-pub(crate) fn unavailable(error: LogError) -> Unavailable {
-    Unavailable::new("the embedded store", error)
 }

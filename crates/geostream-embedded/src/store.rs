@@ -16,7 +16,10 @@ use geostream_ports::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::log::{Log, LogError, Place, remove_if_there, surviving, unavailable};
+use crate::audit;
+use crate::error::{LogError, surviving, unavailable};
+use crate::health;
+use crate::log::{Log, Place, remove_if_there};
 use crate::private_file::PRIVATE;
 
 /// Configuration, tokens, history of health and audit trail in one local database.
@@ -334,25 +337,25 @@ impl TokenStore for EmbeddedStore {
 
 impl AuditLog for EmbeddedStore {
     async fn record(&self, records: Vec<AuditRecord>) -> Result<(), Unavailable> {
-        self.read(move |log| log.record(&records)).await
+        self.read(move |log| audit::record(log.database(), &records)).await
     }
 
     async fn trail(&self, wanted: TrailQuery) -> Result<Vec<Audited>, Unavailable> {
-        self.read(move |log| log.trail(&wanted)).await
+        self.read(move |log| audit::trail(log.database(), &wanted)).await
     }
 
     async fn forget(&self, age: Duration, now: Timestamp, most: usize) -> Result<(), Unavailable> {
-        self.read(move |log| log.forget(age, now, most)).await
+        self.read(move |log| audit::forget(log.database(), age, now, most)).await
     }
 }
 
 impl HealthLog for EmbeddedStore {
     async fn append(&self, records: Vec<HealthRecord>) -> Result<(), Unavailable> {
-        self.read(move |log| log.append_health(&records)).await
+        self.read(move |log| health::append(log.database(), &records)).await
     }
 
     async fn latest(&self) -> Result<Vec<HealthRecord>, Unavailable> {
-        self.read(|log| log.latest_health()).await
+        self.read(|log| health::latest(log.database())).await
     }
 
     async fn changes(
@@ -360,6 +363,6 @@ impl HealthLog for EmbeddedStore {
         region: Option<RegionId>,
         limit: usize,
     ) -> Result<Vec<HealthRecord>, Unavailable> {
-        self.read(move |log| log.health_changes(region.as_ref(), limit)).await
+        self.read(move |log| health::changes(log.database(), region.as_ref(), limit)).await
     }
 }

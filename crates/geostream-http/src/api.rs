@@ -1,41 +1,36 @@
 //! From a request to its answer.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use foldhash::HashMap;
 use geostream_app::{
     Access, AuditTrail, CacheTally, Caller, Configuration, DataDirectory, DecisionTimer, Denied,
     KnownNodes, LogLevel, RegionHealth, RequestLimits, Router, StoreHealth, Trace, Tracer,
 };
-use geostream_domain::{Line, NodeId, Timestamp};
-use geostream_ports::{Attempt, Clock, GeoLocator, Store};
+use geostream_domain::{NodeId, Timestamp};
+use geostream_ports::{Clock, GeoLocator, Store, Unavailable};
 use geostream_tls::ServerIdentity;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use metrics::Histogram;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
-use crate::backup::{BACKUPS, Backup};
 use crate::body;
 use crate::client::TrustedProxies;
 use crate::connections::Connections;
 use crate::cors::{AllowedOrigins, Verdict};
-use crate::events;
-use crate::explain::Explanations;
-use crate::exposition::Exposition;
-use crate::forwarding::Forwarding;
-use crate::limited::Visible;
-use crate::places::Places;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
-use crate::route::Asked;
-use crate::routes::{Control, Decide, Found, Operation, ROUTES, Route, RouteFinder, Serves};
+use crate::route_input::RouteInput;
+use crate::routes::{Decide, Found, Operation, ROUTES, Route, RouteFinder, Serves};
+use crate::shared::Shared;
 use crate::stream;
 
 /// Answers requests by the route table.
@@ -58,15 +53,11 @@ impl<S, G, C> Clone for Api<S, G, C> {
     }
 }
 
-/// The pools that the requests of all threads share, and what they note for operators.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) exposition: Exposition,
-    pub(crate) listeners: Arc<Places>,
-    pub(crate) backups: Arc<Places>,
-    pub(crate) explanations: Explanations,
-    pub(crate) forwarding: Forwarding,
-}
+/// Copies everything that the store keeps into a file that has no name any more.
+pub type Backup = Box<dyn Fn() -> CopiedStore + Send + Sync>;
+
+/// The copy, once it is made.
+pub type CopiedStore = Pin<Box<dyn Future<Output = Result<File, Unavailable>> + Send>>;
 
 /// What an [`Api`] is made of.
 pub struct Parts<S, G, C> {
@@ -128,45 +119,6 @@ impl<S, G, C> std::fmt::Debug for Parts<S, G, C> {
     }
 }
 
-/// A request whose route is known and whose body has arrived.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) operation: Control,
-    /// The path's parameter, if its pattern has one.
-    pub(crate) parameter: String,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    /// Who asks, where a token is needed, and for what.
-    pub(crate) attempt: Attempt,
-    /// What the caller may see and change.
-    pub(crate) visible: Visible,
-}
-
-impl Call {
-    /// Reads the path's parameter.
-    ///
-    /// What cannot be a name cannot be there.
-    pub(crate) fn parameter<T: std::str::FromStr<Err: std::fmt::Display>>(
-        &self,
-    ) -> Result<T, Failure> {
-        let invalid =
-            |error| Failure::new(Kind::NotFound, format!("{:?}: {error}", self.parameter));
-        self.parameter.parse().map_err(invalid)
-    }
-
-    /// Returns who writes.
-    pub(crate) fn author(&self) -> Result<Line, Failure> {
-        let author = self.attempt.who.as_ref().map(|who| who.name.clone());
-        author.ok_or_else(|| Failure::unauthorized("a write needs a token"))
-    }
-
-    /// Refuses query parameters, for operations that take none.
-    pub(crate) fn no_query(&self) -> Result<(), Failure> {
-        Ok(Query::of(&self.uri).end()?)
-    }
-}
-
 impl<S, G, C> Api<S, G, C>
 where
     S: Store,
@@ -179,13 +131,7 @@ where
         let router = parts.router.clone();
         let timer = DecisionTimer::default();
         let finder = RouteFinder::new(Serves::ALL);
-        let shared = Arc::new(Shared {
-            exposition: Exposition::new(),
-            listeners: events::places(),
-            backups: Places::new(BACKUPS, BACKUPS),
-            explanations: Explanations::new(),
-            forwarding: Forwarding::new(parts.clock.now()),
-        });
+        let shared = Arc::new(Shared::new(parts.clock.now()));
         Self { parts: Arc::new(parts), shared, router, timer, finder }
     }
 
@@ -292,11 +238,11 @@ where
         match decide {
             Decide::ByDocument => {
                 Query::of(request.uri()).end()?;
-                let asked = Asked::by_document(request.headers(), &body)?;
+                let asked = RouteInput::by_document(request.headers(), &body)?;
                 self.route(asked, request, peer).await
             }
             Decide::ByQuery => {
-                let asked = Asked::by_query(request.uri())?.into_owned();
+                let asked = RouteInput::by_query(request.uri())?.into_owned();
                 let routed = self.route(asked, request, peer).await;
                 routed.map_err(Failure::in_query)
             }

@@ -11,8 +11,9 @@ use geostream_ports::{
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::control::RevisionNumber;
 use crate::limited::{self, Visible};
 use crate::problem::{Answer, Failure, Kind};

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,19 +11,11 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValu
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::api::{Api, Call};
+use crate::api::Api;
+use crate::call::Call;
 use crate::content::Content;
 use crate::places::Place;
 use crate::problem::{Answer, Failure, Kind};
-
-/// Copies everything that the store keeps into a file that has no name any more.
-pub type Backup = Box<dyn Fn() -> CopiedStore + Send + Sync>;
-
-/// The copy, once it is made.
-pub type CopiedStore = Pin<Box<dyn Future<Output = Result<File, Unavailable>> + Send>>;
-
-/// The most copies at once: each takes as much of the disk as the store does.
-pub(crate) const BACKUPS: usize = 1;
 
 /// How much is read and sent at once, and how many such pieces wait for the client.
 const PIECE: usize = 64 << 10;

@@ -9,18 +9,18 @@ use bytes::Bytes;
 use geostream_api::{FieldErrors, remedy, step};
 use geostream_domain::Revision;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path, Segment};
 use tokio::time::timeout;
 
-use crate::connection::hushed;
 use crate::content::Content;
 use crate::problem::{Answer, Failure, Kind};
 use crate::stream::STREAM;
 use crate::strict::Strict;
+use crate::waker::silently;
 
 /// How much of a body that is too large is read and thrown away: a client that is still sending
 /// when the connection is closed may never see the answer.
@@ -42,7 +42,7 @@ pub(crate) async fn collect(
     if body.size_hint().upper().is_some_and(|most| most <= limit as u64) {
         // Most bodies come whole with their heads, and need no clock.
         let first = poll_fn(|context| {
-            let first = hushed(|| Pin::new(&mut *body).poll_frame(context));
+            let first = silently(|| Pin::new(&mut *body).poll_frame(context));
             if !body.is_end_stream() {
                 context.waker().wake_by_ref();
             }
@@ -237,6 +237,13 @@ pub(crate) fn answer_in(
     headers.insert(CONTENT_TYPE, content_type);
     let mut answer = Response::new(Content::whole(body.into()));
     *answer.headers_mut() = headers;
+    answer
+}
+
+/// Returns the answer that has no body.
+pub(crate) fn no_content() -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 

@@ -13,8 +13,9 @@ use geostream_domain::{self as domain, Change, Line, RegionId, Revision, Service
 use geostream_ports::{Clock, GeoLocator, Store};
 use serde::Serialize;
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::control::{RevisionNumber, YEAR, expected_revision, intent, lone_intent};
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
@@ -128,7 +129,7 @@ where
         let id: RegionId = call.parameter()?;
         self.show(call, |config| {
             let region = config.regions().get(&id);
-            region.map(|region| shown(region)).ok_or_else(|| no_region(&id))
+            region.map(|region| shown(region)).ok_or_else(|| Failure::no_region(&id))
         })
     }
 
@@ -391,8 +392,4 @@ fn read_override(
         expires,
     });
     Ok(fields.finish(wish)?)
-}
-
-pub(crate) fn no_region(id: &RegionId) -> Failure {
-    Failure::new(Kind::NotFound, format!("there is no region {id}"))
 }

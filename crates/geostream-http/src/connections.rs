@@ -10,17 +10,17 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use geostream_domain::ClientKey;
-use metrics::{Counter, counter};
-use tokio::time::Instant;
+use metrics::counter;
 
 use crate::client::TrustedProxies;
-use crate::connection::{Connection, Over};
-use crate::stream::Stream;
+use crate::connection::{Connection, Listener, Stream};
+use crate::totals::{BATCH, Cause, Shed, Totals, closed, millis, reset};
+use crate::verdict::Over;
 
 /// How many connections a client network may have at once.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,6 @@ pub struct NetworkLimit {
 /// An explanation of 20,000 regions takes 4 MB, and a batch of 1,000 decisions 0.6 MB.
 const MEMORY: usize = 96 << 20;
 
-/// What is freed at once, as a part of the limit: looking for it takes time.
-const BATCH: usize = 16;
-
 /// How long ago the last request of a connection must have begun or ended before it is closed for
 /// another one. Bytes that trickle in do not protect a place.
 const STANDSTILL: Duration = Duration::from_secs(1);
@@ -46,24 +43,14 @@ const STANDSTILL: Duration = Duration::from_secs(1);
 /// How long idle connections are not looked for again where there were none: looking takes time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How often a limit that is reached is logged.
-const WARNING_EVERY: Duration = Duration::from_secs(300);
-
 /// The connections of all listeners of a process, and the memory that they hold.
 pub struct Connections {
     limit: NetworkLimit,
     proxies: TrustedProxies,
-    memory: usize,
-    held: AtomicUsize,
+    totals: Arc<Totals>,
     open: Mutex<Open>,
-    started: Instant,
-    /// The time since the start, in milliseconds, when it was last looked at.
-    now: AtomicU64,
     refused: Cause,
     full: Cause,
-    pressed: Cause,
-    flooded: Cause,
-    stalled: Cause,
     shed: Cause,
 }
 
@@ -71,33 +58,6 @@ impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connections").field("limit", &self.limit).finish_non_exhaustive()
     }
-}
-
-/// Why a connection or an answer is cut off: a counter, and when it was last logged.
-struct Cause {
-    counter: Counter,
-    /// When it may be logged again, in milliseconds since the start.
-    silent_until: AtomicU64,
-}
-
-impl Cause {
-    fn new(counter: Counter) -> Self {
-        Self { counter, silent_until: AtomicU64::new(0) }
-    }
-
-    /// Counts a number of them, and tells whether to log it.
-    fn note(&self, number: usize, now: Duration) -> bool {
-        self.counter.increment(number as u64);
-        let until = self.silent_until.load(Ordering::Relaxed);
-        let next = millis(now + WARNING_EVERY);
-        let relaxed = Ordering::Relaxed;
-        millis(now) >= until
-            && self.silent_until.compare_exchange(until, next, relaxed, relaxed).is_ok()
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Default)]
@@ -115,23 +75,6 @@ struct Network {
     closing: usize,
     /// When idle ones were last looked for among them in vain.
     vain_at: Option<Duration>,
-}
-
-/// One of the listeners that share the connections of a process.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    /// The most connections that it has.
-    pub(crate) limit: usize,
-    /// How many of them have been told to close.
-    closing: AtomicUsize,
-    /// When no connection was found that could be closed, in milliseconds since the start.
-    vain_at: AtomicU64,
-}
-
-impl Listener {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, closing: AtomicUsize::new(0), vain_at: AtomicU64::new(0) })
-    }
 }
 
 /// A connection's place among all; it is free again when this is dropped.
@@ -177,21 +120,17 @@ impl Connections {
     /// Limits the connections of each client network; those of trusted proxies are no client's.
     #[must_use]
     pub fn new(limit: NetworkLimit, proxies: TrustedProxies) -> Arc<Self> {
-        let closed = |reason| Cause::new(counter!("connections_closed_total", "reason" => reason));
-        let reset = |reason| Cause::new(counter!("requests_reset_total", "reason" => reason));
-        Arc::new(Self {
+        Self::with_memory(limit, proxies, MEMORY)
+    }
+
+    fn with_memory(limit: NetworkLimit, proxies: TrustedProxies, memory: usize) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
             limit,
             proxies,
-            memory: MEMORY,
-            held: AtomicUsize::new(0),
+            totals: Arc::new(Totals::new(memory, this.clone())),
             open: Mutex::default(),
-            started: Instant::now(),
-            now: AtomicU64::new(0),
             refused: Cause::new(counter!("connections_refused_total", "reason" => "network")),
             full: closed("full"),
-            pressed: closed("memory"),
-            flooded: closed("frames"),
-            stalled: reset("stalled"),
             shed: reset("memory"),
         })
     }
@@ -211,12 +150,12 @@ impl Connections {
     /// Returns how many bytes requests and their unsent answers hold.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.totals.held_bytes()
     }
 
     /// Gives an accepted connection its place, unless its client's network has too many.
     pub(crate) fn admit(self: &Arc<Self>, listener: &Arc<Listener>, peer: IpAddr) -> Option<Place> {
-        let now = self.look_at_clock();
+        let now = self.totals.look_at_clock();
         let network = ClientKey::of_address(peer);
         let is_exempt = self.is_exempt(peer.to_canonical());
         let mut open = self.open();
@@ -234,7 +173,7 @@ impl Connections {
         if !is_exempt {
             open.networks.entry(network).or_default().open += 1;
         }
-        let connection = Connection::new(self, listener, network, is_exempt);
+        let connection = Connection::new(&self.totals, listener, network, is_exempt);
         let id = open.next;
         open.next += 1;
         open.connections.insert(id, Arc::clone(&connection));
@@ -276,7 +215,7 @@ impl Connections {
         if coming >= wanted.div_ceil(2) {
             return;
         }
-        let now = self.look_at_clock();
+        let now = self.totals.look_at_clock();
         let vain_at = Duration::from_millis(listener.vain_at.load(Ordering::Relaxed));
         if vain_at > Duration::ZERO && now.saturating_sub(vain_at) < LOOK_EVERY {
             return;
@@ -331,22 +270,18 @@ impl Connections {
         found.into_iter().map(|(_, connection)| Arc::clone(connection)).collect()
     }
 
-    /// Counts more memory that is held; where it is more than there may be, answers that stand
-    /// still are given up.
-    pub(crate) fn hold(&self, bytes: usize) {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.memory {
-            self.shed(before + bytes - self.memory + self.memory / BATCH);
-        }
+    fn is_exempt(&self, peer: IpAddr) -> bool {
+        (peer.is_loopback() && !self.limit.includes_loopback) || self.proxies.trusts(peer)
     }
 
-    pub(crate) fn release(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Gives up requests that hold so many bytes together.
+impl Shed for Connections {
     fn shed(&self, wanted: usize) {
-        let now = self.look_at_clock();
+        let now = self.totals.look_at_clock();
         let open = self.open();
         let mut streams: Vec<Arc<Stream>> = Vec::new();
         for connection in open.connections.values() {
@@ -381,48 +316,10 @@ impl Connections {
         }
         if self.shed.note(given_up, now) {
             tracing::warn!(
-                limit_bytes = self.memory,
+                limit_bytes = self.totals.memory(),
                 "clients take their answers too slowly; those that stand still are given up"
             );
         }
-    }
-
-    /// Notes requests whose client has taken nothing of their answers for too long.
-    pub(crate) fn note_stalled(&self, number: usize) {
-        self.stalled.counter.increment(number as u64);
-    }
-
-    /// Notes a connection that is closed for the memory it holds.
-    pub(crate) fn note_pressed(&self) {
-        self.pressed.counter.increment(1);
-    }
-
-    /// Notes a connection that is closed since its client sends nothing but control frames.
-    pub(crate) fn note_flood(&self) {
-        if self.flooded.note(1, self.now()) {
-            tracing::warn!("a client floods its connection with control frames; it is closed");
-        }
-    }
-
-    /// Returns the time since the start as of the last look at the clock, which is a fraction of a
-    /// second ago while many connections are open. Requests read it often.
-    pub(crate) fn now(&self) -> Duration {
-        Duration::from_millis(self.now.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn look_at_clock(&self) -> Duration {
-        // In whole milliseconds, as what moved is noted: a fraction would make it seem older.
-        let now = millis(self.started.elapsed());
-        self.now.store(now, Ordering::Relaxed);
-        Duration::from_millis(now)
-    }
-
-    fn is_exempt(&self, peer: IpAddr) -> bool {
-        (peer.is_loopback() && !self.limit.includes_loopback) || self.proxies.trusts(peer)
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -456,9 +353,7 @@ mod tests {
         let limit = NetworkLimit { connections: most, includes_loopback: true };
         let proxies =
             TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ClientSource::default());
-        let mut all = Connections::new(limit, proxies);
-        Arc::get_mut(&mut all).unwrap().memory = memory;
-        all
+        Connections::with_memory(limit, proxies, memory)
     }
 
     fn told(place: &Place) -> Option<Over> {

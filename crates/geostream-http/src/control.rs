@@ -10,8 +10,9 @@ use geostream_ports::{Clock, GeoLocator, Store, TokenRecord};
 use http::header::IF_MATCH;
 use http::{HeaderMap, StatusCode};
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::problem::{Answer, Failure, Kind};
 use crate::query::Query;
 use crate::routes::Control;
@@ -103,19 +104,13 @@ where
         let revoker = call.visible.caller();
         let attempt = Some(call.attempt.clone());
         self.parts.access.revoke(call.parameter()?, revoker, attempt).await?;
-        Ok(no_content())
+        Ok(body::no_content())
     }
 }
 
 fn token(record: &TokenRecord) -> Token {
     let TokenRecord { id, name, grant, created, node, .. } = record;
     Token::of_grant(id.to_string(), name, grant, *created, node.as_ref())
-}
-
-pub(crate) fn no_content() -> Answer {
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer
 }
 
 /// Reads what a write says of itself: the `If-Match` header and the query parameter `reason`;

@@ -12,7 +12,7 @@ use http::{Method, Request, Uri};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::control::no_content;
+use crate::body::no_content;
 use crate::problem::Answer;
 use crate::routes;
 

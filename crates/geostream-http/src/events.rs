@@ -1,6 +1,5 @@
 //! What happens, as it happens: server-sent events (WHATWG HTML, section 9.2).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +13,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
-use crate::api::{Api, Call};
+use crate::api::Api;
+use crate::call::Call;
 use crate::config;
 use crate::content::Content;
 use crate::limited::Visible;
-use crate::places::{NoPlace, Places};
+use crate::places::NoPlace;
 use crate::problem::{Answer, Failure, Kind};
-use crate::route;
+use crate::shared::LISTENERS_OF_ONE;
+use crate::words;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -35,16 +36,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long a listener may keep an event waiting.
 const SLOW: Duration = Duration::from_secs(10);
-
-/// The most streams of events at once, and how many of them one token may have: the others are for
-/// other operators.
-const LISTENERS: usize = 64;
-const LISTENERS_OF_ONE: usize = 8;
-
-/// Makes the places of all who listen.
-pub(crate) fn places() -> Arc<Places> {
-    Places::new(LISTENERS, LISTENERS_OF_ONE)
-}
 
 /// How many ticks a stream stays silent: a comment then tells both sides that the other is there.
 const SILENT_TICKS: u32 = 15;
@@ -212,8 +203,8 @@ fn describe(event: &geostream_app::HealthEvent) -> HealthEvent {
     let HealthChange { region, from, to, .. } = &event.change;
     HealthEvent {
         region: region.to_string(),
-        from: route::health(*from).to_owned(),
-        to: route::health(*to).to_owned(),
+        from: words::health(*from).to_owned(),
+        to: words::health(*to).to_owned(),
         evidence: event.change.why().to_string(),
         at: Time(event.at),
     }

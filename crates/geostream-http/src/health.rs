@@ -4,22 +4,20 @@ use std::time::Duration;
 
 use geostream_api::{
     BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
-    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time, Votes,
+    OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time,
 };
 use geostream_app::{Outcome, RegionStatus};
-use geostream_domain::{
-    BreakerState, Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable, Touched,
-};
+use geostream_domain::{Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable, Touched};
 use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::client::read_address;
-use crate::config;
 use crate::limited::Visible;
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
-use crate::route;
+use crate::words::{self, breaker, votes};
 
 /// The most outcomes in a report.
 const OUTCOMES: usize = 1_000;
@@ -53,7 +51,7 @@ where
             && let Some(region) = region
             && self.router.view().table().entry(&region).is_none()
         {
-            return Err(config::no_region(&region).at("?region"));
+            return Err(Failure::no_region(&region).at("?region"));
         }
         body::json(&HealthHistory { changes: changes.iter().map(describe_change).collect() })
     }
@@ -110,17 +108,17 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
     let overridden = table.entry(&region).and_then(|entry| entry.overridden.as_ref());
     RegionHealth {
         region: region.to_string(),
-        health: route::health(watched.health).to_owned(),
+        health: words::health(watched.health).to_owned(),
         removal: watched.removal.map(|removal| removal.as_str().to_owned()),
         held_until: held_until.map(Time),
-        seen_here: route::health(watched.own).to_owned(),
+        seen_here: words::health(watched.own).to_owned(),
         votes: watched.votes.map(votes),
         breaker: watched.breaker.map(|state| breaker(state).to_owned()),
         failures: watched.failures,
-        share: route::rounded(watched.share.fraction(), 100.0),
+        share: words::rounded(watched.share.fraction(), 100.0),
         abstains: watched.abstains,
         probe_forbidden: watched.is_forbidden,
-        load: load.map(|load| route::rounded(load.units(), 100.0)),
+        load: load.map(|load| words::rounded(load.units(), 100.0)),
         since: observed.map(|observed| Time(observed.since)),
         seen: seen_at.map(Time),
         evidence,
@@ -128,20 +126,16 @@ fn describe(table: &RoutingTable, status: RegionStatus) -> RegionHealth {
     }
 }
 
-pub(crate) fn votes(votes: geostream_domain::Votes) -> Votes {
-    Votes { down: votes.down, nodes: votes.nodes }
-}
-
 fn describe_change(record: &HealthRecord) -> HealthChange {
     let HealthRecord { region, node, health, evidence, at, response_time, errors } = record;
     HealthChange {
         region: region.to_string(),
         node: node.as_ref().map(NodeId::to_string),
-        health: route::health(*health).to_owned(),
+        health: words::health(*health).to_owned(),
         at: Time(*at),
         evidence: evidence.clone(),
         errors: *errors,
-        response_time_ms: response_time.map(|took| route::rounded(took.as_secs_f64() * 1e3, 1e3)),
+        response_time_ms: response_time.map(|took| words::rounded(took.as_secs_f64() * 1e3, 1e3)),
     }
 }
 
@@ -167,12 +161,4 @@ fn spent(table: &RoutingTable, service: &ServiceTable) -> Option<BudgetSpent> {
     let retained: Vec<_> = retained.collect();
     let service = service.service().id.to_string();
     (!retained.is_empty()).then_some(BudgetSpent { service, retained })
-}
-
-fn breaker(state: BreakerState) -> &'static str {
-    match state {
-        BreakerState::Closed => "closed",
-        BreakerState::Open => "open",
-        BreakerState::HalfOpen => "half_open",
-    }
 }

@@ -4,9 +4,11 @@ use geostream_api::{self as api, FieldErrors, Fields, ImportRequest, LogPage};
 use geostream_domain::{Commit, Revision, Snapshot};
 use geostream_ports::{Attempt, Clock, GeoLocator, Import, ImportId, ImportPart, Store};
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
-use crate::control::{RevisionNumber, no_content};
+use crate::body::no_content;
+use crate::call::Call;
+use crate::control::RevisionNumber;
 use crate::problem::{Answer, Failure};
 use crate::query::Query;
 

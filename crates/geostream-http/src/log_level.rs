@@ -6,8 +6,9 @@ use geostream_api::{Fields, KeptChanges, LogLevel, LogLevelRequest, Time};
 use geostream_app::{LogFilter, Logged};
 use geostream_ports::{Clock, Effect, GeoLocator, Store};
 
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::problem::{Answer, Failure, Kind};
 
 /// The longest that something may be logged by itself: a day.

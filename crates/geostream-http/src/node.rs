@@ -18,8 +18,9 @@ use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use crate::OPENAPI;
-use crate::api::{Api, Call};
+use crate::api::Api;
 use crate::body;
+use crate::call::Call;
 use crate::gauges;
 use crate::health;
 use crate::json::Object;

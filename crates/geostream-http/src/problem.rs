@@ -169,6 +169,11 @@ impl Kind {
 }
 
 impl Failure {
+    /// There is no region of this id.
+    pub(crate) fn no_region(id: &RegionId) -> Self {
+        Self::new(Kind::NotFound, format!("there is no region {id}"))
+    }
+
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,

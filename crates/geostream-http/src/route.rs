@@ -1,21 +1,16 @@
 //! Answering clients: which region should serve them now?
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use bytes::Bytes;
-use geostream_api::{Explanation, Fields, LocationClaim, RouteRequest};
-use geostream_app::{Claim, LocationSource, RouteQuery, Routed, Trace, View};
-use geostream_domain::{
-    Continent, CountryCode, GeoPoint, GeoPointError, Grant, Health, Location, Precision, Rtt,
-    ServiceId,
-};
+use geostream_api::Explanation;
+use geostream_app::{LocationSource, Routed, Trace, View};
+use geostream_domain::{Continent, CountryCode, GeoPoint, Grant, Location, Precision, ServiceId};
 use geostream_ports::{Clock, GeoLocator, Network, Store};
 use http::header::{AUTHORIZATION, HeaderValue};
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,10 +18,9 @@ use serde_json::value::RawValue;
 use crate::api::Api;
 use crate::body;
 use crate::choice::Choices;
-use crate::client::read_address;
 use crate::json::{self, Object, key};
 use crate::problem::{Answer, Failure};
-use crate::query::Query;
+use crate::route_input::RouteInput;
 use crate::trace::{log, route_watched, trace_of};
 
 /// The most questions in a batch.
@@ -35,121 +29,11 @@ const BATCH: usize = 1_000;
 /// How much room for writing answers a thread keeps: more than any answer but a batch's takes.
 const LARGEST_KEPT: usize = 64 << 10;
 
-/// The most characters of a client's key.
-const KEY_LENGTH: usize = 64;
-
 /// A batch whose questions are still to be read: one that cannot be read spoils no other.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch {
     requests: Vec<Box<RawValue>>,
-}
-
-/// A question that has been read.
-#[derive(Debug, Default)]
-pub(crate) struct Asked<'a> {
-    service: Option<Cow<'a, str>>,
-    address: Option<IpAddr>,
-    claim: Option<Claim>,
-    key: Option<Cow<'a, str>>,
-    explain: bool,
-    /// Whether the caller has a token, so that the geofence goes by the country that it states.
-    is_vouched_for: bool,
-}
-
-impl<'a> Asked<'a> {
-    pub(crate) fn by_document(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Failure> {
-        Self::read(body::read(headers, body)?)
-    }
-
-    pub(crate) fn by_query(uri: &'a Uri) -> Result<Self, Failure> {
-        let mut query = Query::of(uri);
-        let (latitude, longitude) = (query.parsed("latitude")?, query.parsed("longitude")?);
-        let country = query.text("country")?.map(Cow::into_owned);
-        let request = RouteRequest {
-            client_ip: query.text("client_ip")?,
-            service: query.text("service")?,
-            location: None,
-            key: query.text("key")?,
-            explain: query.parsed("explain")?.unwrap_or(false),
-        };
-        query.end()?;
-        let location = match (latitude, longitude) {
-            (Some(latitude), Some(longitude)) => {
-                Some(LocationClaim { latitude, longitude, country })
-            }
-            (None, None) if country.is_none() => None,
-            (Some(_), None) => return Err(Failure::field("?longitude", "latitude needs it")),
-            (None, Some(_)) => return Err(Failure::field("?latitude", "longitude needs it")),
-            (None, None) => return Err(Failure::field("?latitude", "country needs it")),
-        };
-        Self::read(RouteRequest { location, ..request }).map_err(Failure::in_query)
-    }
-
-    fn read(request: RouteRequest<'a>) -> Result<Self, Failure> {
-        let RouteRequest { client_ip, service, location, key, explain } = request;
-        let mut fields = Fields::default();
-        let address = client_ip.as_deref().map(read_address);
-        let address = fields.check_some("/client_ip", address);
-        let claim = location.and_then(|claim| read_claim(&claim, &mut fields));
-        if let Some(key) = &key
-            && !(1..=KEY_LENGTH).contains(&key.chars().count())
-        {
-            fields.note("/key", format_args!("1 to {KEY_LENGTH} characters are expected"));
-        }
-        let asked = Self { service, address, claim, key, explain, is_vouched_for: false };
-        Ok(fields.finish(Some(asked))?)
-    }
-
-    /// Keeps the question for longer than the document that it stands in.
-    pub(crate) fn into_owned(self) -> Asked<'static> {
-        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        let Self { service, address, claim, key, explain, is_vouched_for } = self;
-        let (service, key) = (owned(service), owned(key));
-        Asked { service, address, claim, key, explain, is_vouched_for }
-    }
-
-    /// Tells whether the caller states the country of the client.
-    fn states_country(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.country.is_some())
-    }
-
-    /// Tells whether the client is at the other end of the connection, or of a proxy's.
-    fn is_of_connection(&self) -> bool {
-        self.address.is_none() && self.claim.is_none()
-    }
-
-    /// Returns the question for a client that may be at the other end of the connection.
-    pub(crate) fn query(&self, peer: IpAddr) -> RouteQuery<'_> {
-        // Who states a place speaks of somebody else.
-        let address = match self.claim {
-            Some(_) => self.address,
-            None => Some(self.address.unwrap_or(peer)),
-        };
-        let believed = |claim: Claim| Claim {
-            country: claim.country.filter(|_| self.is_vouched_for),
-            ..claim
-        };
-        RouteQuery {
-            service: self.service.as_deref(),
-            address,
-            origin: address.unwrap_or(peer).into(),
-            claim: self.claim.map(believed),
-            key: self.key.as_deref(),
-        }
-    }
-}
-
-fn read_claim(claim: &LocationClaim, fields: &mut Fields) -> Option<Claim> {
-    let point = GeoPoint::new(claim.latitude, claim.longitude);
-    let at = match point {
-        Err(GeoPointError::Longitude(_)) => "/location/longitude",
-        Err(GeoPointError::Latitude(_)) | Ok(_) => "/location/latitude",
-    };
-    let point = fields.check(at, point);
-    let country = claim.country.as_ref().map(|country| country.parse::<CountryCode>());
-    let country = fields.check_some("/location/country", country);
-    Some(Claim { point: point?, country })
 }
 
 impl<S, G, C> Api<S, G, C>
@@ -164,7 +48,7 @@ where
     /// request: so no memory is asked for.
     pub(crate) async fn route(
         &self,
-        asked: Asked<'_>,
+        asked: RouteInput<'_>,
         request: &mut Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Answer, Failure> {
@@ -209,7 +93,7 @@ where
     }
 
     /// Tells whether a token may state the country of a client of the service that is asked for.
-    fn vouches_for(&self, grant: Option<&Grant>, asked: &Asked<'_>) -> bool {
+    fn vouches_for(&self, grant: Option<&Grant>, asked: &RouteInput<'_>) -> bool {
         grant.is_some_and(|grant| match (&grant.limits, self.service_of(asked)) {
             (None, _) => true,
             (Some(_), Some(service)) => grant.reaches_service(&service),
@@ -218,7 +102,7 @@ where
     }
 
     /// Returns the service that a question is about, if there can be one of that name.
-    fn service_of(&self, asked: &Asked<'_>) -> Option<ServiceId> {
+    fn service_of(&self, asked: &RouteInput<'_>) -> Option<ServiceId> {
         match asked.service.as_deref() {
             Some(service) => service.parse().ok(),
             None => self.router.view().table().config().settings().default_service.clone(),
@@ -249,10 +133,9 @@ where
         Ok(write(HeaderMap::new(), |out, choices| {
             let mut object = Object::begin(out);
             object.array(key!("answers"), &requests, |out, question| {
-                let answered = read_one(question).and_then(|asked| {
-                    let is_vouched_for =
+                let answered = read_one(question).and_then(|mut asked| {
+                    asked.is_vouched_for =
                         asked.states_country() && self.vouches_for(voucher.as_ref(), &asked);
-                    let asked = Asked { is_vouched_for, ..asked };
                     answer_one(out, choices, &view, &asked, peer, trace)
                 });
                 if let Err(failure) = answered {
@@ -265,8 +148,8 @@ where
 }
 
 /// Reads one of many questions.
-fn read_one(question: &RawValue) -> Result<Asked<'_>, Failure> {
-    let asked = Asked::read(body::parse(question.get().as_bytes())?)?;
+fn read_one(question: &RawValue) -> Result<RouteInput<'_>, Failure> {
+    let asked = RouteInput::read(body::parse(question.get().as_bytes())?)?;
     if asked.explain {
         return Err(Failure::field("/explain", "explanations are given for one client at a time"));
     }
@@ -278,7 +161,7 @@ fn answer_one<G: GeoLocator>(
     out: &mut Vec<u8>,
     choices: &mut Choices,
     view: &View<'_, G>,
-    asked: &Asked<'_>,
+    asked: &RouteInput<'_>,
     peer: IpAddr,
     trace: Option<&Trace>,
 ) -> Result<(), Failure> {
@@ -378,25 +261,4 @@ pub(crate) fn write_client(
         },
     );
     object.plain(key!("source"), source.as_str());
-}
-
-pub(crate) fn health(health: Health) -> &'static str {
-    match health {
-        Health::Unknown => "unknown",
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
-    }
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Milliseconds with at most one decimal.
-pub(crate) fn rounded_ms(rtt: Rtt) -> f64 {
-    rounded(rtt.as_millis(), 10.0)
-}
-
-pub(crate) fn rounded(number: f64, per_unit: f64) -> f64 {
-    (number * per_unit).round() / per_unit
 }

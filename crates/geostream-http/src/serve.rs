@@ -22,16 +22,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::Api;
-use crate::connection::{Connection, LAST_REQUEST, OpenRequest, Over, Patience, bell, until_over};
-use crate::connections::{Listener, Place};
+use crate::connection::{Connection, Listener, OpenRequest, Stream};
+use crate::connections::Place;
 use crate::head;
+use crate::lifetime::{LAST_REQUEST, Timeouts, until_over};
 use crate::preface::Beginning;
 use crate::problem::{Answer, Failure, Kind};
 use crate::proxy_protocol;
 use crate::socket::{STALLED, close};
 use crate::stage::Stage;
-use crate::stream::{STREAM, Stream, Streams};
+use crate::stream::{STREAM, Streams};
 use crate::tls::Tls;
+use crate::verdict::Over;
+use crate::waker::filtered;
 use crate::wire::Wire;
 
 /// What a client may make grow, and how long it may make the server wait.
@@ -312,7 +315,7 @@ where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let stage = self.stage.clone();
-        let patience = Patience {
+        let patience = Timeouts {
             idle: self.limits.header_patience,
             stalled: self.limits.body_patience + STALLED,
         };
@@ -339,7 +342,7 @@ where
             let stream = Stream::only(connection);
             let service = service_fn(move |request| answer(request, Arc::clone(&stream)));
             let conversation = self.protocols.http1.serve_connection(TokioIo::new(wire), service);
-            until_over(conversation, seen, patience, stage, bell).await
+            until_over(conversation, seen, patience, stage, filtered).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");

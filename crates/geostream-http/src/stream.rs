@@ -6,17 +6,15 @@
 //! the bytes they stand for, wherever hyper and h2 have put these.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::rt::Executor;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::connection::{Connection, Over};
+use crate::connection::{Connection, Stream, lock};
 
 tokio::task_local! {
     /// The stream whose request is being answered.
@@ -32,96 +30,10 @@ const ANSWER_OVERHEAD: usize = 512;
 /// How much a connection may hold before its next large answer is made.
 const ROOM: usize = 512 << 10;
 
-/// How many large answers of one connection are made at the same time.
-pub(crate) const MAKERS: usize = 4;
-
 /// How long an answer may stand still that others on its connection wait for.
 const STANDSTILL: Duration = Duration::from_secs(3);
 
-/// One request of a connection and its answer; in HTTP/1, all of them.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) connection: Arc<Connection>,
-    /// Whether it has a task of its own, as in HTTP/2.
-    is_multiplexed: bool,
-    held: AtomicUsize,
-    /// How much of that is the request's body.
-    body: AtomicUsize,
-    /// How much of that are answers.
-    answers: AtomicUsize,
-    /// When something of it was last received or sent, in milliseconds since the start.
-    moved_at: AtomicU64,
-    /// The task that answers it, until everything is handed to h2.
-    task: Mutex<Option<AbortHandle>>,
-    /// Permits it to make a large answer.
-    maker: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
 impl Stream {
-    /// Begins an HTTP/2 stream.
-    pub(crate) fn multiplexed(connection: &Arc<Connection>) -> Arc<Self> {
-        Self::new(connection, true)
-    }
-
-    /// Begins the only stream of an HTTP/1 connection.
-    pub(crate) fn only(connection: &Arc<Connection>) -> Arc<Self> {
-        Self::new(connection, false)
-    }
-
-    fn new(connection: &Arc<Connection>, is_multiplexed: bool) -> Arc<Self> {
-        let stream = Arc::new(Self {
-            connection: Arc::clone(connection),
-            is_multiplexed,
-            held: AtomicUsize::new(0),
-            body: AtomicUsize::new(0),
-            answers: AtomicUsize::new(0),
-            moved_at: AtomicU64::new(millis(connection.all.now())),
-            task: Mutex::new(None),
-            maker: Mutex::new(None),
-        });
-        connection.note_stream(&stream);
-        stream
-    }
-
-    pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    /// Returns how many bytes of answers it holds.
-    pub(crate) fn answers(&self) -> usize {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// Returns when something of it was last received or sent.
-    pub(crate) fn moved_at(&self) -> Duration {
-        Duration::from_millis(self.moved_at.load(Ordering::Relaxed))
-    }
-
-    /// Notes that something of the request has come, or of the answer has been taken.
-    pub(crate) fn note_moved(&self) {
-        self.moved_at.store(millis(self.connection.all.now()), Ordering::Relaxed);
-    }
-
-    /// Ends the request whatever is still under way, and tells whether it was not ended before.
-    ///
-    /// Without a task, hyper has the connection only: then all of it ends.
-    pub(crate) fn give_up(&self) -> bool {
-        if self.abort() {
-            return true;
-        }
-        let is_told = self.connection.verdict.tell(Over::Shed);
-        if is_told {
-            self.connection.all.note_pressed();
-        }
-        is_told
-    }
-
-    /// Ends the request if it has a task that is still under way, and tells whether it had.
-    pub(crate) fn abort(&self) -> bool {
-        let task = lock(&self.task).take();
-        task.as_ref().inspect(|task| task.abort()).is_some()
-    }
-
     /// Has the memory of an answer counted, where it may be large or stay for long.
     ///
     /// An HTTP/1 connection copies small ones behind their heads at once, and has no second answer.
@@ -142,7 +54,7 @@ impl Stream {
         self.note_moved();
         self.body.fetch_add(bytes, Ordering::Relaxed);
         self.held.fetch_add(bytes, Ordering::Relaxed);
-        self.connection.all.hold(bytes);
+        self.connection.totals.hold(bytes);
     }
 
     /// Forgets what the request took, now that its answer is there.
@@ -157,7 +69,7 @@ impl Stream {
         if self.body.load(Ordering::Relaxed) > 0 {
             let bytes = self.body.swap(0, Ordering::Relaxed);
             self.held.fetch_sub(bytes, Ordering::Relaxed);
-            self.connection.all.release(bytes);
+            self.connection.totals.release(bytes);
         }
     }
 }
@@ -181,7 +93,7 @@ pub(crate) async fn large_answer() {
     }
     let Ok(maker) = Arc::clone(&connection.makers).acquire_owned().await else { return };
     loop {
-        let since = connection.all.look_at_clock();
+        let since = connection.totals.look_at_clock();
         if timeout(STANDSTILL, has_room(connection)).await.is_ok() {
             break;
         }
@@ -212,7 +124,7 @@ pub(crate) struct Charge {
 impl Charge {
     fn new(stream: &Arc<Stream>, bytes: usize) -> Self {
         stream.held.fetch_add(bytes, Ordering::Relaxed);
-        stream.connection.all.hold(bytes);
+        stream.connection.totals.hold(bytes);
         Self { stream: Arc::clone(stream), bytes }
     }
 }
@@ -220,7 +132,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.stream.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.stream.connection.all.release(self.bytes);
+        self.stream.connection.totals.release(self.bytes);
     }
 }
 
@@ -285,12 +197,4 @@ impl Drop for Running {
     fn drop(&mut self) {
         lock(&self.stream.task).take();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

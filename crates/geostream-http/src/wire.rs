@@ -50,7 +50,7 @@ impl<T> Wire<T> {
     }
 
     pub(crate) fn http2(stream: T, beginning: Beginning, connection: Arc<Connection>) -> Self {
-        let frames = Frames::new(PREFACE.len(), connection.all.now());
+        let frames = Frames::new(PREFACE.len(), connection.totals.now());
         let frames = Some(Box::new(frames));
         Self { frames, ..Self::http1(stream, beginning, connection) }
     }
@@ -83,7 +83,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
         }
         let Some(frames) = &mut wire.frames else { return Poll::Ready(Ok(())) };
         let received = &buffer.filled()[before..];
-        let all = &wire.connection.all;
+        let all = &wire.connection.totals;
         match frames.handle_received(received, all.now()) {
             Ok(cost) => {
                 wire.turn_cost += cost;

@@ -1,12 +1,9 @@
 //! What can go wrong with a database.
 
-use deadpool_postgres::{PoolError, TimeoutType};
 use geostream_api::FieldErrors;
 use geostream_ports::Unavailable;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
-
-use crate::target::Target;
 
 /// Why the database does not do what it is asked.
 #[derive(Debug, Error)]
@@ -99,37 +96,6 @@ impl PgError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Damaged { what: what.into(), source: source.into() }
-    }
-
-    pub(crate) fn of_pool(error: PoolError, target: &Target) -> Self {
-        match error {
-            PoolError::Backend(error) => Self::of_connecting(error, target),
-            PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
-            PoolError::Timeout(TimeoutType::Create) => Self::of_waiting(target),
-            PoolError::Timeout(TimeoutType::Recycle)
-            | PoolError::Closed
-            | PoolError::NoRuntimeSpecified
-            | PoolError::PostCreateHook(_) => Self::Timeout,
-        }
-    }
-
-    /// Says why there is no connection; of several hosts, why not to each.
-    pub(crate) fn of_connecting(error: tokio_postgres::Error, target: &Target) -> Self {
-        if let Some(failures) = target.failure() {
-            return Self::Hosts { target: target.to_string(), failures };
-        }
-        if error.as_db_error().is_some() {
-            return error.into();
-        }
-        Self::Connection { target: target.to_string(), source: error }
-    }
-
-    /// Says why connecting was given up.
-    pub(crate) fn of_waiting(target: &Target) -> Self {
-        match target.failure() {
-            Some(failures) => Self::Hosts { target: target.to_string(), failures },
-            None => Self::Timeout,
-        }
     }
 
     /// Tells whether a table is missing.

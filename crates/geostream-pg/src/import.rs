@@ -10,16 +10,15 @@ use geostream_domain::{Commit, Config, ReplayError, Revision, Snapshot};
 use geostream_ports::{Attempt, Head, Import, ImportError, ImportId, ImportPart, Marked};
 use tokio_postgres::types::Type;
 
-use crate::audit;
 use crate::error::PgError;
-use crate::session::{Purpose, Session};
-use crate::store::{
-    CHECKPOINT_EVERY, LOCKED_HEAD, MOVE_HEAD, PgStore, announce, checkpoint, head, number, replay,
+use crate::log::{
+    CHECKPOINT_EVERY, LOCKED_HEAD, MOVE_HEAD, announce, checkpoint, forget, head, number, replay,
     revision,
 };
+use crate::session::{Purpose, Session};
+use crate::store::PgStore;
 use crate::tables::{self, text};
-
-const FORGET: &[&str] = &["DELETE FROM config_log", "DELETE FROM config_checkpoints"];
+use crate::trail::note_done;
 
 const ADD: &str = "INSERT INTO config_log (revision, mark, at, author, reason, change)
 SELECT (c->>'revision')::bigint, gen_random_uuid(), (c->>'at')::timestamptz, c->>'author',
@@ -34,14 +33,6 @@ const ADOPT: &str = "UPDATE config_head SET revision = $1, mark = coalesce(
     (SELECT mark FROM config_log WHERE revision = $1), gen_random_uuid())
 RETURNING mark::text";
 
-/// Forgets an import that has not ended: nothing else can be there before the first commit.
-pub(crate) async fn forget(session: &Session) -> Result<(), PgError> {
-    for statement in FORGET {
-        session.run(statement, &[]).await?;
-    }
-    Ok(())
-}
-
 impl PgStore {
     /// Takes in a part of another log.
     pub(crate) async fn take_in(
@@ -55,7 +46,7 @@ impl PgStore {
         }
         if let ImportPart::Begin(base) = part {
             begin(&session, id, &base).await?;
-            audit::note_done(&session, attempt, None, None, &KeptChanges::default()).await?;
+            note_done(&session, attempt, None, None, &KeptChanges::default()).await?;
             return Ok(Ok(session.commit().await?));
         }
         if mark != self::mark(id) {
@@ -83,7 +74,7 @@ impl PgStore {
         tables::write(&session, &Config::default(), &reached.config).await?;
         let mark = session.row(ADOPT, &[(&number(last), Type::INT8)]).await?.try_get(0)?;
         let changes = KeptChanges::between(&Config::default(), &reached.config);
-        audit::note_done(&session, attempt, Some(last), None, &changes).await?;
+        note_done(&session, attempt, Some(last), None, &changes).await?;
         announce(&session, last).await?;
         session.commit().await?;
         self.remember(Marked { mark, snapshot: reached });

@@ -14,12 +14,15 @@ mod error;
 mod health;
 mod import;
 mod listen;
+mod log;
 mod look;
 pub mod migrate;
 mod session;
 mod store;
 mod tables;
 mod target;
+mod tokens;
+mod trail;
 
 pub use error::PgError;
 pub use store::PgStore;

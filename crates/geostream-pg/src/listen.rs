@@ -13,7 +13,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use crate::clock::{Asked, Readings};
 use crate::error::PgError;
-use crate::store::{CHANNEL, HEAD_AND_TIME, revision, time};
+use crate::log::{CHANNEL, HEAD_AND_TIME, revision, time};
 use crate::target::{Target, TargetConnection};
 
 /// How often the revision is looked at though nothing was heard: where a pooler keeps

@@ -6,8 +6,9 @@ use geostream_ports::{Look, Writes};
 use tokio::time::timeout;
 
 use crate::error::PgError;
+use crate::log::{HEAD, LOCKED_HEAD, head};
 use crate::session::Purpose;
-use crate::store::{HEAD, LOCKED_HEAD, PgStore, head};
+use crate::store::PgStore;
 
 /// Says what would keep a commit from being made, as far as reading shows it; empty for nothing.
 ///

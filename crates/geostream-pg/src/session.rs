@@ -73,7 +73,7 @@ impl Session {
         purpose: Purpose,
     ) -> Result<Self, PgError> {
         let object = pool.get().await;
-        let object = object.map_err(|error| PgError::of_pool(error, target))?;
+        let object = object.map_err(|error| target.pool_error(error))?;
         let session = Self { object: Some(object), purpose };
         session.client().batch_execute(purpose.begin()).await?;
         migrate::check(session.client()).await?;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use deadpool_postgres::{PoolError, TimeoutType};
 use geostream_ports::Chain;
 use geostream_tls::{Authorities, AuthoritiesError};
 use percent_encoding::percent_decode_str;
@@ -201,8 +202,8 @@ impl Target {
         patience: Duration,
     ) -> Result<(Client, TargetConnection), PgError> {
         match timeout(patience, self.connect()).await {
-            Ok(connected) => connected.map_err(|error| PgError::of_connecting(error, self)),
-            Err(_) => Err(PgError::of_waiting(self)),
+            Ok(connected) => connected.map_err(|error| self.connecting_error(error)),
+            Err(_) => Err(self.waiting_error()),
         }
     }
 
@@ -228,6 +229,38 @@ impl Target {
     pub(crate) fn failure(&self) -> Option<String> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.clone().filter(|_| self.configs.len() > 1)
+    }
+
+    /// Says why the pool has no connection to the target.
+    pub(crate) fn pool_error(&self, error: PoolError) -> PgError {
+        match error {
+            PoolError::Backend(error) => self.connecting_error(error),
+            PoolError::Timeout(TimeoutType::Wait) => PgError::Busy,
+            PoolError::Timeout(TimeoutType::Create) => self.waiting_error(),
+            PoolError::Timeout(TimeoutType::Recycle)
+            | PoolError::Closed
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_) => PgError::Timeout,
+        }
+    }
+
+    /// Says why there is no connection; of several hosts, why not to each.
+    fn connecting_error(&self, error: tokio_postgres::Error) -> PgError {
+        if let Some(failures) = self.failure() {
+            return PgError::Hosts { target: self.to_string(), failures };
+        }
+        if error.as_db_error().is_some() {
+            return error.into();
+        }
+        PgError::Connection { target: self.to_string(), source: error }
+    }
+
+    /// Says why connecting was given up.
+    fn waiting_error(&self) -> PgError {
+        match self.failure() {
+            Some(failures) => PgError::Hosts { target: self.to_string(), failures },
+            None => PgError::Timeout,
+        }
     }
 
     async fn reach(

@@ -4,22 +4,21 @@ mod flood;
 mod heavy;
 mod hoard;
 mod http2;
+mod shared;
 mod unauthorized;
 mod unread;
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use crate::attacks::attacker::flood::Flood;
-use crate::connection::socket_from;
-use crate::process::{pause, permit_many_files};
+use crate::attacks::attacker::shared::Attacker;
+use crate::process::permit_many_files;
+
+pub(crate) use crate::attacks::attacker::shared::Counts;
 
 /// What an attacker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,18 +53,6 @@ impl Attack {
         [Self::WindowUpdates, Self::InitialWindows, Self::Priorities, Self::Pings, Self::EmptyData];
 }
 
-/// The longest that an attacker waits for a server that neither takes nor sends anything.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long it waits before it replaces a connection that was lost.
-const BACKOFF: Duration = Duration::from_millis(20);
-
-/// A request that costs the server little, and shows it that a connection is alive.
-const CHEAP: (&str, &str) = ("HEAD", "/nope");
-
-/// A request for an explanation of all regions, which needs no token.
-const EXPLAIN: &str = "/api/v1/route?client_ip=8.8.8.8&explain=true";
-
 /// Attacks until standard input ends, and then prints what it counted.
 pub(super) fn run(attack: Attack, target: SocketAddr, requests: Option<u64>) -> anyhow::Result<()> {
     permit_many_files()?;
@@ -90,79 +77,4 @@ pub(super) fn run(attack: Attack, target: SocketAddr, requests: Option<u64>) -> 
     io::copy(&mut io::stdin(), &mut io::sink())?;
     writeln!(io::stdout(), "{}", serde_json::to_string(&attacker.tally.counts())?)?;
     Ok(())
-}
-
-/// What all threads of an attacker share.
-#[derive(Clone, Debug)]
-struct Attacker {
-    target: SocketAddr,
-    tally: Arc<Tally>,
-}
-
-impl Attacker {
-    /// Connects from one of the attacker's addresses.
-    fn connect(&self, source: Ipv4Addr) -> io::Result<TcpStream> {
-        let socket = socket_from(source)?;
-        socket.connect_timeout(&self.target.into(), TIMEOUT)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        socket.set_write_timeout(Some(TIMEOUT))?;
-        Ok(socket.into())
-    }
-
-    /// Attacks over one connection, until the attack ends or the server ends it.
-    fn attempt(&self, source: Ipv4Addr, attack: impl FnOnce(TcpStream) -> io::Result<()>) {
-        let connected = self.connect(source);
-        if connected.is_ok() {
-            Tally::add(&self.tally.opened, 1);
-        }
-        if connected.and_then(attack).is_err() {
-            Tally::add(&self.tally.lost, 1);
-            pause(BACKOFF);
-        }
-    }
-}
-
-/// Returns one of the addresses of an attacker's network.
-fn source(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(127, 1, 0, 1 + number % 250)
-}
-
-/// Takes whatever comes, so that the server never waits to send it, until the connection ends.
-fn drain(stream: &TcpStream) -> io::Result<JoinHandle<()>> {
-    let mut stream = stream.try_clone()?;
-    // A server that has nothing to send is waited for.
-    stream.set_read_timeout(None)?;
-    Ok(thread::spawn(move || {
-        let mut part = vec![0; 64 << 10];
-        while stream.read(&mut part).is_ok_and(|read| read > 0) {}
-    }))
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    opened: AtomicU64,
-    lost: AtomicU64,
-    sent: AtomicU64,
-}
-
-/// What an attacker counted.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Counts {
-    /// Connections that were accepted, if only by the kernel.
-    pub(super) opened: u64,
-    /// Connections that the server refused, closed or did not serve in time.
-    pub(super) lost: u64,
-    /// Requests, or frames of a flood.
-    pub(super) sent: u64,
-}
-
-impl Tally {
-    fn add(counter: &AtomicU64, number: u64) {
-        counter.fetch_add(number, Ordering::Relaxed);
-    }
-
-    fn counts(&self) -> Counts {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts { opened: of(&self.opened), lost: of(&self.lost), sent: of(&self.sent) }
-    }
 }

@@ -1,9 +1,10 @@
 //! Regions that are well, and close idle connections every few seconds, as servers do that reload.
 
 use crate::failover::ground::wait;
+use crate::failover::plan::Plan;
 use crate::failover::world::{Declared, Region, World};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 use crate::process::now;
 
 /// How many regions there are.

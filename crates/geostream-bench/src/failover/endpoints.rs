@@ -3,8 +3,8 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use crate::failover::Plan;
 use crate::failover::ground::wait;
+use crate::failover::plan::Plan;
 use crate::failover::world::{Declared, Region, World};
 use crate::figure::Figure;
 use crate::process::now;

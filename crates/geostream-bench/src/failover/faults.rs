@@ -6,39 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use clap::ValueEnum;
 
 use crate::failover::ground::{HostName, Rule, at_once, directory};
+use crate::failover::plan::{Fault, Plan};
 use crate::failover::world::{Client, Declared, Region, World};
-use crate::failover::{Plan, float};
+use crate::figure::float;
 use crate::figure::{Figure, Spread};
 use crate::process::{now, pause};
 use xtask::shell::say;
-
-/// What happens to a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fault {
-    /// The process is killed
-    Killed,
-    /// The process is stopped
-    Stopped,
-    /// Connections are reset
-    Reset,
-    /// Packets are dropped
-    Dropped,
-    /// The status is 500
-    Error,
-    /// The body is another one
-    Body,
-    /// Answers take five seconds
-    Slow,
-    /// The certificate has run out
-    Expired,
-    /// The name is gone
-    Name,
-    /// The process is killed, while clients report what comes of each of their fifty requests a second
-    Reported,
-}
 
 impl Fault {
     fn name(self) -> &'static str {

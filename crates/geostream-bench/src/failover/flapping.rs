@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::failover::ground::{at_once, wait};
+use crate::failover::plan::Plan;
 use crate::failover::world::{Declared, Region, World};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 use crate::process::pause;
 
 /// How long the region is well, and how long it is not, in seconds: so short that it hardly comes

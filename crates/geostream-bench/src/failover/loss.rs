@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::failover::ground::{Rule, at_once, wait};
+use crate::failover::plan::Plan;
 use crate::failover::world::{Declared, Region, World};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 
 /// How many regions there are.
 const REGIONS: usize = 10;

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::failover::plan::Plan;
 use crate::failover::thirds::{CAPACITY, SETTLED, Sent, Traffic, highest_share, send_during};
 use crate::failover::world::{Declared, Region, World};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 use crate::process::{now, pause};
 use xtask::shell::say;
 

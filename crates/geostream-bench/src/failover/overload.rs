@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::failover::ground::wait;
+use crate::failover::plan::Plan;
 use crate::failover::thirds::{CAPACITY, CYCLE, Sent, Traffic, highest_share, send_during};
 use crate::failover::world::{Declared, Region, World};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 use crate::process::now;
 
 /// How many clients each region has; each asks once in a cycle, so 2,400 are 150 % of the capacity.

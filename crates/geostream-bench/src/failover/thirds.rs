@@ -8,9 +8,10 @@ use anyhow::Context as _;
 
 use crate::connection::Connection;
 use crate::failover::ground::wait;
+use crate::failover::plan::Plan;
 use crate::failover::world::{Client, Declared, Region, World, request};
-use crate::failover::{Plan, float};
 use crate::figure::Figure;
+use crate::figure::float;
 use crate::process::{now, pause};
 
 /// What each region can take, in requests a second.

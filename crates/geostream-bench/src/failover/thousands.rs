@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::failover::ground::wait;
+use crate::failover::plan::Plan;
 use crate::failover::world::{Client, Declared, Region, World};
-use crate::failover::{Plan, float};
+use crate::figure::float;
 use crate::figure::{Figure, Spread};
 use crate::process;
 use crate::process::{now, pause};

@@ -14,8 +14,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::connection::Connection;
-use crate::failover::float;
 use crate::failover::ground::{built, directory, port};
+use crate::figure::float;
 use crate::process::{Process, now, pause};
 use xtask::shell::command;
 

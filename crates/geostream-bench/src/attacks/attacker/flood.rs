@@ -7,7 +7,7 @@ use std::thread;
 use crate::attacks::attacker::http2::{
     self, CONNECTION, END_STREAM, FIRST_STREAM, Kind, NO_FLAGS, frame, initial_window, request,
 };
-use crate::attacks::attacker::{Attacker, Tally, drain, source};
+use crate::attacks::attacker::shared::{Attacker, Tally, drain, source};
 
 /// Connections that are flooded at once: each worker has some.
 const CONNECTIONS: u8 = 4;

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 
-use crate::attacks::attacker::{Attacker, EXPLAIN, Tally, source};
+use crate::attacks::attacker::shared::{Attacker, EXPLAIN, Tally, source};
 
 /// How many ask; every other one for metrics.
 const CLIENTS: u8 = 8;

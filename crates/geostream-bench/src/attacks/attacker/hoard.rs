@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::attacks::attacker::{Attacker, Tally, source};
+use crate::attacks::attacker::shared::{Attacker, Tally, source};
 use crate::connection::socket_from;
 use crate::process::{now, pause, permit_many_files};
 use xtask::shell::say;

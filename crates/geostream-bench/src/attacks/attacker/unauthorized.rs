@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::attacks::attacker::{Attacker, Tally, drain};
+use crate::attacks::attacker::shared::{Attacker, Tally, drain};
 use crate::process::{now, pause};
 
 /// Connections at a time: each worker has one of them, more or less.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::attacks::attacker::http2::{
     self, END_STREAM, FIRST_STREAM, Kind, NO_FLAGS, Received, frame, request,
 };
-use crate::attacks::attacker::{Attacker, CHEAP, EXPLAIN, Tally, source};
+use crate::attacks::attacker::shared::{Attacker, CHEAP, EXPLAIN, Tally, source};
 use crate::process::now;
 
 const CONNECTIONS: u8 = 100;
