@@ -3,26 +3,94 @@
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::{bench, coverage, test};
-use xtask::shell::{command, output, root, run as run_command, say};
+use xtask::shell::{cargo, command, output, root, run as run_command, say};
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
-pub(crate) fn run() -> anyhow::Result<()> {
-    test::run()?;
+/// What to do of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Lane {
+    /// Format, lints and documentation
+    Lints,
+    /// All tests, what of the pure crates they reach, and counted instructions
+    Tests,
+    /// What the README tells a newcomer, and generated requests by the description of the API
+    Newcomer,
+    /// Raft clusters in simulated time, a model checker, and known bugs that must be found
+    Consensus,
+}
+
+/// The arguments of `cargo xtask ci`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Do this part only; without any, everything in order
+    lane: Option<Lane>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    match arguments.lane {
+        Some(lane) => lane.run(),
+        None => {
+            test::run()?;
+            coverage()?;
+            Lane::Newcomer.run()?;
+            instructions()?;
+            Lane::Consensus.run()
+        }
+    }
+}
+
+impl Lane {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Lints => test::run_lints(),
+            Self::Tests => {
+                test::run_tests()?;
+                coverage()?;
+                instructions()
+            }
+            Self::Newcomer => {
+                say("\n=== what the README tells a newcomer");
+                newcomer()?;
+                say("\n=== the server against its description");
+                schemathesis()
+            }
+            Self::Consensus => consensus(),
+        }
+    }
+}
+
+fn coverage() -> anyhow::Result<()> {
     say("\n=== coverage of the pure crates");
-    coverage::run()?;
-    say("\n=== what the README tells a newcomer");
-    newcomer()?;
-    say("\n=== the server against its description");
-    schemathesis()?;
+    coverage::run()
+}
+
+fn instructions() -> anyhow::Result<()> {
     say("\n=== instructions, against what was accepted");
     bench::count_instructions()
+}
+
+/// Runs a thousand clusters in which everything goes wrong for a minute, all runs of three nodes
+/// within small bounds, and the bugs that other implementations had, each of which must be found.
+fn consensus() -> anyhow::Result<()> {
+    let jobs = thread::available_parallelism().context("counting the cores")?.to_string();
+    for (what, arguments) in [
+        ("simulated clusters", &["--seeds", "1000", "--seconds", "60", "--jobs", &jobs][..]),
+        ("all runs within small bounds", &["--model"]),
+        ("known bugs", &["--mutants", "--seeds", "100", "--seconds", "20"]),
+    ] {
+        say(&format!("\n=== Raft: {what}"));
+        run_command(cargo().args(["xtask", "sim"]).args(arguments))?;
+    }
+    Ok(())
 }
 
 /// A server that is killed when it is no longer needed.
@@ -120,5 +188,5 @@ fn answers(port: u16) -> bool {
 
 #[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
 fn pause() {
-    std::thread::sleep(Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(100));
 }

@@ -35,8 +35,8 @@ enum Task {
     Sim(sim::Arguments),
     /// Print how much of the pure crates their tests reach
     Coverage,
-    /// Do what the continuous integration does
-    Ci,
+    /// Do what the continuous integration does, or a part of it
+    Ci(ci::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,6 +48,6 @@ fn main() -> anyhow::Result<()> {
         Task::Geoip(arguments) => geoip::run(&arguments),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Coverage => coverage::run(),
-        Task::Ci => ci::run(),
+        Task::Ci(arguments) => ci::run(&arguments),
     }
 }

@@ -8,10 +8,32 @@ use xtask::debian::{self, Package};
 use xtask::shell::{cargo, command, root, run as run_command, say};
 
 pub(crate) fn run() -> anyhow::Result<()> {
+    prepare()?;
+    run_steps(STEPS)
+}
+
+/// Runs the steps that look at sources and start no server.
+pub(crate) fn run_lints() -> anyhow::Result<()> {
+    let lints: Vec<_> = STEPS.iter().filter(|(name, _)| LINTS.contains(name)).copied().collect();
+    run_steps(&lints)
+}
+
+/// Runs the steps that [`run_lints`] does not.
+pub(crate) fn run_tests() -> anyhow::Result<()> {
+    prepare()?;
+    let tests: Vec<_> = STEPS.iter().filter(|(name, _)| !LINTS.contains(name)).copied().collect();
+    run_steps(&tests)
+}
+
+/// Installs the servers that tests start.
+fn prepare() -> anyhow::Result<()> {
     debian::install(SERVERS)?;
-    install_collector()?;
+    install_collector()
+}
+
+fn run_steps(steps: &[Step]) -> anyhow::Result<()> {
     let mut took = Vec::new();
-    for (name, arguments) in STEPS {
+    for (name, arguments) in steps {
         say(&format!("\n=== {name}"));
         let started = now();
         let mut step = cargo();
@@ -60,8 +82,14 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// A step's name, and the arguments of cargo.
+type Step = (&'static str, &'static [&'static str]);
+
+/// The steps that start no server.
+const LINTS: [&str; 3] = ["format", "lints", "documentation"];
+
 /// One set of flags for all that compile, so that nothing is compiled twice.
-const STEPS: &[(&str, &[&str])] = &[
+const STEPS: &[Step] = &[
     ("format", &["fmt", "--all", "--check"]),
     (
         "lints",

@@ -41,6 +41,7 @@ const TOP_LEVEL: &[&str] = &[
     "migrations",
     "rust-toolchain.toml",
     "rustfmt.toml",
+    "typos.toml",
     "xtask",
 ];
 
