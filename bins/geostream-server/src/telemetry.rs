@@ -146,7 +146,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
     ("region_reported_rtt_seconds", "Round-trip times that clients have reported"),
 ];
 
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     ("route_decisions_total", "Decisions by service, region and reason"),
     ("route_locations_total", "Decisions by where the client's location came from"),
     ("region_probe_failures_total", "Probes that were not well, by what was wrong"),
@@ -154,6 +154,7 @@ const COUNTERS: [(&str, &str); 15] = [
         "circuit_breaker_transitions_total",
         "How often the breaker of a region's probes came to be closed, open or half open",
     ),
+    ("reports_dropped_total", "Reported outcomes that were lost, since too many came at once"),
     ("rate_limited_requests_total", "Requests that were refused by a rate limit"),
     ("connections_refused_total", "Connections that were refused, by the limit that was reached"),
     ("connections_closed_total", "Connections that were closed for others, by what was short"),

@@ -58,7 +58,9 @@ pub use configuration::{
 pub use counted::Counted;
 pub use data_directory::{DataDirectory, KeptFiles};
 pub use follow::Follower;
-pub use health::{Doubts, HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus};
+pub use health::{
+    Doubts, HealthDriver, HealthEvent, Outcome, Peers, RegionHealth, RegionStatus, Reported,
+};
 pub use lease::LeaseKeeper;
 pub use limits::RequestLimits;
 pub use log_level::{LogFilter, LogFilterError, LogLevel, Logged};

@@ -1,11 +1,9 @@
 //! How much load regions have.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use geostream_domain::{Load, LoadShare, RegionId};
+use geostream_domain::{Load, LoadShare};
 
 /// Counts the clients that a region was answered to, and its own that another was.
 #[derive(Debug, Default)]
@@ -37,16 +35,10 @@ impl Tally {
     }
 }
 
-/// What this node knows of the regions' loads: what each reports, and the clients a second that this
-/// node has sent it.
+/// What this node knows of a region's load: what it reports, and the clients a second that this node
+/// has sent it.
 #[derive(Debug, Default)]
-pub(crate) struct Loads {
-    regions: BTreeMap<RegionId, Known>,
-    measured: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
+pub(crate) struct RegionLoad {
     tallied: [u64; 3],
     /// Clients a second, own, displaced and away, averaged over some seconds.
     rates: [f64; 3],
@@ -76,70 +68,50 @@ const NOTABLE: f64 = 0.1;
 /// How long a report is believed.
 const REPORT_HOLDS: Duration = Duration::from_secs(30);
 
-impl Loads {
-    /// Notes what a region reports.
-    pub(crate) fn report(&mut self, region: &RegionId, load: Load, now: Instant) {
-        self.regions.entry(region.clone()).or_default().reported = Some((load, now));
+impl RegionLoad {
+    /// Notes what the region reports.
+    pub(crate) fn report(&mut self, load: Load, now: Instant) {
+        self.reported = Some((load, now));
     }
 
-    /// Notes that a region has answered a probe, by whatever answer.
-    pub(crate) fn handle_answer(&mut self, region: &RegionId, now: Instant) {
-        if let Some(known) = self.regions.get_mut(region) {
-            known.answered = Some(now);
-        }
+    /// Notes that the region has answered a probe, by whatever answer.
+    pub(crate) fn handle_answer(&mut self, now: Instant) {
+        self.answered = Some(now);
     }
 
-    /// Tells whether a region has answered a probe within this time.
-    pub(crate) fn has_answered(&self, region: &RegionId, within: Duration, now: Instant) -> bool {
-        let answered = self.regions.get(region).and_then(|known| known.answered);
-        answered.is_some_and(|at| now < at + within)
+    /// Tells whether the region has answered a probe within this time.
+    pub(crate) fn has_answered(&self, within: Duration, now: Instant) -> bool {
+        self.answered.is_some_and(|at| now < at + within)
     }
 
-    /// Takes in what was counted since the last time.
-    pub(crate) fn measure<'a>(
-        &mut self,
-        tallies: impl Iterator<Item = (&'a RegionId, &'a Arc<Tally>)>,
-        now: Instant,
-    ) {
-        let elapsed = self.measured.map(|before| now.saturating_duration_since(before));
-        self.measured = Some(now);
-        let mut regions = std::mem::take(&mut self.regions);
-        for (id, tally) in tallies {
-            let mut known = regions.remove(id).unwrap_or_default();
-            known.take_in(tally.read(), elapsed);
-            self.regions.insert(id.clone(), known);
-        }
+    /// Returns when the region reported its load last.
+    pub(crate) fn reported_at(&self) -> Option<Instant> {
+        self.reported.map(|(_, at)| at)
     }
 
-    /// Returns when a region reported its load last.
-    pub(crate) fn reported(&self, region: &RegionId) -> Option<Instant> {
-        self.regions.get(region)?.reported.map(|(_, at)| at)
-    }
-
-    /// Returns what this node knows of a region's load; `None` as long as there is nothing to tell it
-    /// by.
-    pub(crate) fn of(&self, region: &RegionId, now: Instant) -> Option<LoadShare> {
-        let known = self.regions.get(region)?;
-        let reported = known.reported(now);
+    /// Returns what this node knows of the load; `None` as long as there is nothing to tell it by.
+    pub(crate) fn share(&self, now: Instant) -> Option<LoadShare> {
+        let reported = self.reported(now);
         // Before the first interval is over, a count of nothing means that nothing was counted.
-        if known.counted_for == 0.0 && reported.is_none() {
+        if self.counted_for == 0.0 && reported.is_none() {
             return None;
         }
-        let [own, displaced, away] = known.rates.map(Load::new);
+        let [own, displaced, away] = self.rates.map(Load::new);
         Some(LoadShare { own: own.ok()?, displaced: displaced.ok()?, away: away.ok()?, reported })
     }
 
-    /// Tells whether a region may have more clients than was counted so far: they became many more
+    /// Tells whether the region may have more clients than was counted so far: they became many more
     /// a moment ago, or counting began a moment ago and the region does not report its load.
-    pub(crate) fn is_rising(&self, region: &RegionId, now: Instant) -> bool {
-        self.regions.get(region).is_none_or(|known| {
-            let is_told = known.reported(now).is_some() && !known.has_risen;
-            known.steady_for < SETTLES && !is_told
-        })
+    pub(crate) fn is_rising(&self, now: Instant) -> bool {
+        let is_told = self.reported(now).is_some() && !self.has_risen;
+        self.steady_for < SETTLES && !is_told
     }
-}
 
-impl Known {
+    /// Takes in what was counted, `elapsed` after the last time.
+    pub(crate) fn measure(&mut self, tally: &Tally, elapsed: Option<Duration>) {
+        self.take_in(tally.read(), elapsed);
+    }
+
     fn reported(&self, now: Instant) -> Option<Load> {
         let reported = self.reported.filter(|(_, at)| now < *at + REPORT_HOLDS);
         reported.map(|(load, _)| load)
@@ -336,22 +308,24 @@ mod tests {
 
     /// A region whose clients are counted each second.
     struct Counted {
-        region: RegionId,
-        tally: Arc<Tally>,
-        loads: Loads,
+        tally: Tally,
+        load: RegionLoad,
+        measured: Option<Instant>,
         now: Instant,
     }
 
     impl Counted {
         fn new() -> Self {
-            let (region, tally) = ("eu".parse().unwrap(), Arc::default());
-            let mut counted = Self { region, tally, loads: Loads::default(), now: start() };
+            let (tally, load) = (Tally::default(), RegionLoad::default());
+            let mut counted = Self { tally, load, measured: None, now: start() };
             counted.measure();
             counted
         }
 
         fn measure(&mut self) {
-            self.loads.measure([(&self.region, &self.tally)].into_iter(), self.now);
+            let elapsed = self.measured.map(|before| self.now - before);
+            self.load.measure(&self.tally, elapsed);
+            self.measured = Some(self.now);
         }
 
         /// Lets a second pass in which so many clients come.
@@ -364,7 +338,7 @@ mod tests {
         }
 
         fn load(&self, later: Duration) -> LoadShare {
-            self.loads.of(&self.region, self.now + later).unwrap()
+            self.load.share(self.now + later).unwrap()
         }
     }
 
@@ -378,7 +352,7 @@ mod tests {
         assert!((load.all().units() - 50.0).abs() < 0.1, "{load:?}");
         assert!((load.own.units() - 40.0).abs() < 0.1, "{load:?}");
 
-        counted.loads.report(&counted.region, Load::new(500.0).unwrap(), counted.now);
+        counted.load.report(Load::new(500.0).unwrap(), counted.now);
         let load = counted.load(Duration::ZERO);
         let demand = load.demand().unwrap().units();
         assert!((demand - 400.0).abs() < 1.0, "by the same share: {load:?}");
@@ -421,13 +395,12 @@ mod tests {
     #[test]
     fn nothing_is_known_of_a_region_before_it_was_counted_or_has_reported() {
         let mut counted = Counted::new();
-        let region = counted.region.clone();
-        let now = counted.now;
-        assert_eq!(counted.loads.of(&region, now), None);
-        assert!(counted.loads.is_rising(&region, now));
-        counted.loads.report(&region, Load::new(7.0).unwrap(), now);
-        assert_eq!(counted.loads.of(&region, now).unwrap().all().units(), 7.0);
-        assert!(!counted.loads.is_rising(&region, now), "a report is of all its clients");
+        let Counted { load, now, .. } = &mut counted;
+        assert_eq!(load.share(*now), None);
+        assert!(load.is_rising(*now));
+        load.report(Load::new(7.0).unwrap(), *now);
+        assert_eq!(load.share(*now).unwrap().all().units(), 7.0);
+        assert!(!load.is_rising(*now), "a report is of all its clients");
     }
 
     #[test]
@@ -437,7 +410,7 @@ mod tests {
             (0..seconds).for_each(|_| {
                 counted.pass(own, 0);
             });
-            counted.loads.is_rising(&counted.region, counted.now)
+            counted.load.is_rising(counted.now)
         };
         assert!(is_rising(100, 10));
         assert!(!is_rising(100, 1));

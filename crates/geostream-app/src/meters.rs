@@ -2,35 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use geostream_domain::{BreakerState, ProbeFailure, ProbeOutcome, RegionId};
+use geostream_domain::{BreakerState, ProbeFailure, ProbeOutcome};
 use metrics::{Counter, Histogram, SharedString, counter, histogram};
-
-/// Handles for each region, which are looked up once.
-#[derive(Debug)]
-pub(crate) struct PerRegion<T> {
-    register: fn(SharedString) -> T,
-    by_region: BTreeMap<RegionId, T>,
-}
-
-impl<T> PerRegion<T> {
-    /// Looks handles up by a region's name.
-    pub(crate) fn new(register: fn(SharedString) -> T) -> Self {
-        Self { register, by_region: BTreeMap::new() }
-    }
-
-    pub(crate) fn of(&mut self, region: &RegionId) -> &mut T {
-        if !self.by_region.contains_key(region) {
-            let handles = (self.register)(region.to_string().into());
-            self.by_region.insert(region.clone(), handles);
-        }
-        self.by_region.get_mut(region).expect("it was just put there")
-    }
-
-    /// Forgets the handles of regions that are gone.
-    pub(crate) fn retain(&mut self, is_there: impl Fn(&RegionId) -> bool) {
-        self.by_region.retain(|region, _| is_there(region));
-    }
-}
 
 /// What is known of a region's probes.
 #[derive(Debug)]

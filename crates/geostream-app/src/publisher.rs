@@ -1,19 +1,18 @@
 //! Making routing tables and putting them in place.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use geostream_domain::{
-    Commit, Observations, Override, OverrideAction, RecentCommits, RegionEntry, RegionId, Revision,
-    RoutingTable, Snapshot, Timestamp,
+    Commit, Observations, Override, RecentCommits, RegionEntry, Revision, RoutingTable, Snapshot,
+    Timestamp,
 };
 use geostream_ports::Clock;
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 
 use crate::limits::RequestLimits;
-use crate::load::{Loads, Tally};
+use crate::load::Tally;
 use crate::unassigned::{UnassignedCountry, unassigned_in};
 
 /// Compiles what is known into a routing table and swaps it in, as one value.
@@ -247,29 +246,6 @@ impl<C: Clock> Publisher<C> {
     /// Tells of every override that ends by itself, once the table is without it.
     pub(crate) fn ended(&self) -> broadcast::Receiver<Override> {
         self.ended.subscribe()
-    }
-
-    /// Measures how many clients each region was answered to.
-    pub(crate) fn measure(&self, loads: &mut Loads) {
-        let published = self.published.load();
-        let ids = published.table.regions().iter().map(|entry| &entry.region.id);
-        loads.measure(ids.zip(&published.tallies), self.clock.now());
-    }
-
-    /// Returns the regions that operators keep clients from.
-    pub(crate) fn withheld(&self) -> BTreeSet<RegionId> {
-        let is_withheld = |entry: &&RegionEntry| match &entry.overridden {
-            Some(wish) => matches!(wish.action, OverrideAction::Drain | OverrideAction::Down),
-            None => false,
-        };
-        let published = self.published.load();
-        let withheld = published.table.regions().iter().filter(is_withheld);
-        withheld.map(|entry| entry.region.id.clone()).collect()
-    }
-
-    /// Tells whether a region is sent more clients than its capacity, since no other has room.
-    pub(crate) fn is_overfull(&self, region: &RegionId) -> bool {
-        self.published.load().table.is_overfull(region)
     }
 
     /// Returns when the next override ends, as of the published table.

@@ -6,7 +6,7 @@ use geostream_api::{
     BudgetSpent, Fields, HealthChange, HealthHistory, HealthReport, HeldRegion, OutcomeKind,
     OutcomeReport, OutcomesAnswer, OutcomesRequest, RegionHealth, Time,
 };
-use geostream_app::{Outcome, RegionStatus};
+use geostream_app::{Outcome, RegionStatus, Reported};
 use geostream_domain::{Load, NodeId, RegionId, Removal, RoutingTable, ServiceTable, Touched};
 use geostream_ports::{Clock, GeoLocator, HealthRecord, Store};
 
@@ -73,8 +73,7 @@ where
         for outcome in &read {
             call.visible.check(Touched::Region(&outcome.region))?;
         }
-        let mut unknown = self.parts.health.report(&read);
-        let accepted = read.len() - unknown.len();
+        let Reported { accepted, mut unknown, .. } = self.parts.health.report(read);
         unknown.sort();
         unknown.dedup();
         let unknown = unknown.iter().map(RegionId::to_string).collect();

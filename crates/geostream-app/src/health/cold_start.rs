@@ -14,8 +14,9 @@ use geostream_domain::{
 };
 use proptest::prelude::*;
 
-use super::Seen;
-use super::overload::{count, down, start};
+use crate::health::overload::{count, down, start};
+use crate::health::reports;
+use crate::health::state::HealthState;
 use crate::load::Tally;
 
 const REGIONS: usize = 3;
@@ -63,7 +64,7 @@ struct Simulation {
     clients: [Vec<Client>; REGIONS],
     config: Config,
     tallies: BTreeMap<RegionId, Arc<Tally>>,
-    seen: Seen,
+    seen: HealthState,
     table: RoutingTable,
     withheld: BTreeSet<RegionId>,
     /// When each region was sent clients in the last cycle.
@@ -95,7 +96,7 @@ impl Simulation {
             }),
             tallies: ids.iter().map(|id| (id.clone(), Arc::default())).collect(),
             table: RoutingTable::compile(snapshot, &observed, Timestamp::EPOCH, None),
-            seen: Seen::new(watch),
+            seen: HealthState::new(watch, reports::queue().1),
             withheld: BTreeSet::new(),
             work: Default::default(),
             most: Default::default(),
@@ -155,7 +156,7 @@ impl Simulation {
                 forget(work, at);
                 let load = f64::from(u32::try_from(work.len()).unwrap()) / CYCLE.as_secs_f64();
                 let load = Load::new(load).unwrap();
-                self.seen.loads.report(&self.ids[place], load, self.start + at);
+                self.seen.report_load(&self.ids[place], load, self.start + at);
             }
         }
     }
@@ -169,7 +170,7 @@ impl Simulation {
     /// Does what a driver does each second.
     fn look(&mut self, at: Duration) {
         let now = self.start + at;
-        self.seen.loads.measure(self.tallies.iter(), now);
+        self.seen.measure(self.tallies.iter(), now);
         self.seen.take_in_loads(&self.withheld, now);
         self.compile(at);
     }

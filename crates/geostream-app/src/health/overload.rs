@@ -12,7 +12,8 @@ use geostream_domain::{
 };
 use proptest::prelude::*;
 
-use super::Seen;
+use crate::health::reports;
+use crate::health::state::HealthState;
 use crate::load::Tally;
 
 /// Regions in a row from west to east, each 10 degrees from the next.
@@ -39,7 +40,7 @@ struct Simulation {
     ids: Vec<RegionId>,
     config: Config,
     tallies: BTreeMap<RegionId, Arc<Tally>>,
-    seen: Seen,
+    seen: HealthState,
     table: RoutingTable,
     /// What was answered in the last seconds, by region.
     answered: VecDeque<Vec<f64>>,
@@ -99,7 +100,7 @@ impl Simulation {
                 Timestamp::EPOCH,
                 None,
             ),
-            seen: Seen::new(watch),
+            seen: HealthState::new(watch, reports::queue().1),
             answered: VecDeque::new(),
             second: 0,
             row,
@@ -107,7 +108,7 @@ impl Simulation {
             config,
             start,
         };
-        simulation.seen.loads.measure(simulation.tallies.iter(), start);
+        simulation.seen.measure(simulation.tallies.iter(), start);
         simulation
     }
 
@@ -154,7 +155,7 @@ impl Simulation {
             let then = self.answered.pop_front().unwrap();
             for (place, (id, clients)) in self.ids.iter().zip(then).enumerate() {
                 if Some(place) != self.row.down {
-                    self.seen.loads.report(
+                    self.seen.report_load(
                         id,
                         Load::new(clients * f64::from(per_client)).unwrap(),
                         now,
@@ -162,7 +163,7 @@ impl Simulation {
                 }
             }
         }
-        self.seen.loads.measure(self.tallies.iter(), now);
+        self.seen.measure(self.tallies.iter(), now);
         let withheld: BTreeSet<_> =
             self.row.down.map(|place| self.ids[place].clone()).into_iter().collect();
         self.seen.take_in_loads(&withheld, now);

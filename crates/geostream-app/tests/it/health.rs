@@ -121,7 +121,7 @@ async fn a_region_is_as_old_as_its_last_change_until_it_is_seen_again() {
     assert_eq!((eu.watched.health, eu.seen_at), (Health::Healthy, Some(changed)));
     assert_eq!((us.watched.health, us.seen_at), (Health::Unknown, None));
 
-    assert_eq!(health.report(&[well(&us.region)]), []);
+    assert_eq!(health.report([well(&us.region)]).accepted, 1);
     let seen = health.seen_at([&us.region])[0];
     assert_eq!(seen, Some(Timestamp::from_unix_millis(RESTARTED)));
     advance(Duration::from_secs(3)).await;
@@ -152,7 +152,7 @@ async fn a_region_may_be_reported_as_soon_as_it_is_configured() {
     let _slow = HealthDriver::resume(Arc::clone(&health), Silence, Tracer::OFF).await;
     publisher.publish(of(2, [region("eu")]), StoreState::Current);
     let [us, eu] = ["us", "eu"].map(|id| id.parse().unwrap());
-    assert_eq!(health.report(&[well(&us), well(&eu)]), [us]);
+    assert_eq!(health.report([well(&us), well(&eu)]).unknown, [us]);
     let known = health.regions().into_iter().map(|status| status.region);
     assert_eq!(known.collect::<Vec<_>>(), [eu]);
 }

@@ -227,7 +227,7 @@ async fn a_load_that_is_reported_to_one_node_is_known_to_all() {
     let load = Load::new(420.0).ok();
     let region = "us".parse().unwrap();
     let report = Outcome { region, is_well: None, client: None, rtt: None, load };
-    assert_eq!(nodes[0].health.report(&[report]), []);
+    assert_eq!(nodes[0].health.report([report]).accepted, 1);
     sleep(Duration::from_secs(2)).await;
     for node in &nodes {
         assert_eq!((node.of("us").load, node.of("us").observed.unwrap().load), (load, load));
