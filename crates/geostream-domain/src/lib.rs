@@ -33,70 +33,134 @@
 
 /// Where clients and regions are.
 mod place {
-    pub(crate) mod country;
-    pub(crate) mod geo;
-    pub(crate) mod location;
+    mod country;
+    mod geo;
+    mod location;
+
+    pub use country::{
+        Continent, ContinentError, CountryCode, CountryCodeError, CountryGroup, CountryGroupError,
+    };
+    pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
+    pub use location::{Location, Precision};
+
+    pub(crate) use geo::{Direction, angle};
+    pub(crate) use location::Origin;
 }
 
 /// What operators declare, and how it changes.
 mod config {
-    pub(crate) mod check;
-    pub(crate) mod commit;
-    pub(crate) mod document;
-    pub(crate) mod endpoint;
-    pub(crate) mod geofence;
-    pub(crate) mod operator;
-    pub(crate) mod permitted;
-    pub(crate) mod recent;
-    pub(crate) mod region;
-    pub(crate) mod request_limit;
-    pub(crate) mod service;
-    pub(crate) mod targets;
+    mod check;
+    mod commit;
+    mod document;
+    mod endpoint;
+    mod geofence;
+    mod operator;
+    mod permitted;
+    mod recent;
+    mod region;
+    mod request_limit;
+    mod service;
+    mod targets;
+
+    pub use check::{
+        CheckTiming, CheckTimingError, HealthCheck, ProbeHeaderName, ProbeHeaderNameError,
+        ProbeHeaderValue, ProbeHeaderValueError, ProbeHeaders, ProbeHost, ProbeMethod,
+        ProbeProtocol, ProbeRequest, ProbeRequestError, ProbeTarget, ProbeTargetError, StatusCodes,
+        StatusCodesError, StatusRange, StatusRangeError, TooManyHeaders,
+    };
+    pub use commit::{Commit, ReplayError};
+    pub use document::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
+    pub use endpoint::{Endpoint, EndpointError};
+    pub use geofence::{
+        ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules,
+        UnassignedCode,
+    };
+    pub use operator::{
+        AlternativeCount, AlternativeCountError, Flag, InForce, Override, OverrideAction, Setting,
+        SettingSource, Settings, UnknownFlag,
+    };
+    pub use permitted::PermittedNetworks;
+    pub use recent::{LostCommits, RecentCommits};
+    pub use region::{Capacity, CapacityError, Cost, CostError, Labels, Region, TooManyLabels};
+    pub use request_limit::{RequestLimit, RequestLimitError};
+    pub use service::{
+        AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
+        RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
+    };
+    pub use targets::{ReachabilityTargets, ReachabilityTargetsError};
 }
 
 /// How long a round trip takes.
 mod latency {
-    pub(crate) mod rtt;
+    mod rtt;
+
+    pub use rtt::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
+
+    pub(crate) use rtt::MS_PER_RADIAN;
 }
 
 /// What a decision is made of.
 mod routing {
-    pub(crate) mod best;
-    pub(crate) mod candidate;
-    pub(crate) mod decision;
-    pub(crate) mod drain;
-    pub(crate) mod entry;
-    pub(crate) mod index;
-    pub(crate) mod leaf;
-    pub(crate) mod member;
-    pub(crate) mod pool;
-    pub(crate) mod rank;
-    pub(crate) mod spill;
-    pub(crate) mod table;
-    pub(crate) mod tiers;
-    pub(crate) mod yardstick;
+    mod best;
+    mod candidate;
+    mod decision;
+    mod drain;
+    mod entry;
+    mod index;
+    mod leaf;
+    mod member;
+    mod pool;
+    mod rank;
+    mod spill;
+    mod table;
+    mod tiers;
+    mod yardstick;
+
+    pub use decision::{
+        Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
+    };
+    pub use drain::{Lack, Shortage};
+    pub use entry::RegionEntry;
+    pub use index::RegionIndex;
+    pub use rank::{Rank, Reach, Terms};
+    pub use table::{Permitted, RoutingTable, ServiceTable};
 }
 
 /// What nodes observe of regions, and what they conclude from it.
 mod health {
-    pub(crate) mod answers;
-    pub(crate) mod breaker;
-    pub(crate) mod canary;
-    pub(crate) mod evidence;
-    pub(crate) mod load;
-    pub(crate) mod monitor;
-    pub(crate) mod observation;
-    pub(crate) mod quorum;
-    pub(crate) mod reports;
-    pub(crate) mod roster;
-    pub(crate) mod votes;
-    pub(crate) mod watch;
+    mod answers;
+    mod breaker;
+    mod canary;
+    mod evidence;
+    mod load;
+    mod monitor;
+    mod observation;
+    mod quorum;
+    mod reports;
+    mod roster;
+    mod votes;
+    mod watch;
+
+    pub use answers::{Answering, Subject};
+    pub use breaker::{Breaker, BreakerRules, BreakerState};
+    pub use evidence::{Evidence, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure};
+    pub use load::{Load, LoadError};
+    pub use monitor::{HealthMonitor, MonitorOutput};
+    pub use observation::{Health, Observation, Observations, Share};
+    pub use quorum::{HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS};
+    pub use reports::Report;
+    pub use roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
+    pub use votes::{Removal, Vote, Votes};
+    pub use watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
 }
 
 /// How often something may happen.
 mod limit {
-    pub(crate) mod backoff;
-    pub(crate) mod bucket;
+    mod backoff;
+    mod bucket;
+
+    pub use backoff::Backoff;
+    pub use bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
 }
 
 mod chance;
@@ -107,70 +171,21 @@ mod retention;
 mod skew;
 mod time;
 
+pub use config::*;
+pub use health::*;
+pub use latency::*;
+pub use limit::*;
+pub use place::*;
+pub use routing::*;
+
 pub use chance::Chance;
-pub use config::check::{
-    CheckTiming, CheckTimingError, HealthCheck, ProbeHeaderName, ProbeHeaderNameError,
-    ProbeHeaderValue, ProbeHeaderValueError, ProbeHeaders, ProbeHost, ProbeMethod, ProbeProtocol,
-    ProbeRequest, ProbeRequestError, ProbeTarget, ProbeTargetError, StatusCodes, StatusCodesError,
-    StatusRange, StatusRangeError, TooManyHeaders,
-};
-pub use config::commit::{Commit, ReplayError};
-pub use config::document::{Change, ChangeError, Config, ConfigError, Revision, Snapshot};
-pub use config::endpoint::{Endpoint, EndpointError};
-pub use config::geofence::{
-    ClientSelector, FenceRule, Geofence, IdleSelector, LabelSelector, TooManyRules, UnassignedCode,
-};
-pub use config::operator::{
-    AlternativeCount, AlternativeCountError, Flag, InForce, Override, OverrideAction, Setting,
-    SettingSource, Settings, UnknownFlag,
-};
-pub use config::permitted::PermittedNetworks;
-pub use config::recent::{LostCommits, RecentCommits};
-pub use config::region::{Capacity, CapacityError, Cost, CostError, Labels, Region, TooManyLabels};
-pub use config::request_limit::{RequestLimit, RequestLimitError};
-pub use config::service::{
-    AllDown, Band, BandError, BandKm, BandKmError, Bias, BiasError, Member, Objective, Policy,
-    RemovalBudget, RemovalBudgetError, Service, Weight, WeightError,
-};
-pub use config::targets::{ReachabilityTargets, ReachabilityTargetsError};
 pub use grant::{
     Grant, GrantError, GrantLimits, GrantLimitsError, NamePattern, NamePatternError, Scope,
     Touched, UnknownScope, WiderError,
 };
 pub use hash::ClientKey;
-pub use health::answers::{Answering, Subject};
-pub use health::breaker::{Breaker, BreakerRules, BreakerState};
-pub use health::evidence::{Evidence, ProbeFailure, ProbeId, ProbeOutcome, TlsFailure};
-pub use health::load::{Load, LoadError};
-pub use health::monitor::{HealthMonitor, MonitorOutput};
-pub use health::observation::{Health, Observation, Observations, Share};
-pub use health::quorum::{
-    HeardView, LoadShare, MOST_NODES, NodeView, Sight, VIEW_HOLDS, VIEW_REPEATS,
-};
-pub use health::reports::Report;
-pub use health::roster::{HeardNode, MISSING_HOLDS, NodeSummary, Roster, RosterEntry};
-pub use health::votes::Removal;
-pub use health::votes::Vote;
-pub use health::votes::Votes;
-pub use health::watch::{HealthChange, HealthWatch, WatchOutput, WatchedHealth};
-pub use latency::rtt::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
-pub use limit::backoff::Backoff;
-pub use limit::bucket::{Lease, LeaseRequest, Rate, SharedBucket, TokenBucket};
 pub use name::{LabelKey, LabelValue, Line, NameError, NodeId, RegionId, ServiceId};
-pub use place::country::{
-    Continent, ContinentError, CountryCode, CountryCodeError, CountryGroup, CountryGroupError,
-};
-pub use place::geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
-pub use place::location::{Location, Precision};
 pub use retention::{longest_gap, outlived};
-pub use routing::decision::{
-    Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
-};
-pub use routing::drain::{Lack, Shortage};
-pub use routing::entry::RegionEntry;
-pub use routing::index::RegionIndex;
-pub use routing::rank::{Rank, Reach, Terms};
-pub use routing::table::{Permitted, RoutingTable, ServiceTable};
 pub use skew::{ClockReading, KnownSkew, NOISE, SKEW_WARNS, Skew, SkewWatch, Skews};
 pub use time::Timestamp;
 

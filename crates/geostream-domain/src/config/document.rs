@@ -11,7 +11,7 @@ use crate::config::operator::{Flag, Override, Setting, Settings};
 use crate::config::region::Region;
 use crate::config::service::{AllDown, Service};
 use crate::name::{RegionId, ServiceId};
-use crate::place::location::Origin;
+use crate::place::Origin;
 
 /// The number of a committed configuration: 0 is the empty one, and each commit adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -487,7 +487,7 @@ mod tests {
     use crate::config::request_limit::RequestLimit;
     use crate::config::targets::ReachabilityTargets;
     use crate::name::NameError;
-    use crate::place::geo::GeoPoint;
+    use crate::place::GeoPoint;
     use crate::time::Timestamp;
 
     fn region(id: &str) -> Change {

@@ -7,8 +7,7 @@ use thiserror::Error;
 
 use crate::config::region::Labels;
 use crate::name::{LabelKey, LabelValue, NameError, ServiceId};
-use crate::place::country::{Continent, CountryCode, CountryGroup};
-use crate::place::location::Origin;
+use crate::place::{Continent, CountryCode, CountryGroup, Origin};
 
 /// A hard constraint: a region that any rule forbids for a client never serves that client, not
 /// even when every other region is down.
@@ -222,7 +221,7 @@ impl fmt::Display for LabelSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::location::Location;
+    use crate::place::Location;
 
     fn rule(clients: &[&str], allow: &[&str], deny: &[&str]) -> FenceRule {
         let mut selector = ClientSelector::default();

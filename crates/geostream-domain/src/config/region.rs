@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::config::check::HealthCheck;
 use crate::config::endpoint::Endpoint;
 use crate::name::{LabelKey, LabelValue, Line, RegionId};
-use crate::place::geo::GeoPoint;
+use crate::place::GeoPoint;
 
 /// A place that can serve clients, as configured; what is observed of it is kept elsewhere.
 #[derive(Clone, Debug, PartialEq)]

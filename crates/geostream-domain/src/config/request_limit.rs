@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::limit::bucket::Rate;
+use crate::limit::Rate;
 
 /// A limit of requests a second; 0 lets any number through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::config::geofence::Geofence;
-use crate::latency::rtt::Rtt;
+use crate::latency::Rtt;
 use crate::name::{RegionId, ServiceId};
 
 /// What a client asks for: the regions that offer it and how one of them is chosen.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::config::check::{HealthCheck, ProbeTarget};
+use crate::config::{HealthCheck, ProbeTarget};
 use crate::hash::stable_hash;
 use crate::health::evidence::{ProbeId, ProbeOutcome, Witness};
 use crate::health::monitor::{HealthMonitor, MonitorOutput};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::chance::Chance;
-use crate::config::check::CheckTiming;
+use crate::config::CheckTiming;
 use crate::health::breaker::{Breaker, BreakerRules, BreakerState};
 use crate::health::evidence::{Evidence, ProbeFailure, ProbeId, ProbeOutcome, Witness};
 use crate::health::observation::{Health, Share};

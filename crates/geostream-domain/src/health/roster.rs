@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::document::Revision;
+use crate::config::Revision;
 use crate::health::quorum::{MOST_NODES, VIEW_HOLDS};
 use crate::name::NodeId;
 use crate::skew::Skew;

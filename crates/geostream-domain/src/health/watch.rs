@@ -5,8 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::check::HealthCheck;
-use crate::config::document::Config;
+use crate::config::{Config, HealthCheck};
 use crate::hash::stable_hash;
 use crate::health::answers::{Answering, Answers, Subject};
 use crate::health::breaker::BreakerState;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::place::geo::EARTH_RADIUS_KM;
+use crate::place::EARTH_RADIUS_KM;
 
 /// A round-trip time, kept in whole microseconds, up to an hour.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,9 +1,9 @@
 //! A member of a service as a decision meets it, and the client that the decision is for.
 
-use crate::config::operator::AlternativeCount;
+use crate::config::AlternativeCount;
 use crate::hash::{ClientKey, draw};
-use crate::health::observation::Share;
-use crate::place::geo::Direction;
+use crate::health::Share;
+use crate::place::Direction;
 use crate::routing::index::RegionIndex;
 use crate::routing::rank::{Rank, Terms, exact};
 use crate::routing::yardstick::Yardstick;

@@ -5,11 +5,10 @@ use std::ops::Deref;
 
 use thiserror::Error;
 
-use crate::config::operator::AlternativeCount;
+use crate::config::AlternativeCount;
 use crate::hash::ClientKey;
-use crate::latency::rtt::Rtt;
-use crate::place::geo::GeoPoint;
-use crate::place::location::Location;
+use crate::latency::Rtt;
+use crate::place::{GeoPoint, Location};
 use crate::routing::index::RegionIndex;
 use crate::routing::rank::Rank;
 

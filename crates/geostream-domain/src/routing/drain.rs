@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::document::Config;
-use crate::config::service::Service;
-use crate::health::load::Load;
-use crate::health::observation::Observations;
+use crate::config::{Config, Service};
+use crate::health::{Load, Observations};
 use crate::name::{RegionId, ServiceId};
 use crate::routing::entry::RegionEntry;
 use crate::routing::table::kinds_of_client;

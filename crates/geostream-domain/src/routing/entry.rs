@@ -4,12 +4,8 @@ use crate::name::RegionId;
 use crate::routing::index::RegionIndex;
 use std::sync::Arc;
 
-use crate::config::document::Config;
-use crate::config::operator::{Override, OverrideAction};
-use crate::config::region::Region;
-use crate::health::load::Load;
-use crate::health::observation::{Health, Observation, Observations, Share};
-use crate::health::votes::Removal;
+use crate::config::{Config, Override, OverrideAction, Region};
+use crate::health::{Health, Load, Observation, Observations, Removal, Share};
 use crate::routing::candidate::Standing;
 use crate::time::Timestamp;
 

@@ -1,6 +1,6 @@
 //! A handful of candidates, measured several at a time.
 
-use crate::place::geo::{Direction, angle};
+use crate::place::{Direction, angle};
 use crate::routing::candidate::SLOTS;
 use crate::routing::candidate::{Candidate, Contender};
 use crate::routing::rank::exact;

@@ -4,10 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::config::service::{Member, Objective, RemovalBudget, Service};
+use crate::config::{Member, Objective, RemovalBudget, Service};
 use crate::hash::stable_hash;
-use crate::health::observation::Share;
-use crate::health::votes::Removal;
+use crate::health::{Removal, Share};
 use crate::routing::candidate::{Candidate, Contender, Standing};
 use crate::routing::entry::RegionEntry;
 use crate::routing::index::RegionIndex;

@@ -1,6 +1,6 @@
 //! The candidates for one kind of client, laid out so that the best are found fast.
 
-use crate::place::geo::Direction;
+use crate::place::Direction;
 use crate::routing::best::Best;
 use crate::routing::candidate::{Candidate, Contender, Seeker};
 use crate::routing::leaf::{self, Column, LEAF, Leaf};

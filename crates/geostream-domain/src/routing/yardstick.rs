@@ -1,8 +1,8 @@
 //! An objective made ready for ranking: how an angle becomes terms.
 
-use crate::config::service::{Bias, Objective};
-use crate::latency::rtt::{FLOOR_MS, MS_PER_RADIAN};
-use crate::place::geo::EARTH_RADIUS_KM;
+use crate::config::{Bias, Objective};
+use crate::latency::{FLOOR_MS, MS_PER_RADIAN};
+use crate::place::EARTH_RADIUS_KM;
 use crate::routing::rank::exact;
 
 /// What an objective measures between a client and a region, and in which bands.
@@ -66,8 +66,8 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::service::Band;
-    use crate::latency::rtt::Rtt;
+    use crate::config::Band;
+    use crate::latency::Rtt;
     use crate::routing::rank::{Reach, Terms};
 
     #[test]
