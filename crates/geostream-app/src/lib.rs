@@ -68,7 +68,9 @@ pub use peers::{KnownNodes, ViewExchange};
 pub use publisher::{Publisher, StoreBehind, StoreState};
 pub use rate::RateLimit;
 pub use reachability::Reachability;
-pub use router::{Claim, LocationSource, RouteError, RouteQuery, Routed, Router, View};
+pub use router::{
+    Claim, ExplainedRoute, LocationSource, RouteError, RouteQuery, Routed, Router, View,
+};
 pub use store_health::{StoreHealth, StoreTroubles, StoreWatch, Trouble};
 pub use timer::DecisionTimer;
 pub use token_keeper::TokenKeeper;

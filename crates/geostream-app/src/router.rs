@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use foldhash::HashMap;
 use geostream_domain::{
-    Client, ClientKey, CountryCode, Decision, Explanation, Flag, GeoPoint, Location, NoRegion,
-    Precision, RegionIndex, RoutingTable, ServiceTable,
+    Client, ClientKey, CountryCode, Decision, Explained, Explanation, Flag, GeoPoint, Location,
+    NoRegion, Precision, RegionIndex, RoutingTable, ServiceTable,
 };
 use geostream_ports::{Chain, Clock, GeoLocator, Network, Place};
 use metrics::Counter;
@@ -100,6 +100,25 @@ pub struct Routed<'a> {
     pub decision: Decision,
 }
 
+/// A decision, or why there is none, with every region's fate.
+#[derive(Debug)]
+pub struct ExplainedRoute<'a> {
+    /// The service that was meant.
+    pub service: &'a ServiceTable,
+    /// The decision.
+    pub routed: Result<Routed<'a>, RouteError>,
+    /// The regions of the table, best-ranked candidates first, and then those that are none.
+    pub regions: Vec<Explained>,
+}
+
+/// A client, and how it was located.
+#[derive(Clone, Copy, Debug)]
+struct Located {
+    client: Client,
+    network: Option<Network>,
+    source: LocationSource,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RouteError {
@@ -183,8 +202,8 @@ impl<G: GeoLocator> View<'_, G> {
     /// Says what was asked wrongly, or why no region may or can serve the client.
     pub fn route(&self, query: &RouteQuery<'_>) -> Result<Routed<'_>, RouteError> {
         let service = self.permitted_service(query)?;
-        let located = self.client(query);
-        self.routed(service, located, service.route(&located.0))
+        let located = self.locate(query);
+        self.routed(service, located, service.route(&located.client))
     }
 
     /// Decides as [`View::route`] does, with a span for each stage.
@@ -200,11 +219,11 @@ impl<G: GeoLocator> View<'_, G> {
         let service = self.permitted_service(query)?;
         let located = {
             let mut span = trace.open("locate");
-            let located = self.client(query);
-            span.note("geostream.location.source", located.2.as_str());
+            let located = self.locate(query);
+            span.note("geostream.location.source", located.source.as_str());
             located
         };
-        let client = &located.0;
+        let client = &located.client;
         let permitted = {
             let mut span = trace.open("filter");
             let permitted = service.filter(client);
@@ -230,7 +249,7 @@ impl<G: GeoLocator> View<'_, G> {
     fn routed<'a>(
         &'a self,
         service: &'a ServiceTable,
-        (client, network, source): (Client, Option<Network>, LocationSource),
+        Located { client, network, source }: Located,
         decided: Result<Decision, NoRegion>,
     ) -> Result<Routed<'a>, RouteError> {
         match decided {
@@ -246,18 +265,18 @@ impl<G: GeoLocator> View<'_, G> {
         }
     }
 
-    /// Tells every region's fate and what ranked it, whether or not one can serve the client.
+    /// Decides as [`View::route`] does, and tells every region's fate and what ranked it, whether or
+    /// not one can serve the client.
     ///
     /// # Errors
     ///
     /// Says what was asked wrongly.
-    pub fn explain(
-        &self,
-        query: &RouteQuery<'_>,
-    ) -> Result<(&ServiceTable, Explanation), RouteError> {
+    pub fn explain(&self, query: &RouteQuery<'_>) -> Result<ExplainedRoute<'_>, RouteError> {
         let service = self.permitted_service(query)?;
-        let (client, ..) = self.client(query);
-        Ok((service, self.table().explain(service, &client)))
+        let located = self.locate(query);
+        let Explanation { outcome, regions } = self.table().explain(service, &located.client);
+        let routed = self.routed(service, located, outcome);
+        Ok(ExplainedRoute { service, routed, regions })
     }
 
     fn permitted_service(&self, query: &RouteQuery<'_>) -> Result<&ServiceTable, RouteError> {
@@ -285,7 +304,7 @@ impl<G: GeoLocator> View<'_, G> {
         })
     }
 
-    fn client(&self, query: &RouteQuery<'_>) -> (Client, Option<Network>, LocationSource) {
+    fn locate(&self, query: &RouteQuery<'_>) -> Located {
         let place = query.address.map_or(Place::UNKNOWN, |address| self.geo.locate(address));
         let (location, source) = match query.claim {
             Some(claim) => {
@@ -304,7 +323,7 @@ impl<G: GeoLocator> View<'_, G> {
             (None, None, Some(point)) => Client::at(point).key,
             (None, None, None) => ClientKey::of_bytes(b""),
         };
-        (Client { location, key }, place.network, source)
+        Located { client: Client { location, key }, network: place.network, source }
     }
 }
 

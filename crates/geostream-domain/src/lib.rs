@@ -43,7 +43,7 @@ mod place {
     pub use geo::{EARTH_RADIUS_KM, GeoPoint, GeoPointError};
     pub use location::{Location, Precision};
 
-    pub(crate) use geo::{Direction, angle};
+    pub(crate) use geo::{Direction, DirectionBox, angle};
     pub(crate) use location::Origin;
 }
 
@@ -92,11 +92,13 @@ mod config {
 
 /// How long a round trip takes.
 mod latency {
+    mod estimate;
     mod rtt;
 
+    pub use estimate::{Latency, LatencySource};
     pub use rtt::{FIBRE_KM_PER_MS, FLOOR_MS, ROUTE_STRETCH, Rtt, RttError};
 
-    pub(crate) use rtt::MS_PER_RADIAN;
+    pub(crate) use rtt::{KM_PER_RADIAN, MS_PER_RADIAN};
 }
 
 /// What a decision is made of.
@@ -106,24 +108,26 @@ mod routing {
     mod decision;
     mod drain;
     mod entry;
+    mod explain;
     mod index;
     mod leaf;
     mod member;
+    mod metric;
     mod pool;
     mod rank;
+    mod service_table;
     mod spill;
     mod table;
     mod tiers;
-    mod yardstick;
 
-    pub use decision::{
-        Alternative, Alternatives, Client, Decision, Explained, Explanation, Fate, NoRegion, Reason,
-    };
+    pub use decision::{Alternative, Alternatives, Client, Decision, NoRegion, Reason};
     pub use drain::{Lack, Shortage};
-    pub use entry::RegionEntry;
+    pub use entry::{LONGEST_TTL, RegionEntry};
+    pub use explain::{Explained, Explanation, Fate};
     pub use index::RegionIndex;
     pub use rank::{Rank, Reach, Terms};
-    pub use table::{Permitted, RoutingTable, ServiceTable};
+    pub use service_table::{Permitted, ServiceTable};
+    pub use table::RoutingTable;
 }
 
 /// What nodes observe of regions, and what they conclude from it.

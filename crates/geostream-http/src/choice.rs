@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use geostream_domain::{Endpoint, Region, RegionIndex, RoutingTable, Rtt};
+use geostream_domain::{Endpoint, Latency, Region, RegionIndex, RoutingTable, Rtt};
 
 use crate::json::{Object, key, write_scaled};
 
@@ -54,7 +54,7 @@ impl Choices {
         object: &mut Object<'_>,
         table: &RoutingTable,
         index: RegionIndex,
-        rtt: Option<Rtt>,
+        latency: Option<Latency>,
     ) {
         let region = &table.regions()[index.get()].region;
         let written = match self.written.get(index.get()) {
@@ -62,8 +62,8 @@ impl Choices {
             Some(_) | None => self.keep(index, region),
         };
         let out = object.written(&written.before);
-        match rtt {
-            Some(rtt) => write_scaled::<1>(out, tenths_of_ms(rtt)),
+        match latency {
+            Some(latency) => write_scaled::<1>(out, tenths_of_ms(latency.rtt)),
             None => out.extend_from_slice(b"null"),
         }
         object.written(&written.after);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use geostream_api::{Explained, Explanation, Observed, Terms, Time};
-use geostream_app::{Caller, Trace};
+use geostream_app::{Caller, ExplainedRoute, Trace};
 use geostream_domain::{
     ClientKey, Evidence, Fate, Flag, Objective, Rank, Reach, RegionEntry, RegionId, RoutingTable,
     ServiceId, ServiceTable, Touched,
@@ -100,9 +100,8 @@ where
     ) -> Result<Answer, Failure> {
         let view = self.router.view();
         let query = asked.query(peer);
-        let (service, explained) = view.explain(&query)?;
-        let explanation = self.explanation(view.table(), service, &explained.regions, asker);
-        let routed = view.route(&query);
+        let ExplainedRoute { service, routed, regions } = view.explain(&query)?;
+        let explanation = self.explanation(view.table(), service, &regions, asker);
         log(&routed, query.address, context);
         Ok(match routed {
             Ok(routed) => {
@@ -193,7 +192,7 @@ fn describe(
         fate: explained.fate.as_str().to_owned(),
         detail: public_detail(explained.fate, service),
         distance_km: explained.distance_km.map(|km| rounded(km, 10.0)),
-        latency_ms: explained.rtt.map(rounded_ms),
+        latency_ms: explained.latency.map(|latency| rounded_ms(latency.rtt)),
         terms: explained.rank.map(|rank| public_terms(rank, service.service().policy.objective)),
         observed: None,
     }

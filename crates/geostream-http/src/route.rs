@@ -208,18 +208,19 @@ pub(crate) fn write_answer(
 ) {
     let Routed { table, service, decision, client, .. } = routed;
     let mut answer = Object::begin(out);
-    choices.write(&mut answer, table, decision.region, decision.rtt);
+    choices.write(&mut answer, table, decision.region, decision.latency);
     answer.plain(key!("reason"), decision.reason.as_str());
     answer.array(key!("alternatives"), &*decision.alternatives, |out, alternative| {
         let mut object = Object::begin(out);
-        choices.write(&mut object, table, alternative.region, alternative.rtt);
+        choices.write(&mut object, table, alternative.region, alternative.latency);
         object.end();
     });
     answer.plain(key!("service"), service.service().id.as_str());
     let mut view = answer.object(key!("client"));
     write_client(&mut view, &client.location, routed.network, address, routed.source);
     view.end();
-    answer.plain(key!("latency_source"), if decision.rtt.is_some() { "distance" } else { "none" });
+    let latency_source = decision.latency.map_or("none", |latency| latency.source.as_str());
+    answer.plain(key!("latency_source"), latency_source);
     answer.whole(key!("revision"), table.revision().get());
     if !service.retained().is_empty() {
         answer.document(key!("removal_budget_spent"), &true);

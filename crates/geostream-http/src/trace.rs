@@ -119,7 +119,7 @@ pub(crate) fn log(
             service = %service.service().id,
             region = %table.region(decision.region).id,
             reason = decision.reason.as_str(),
-            latency_ms = decision.rtt.map(geostream_domain::Rtt::as_millis),
+            latency_ms = decision.latency.map(|latency| latency.rtt.as_millis()),
             client,
             "decided"
         ),

@@ -97,7 +97,10 @@ pub const FIBRE_KM_PER_MS: f64 = 100.0;
 const MS_PER_KM: f64 = ROUTE_STRETCH / FIBRE_KM_PER_MS;
 
 /// The estimate's slope over the angle between two points.
-pub(crate) const MS_PER_RADIAN: f64 = EARTH_RADIUS_KM * MS_PER_KM;
+pub(crate) const MS_PER_RADIAN: f64 = KM_PER_RADIAN * MS_PER_KM;
+
+/// The great-circle distance over the angle between two points.
+pub(crate) const KM_PER_RADIAN: f64 = EARTH_RADIUS_KM;
 
 #[cfg(test)]
 mod tests {

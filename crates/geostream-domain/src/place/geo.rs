@@ -101,6 +101,45 @@ impl Direction {
     }
 }
 
+/// The least box that holds some directions, with its sides along the axes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DirectionBox {
+    low: [f32; 3],
+    high: [f32; 3],
+}
+
+impl DirectionBox {
+    /// A box that holds nothing.
+    pub(crate) const EMPTY: Self = Self { low: [f32::INFINITY; 3], high: [f32::NEG_INFINITY; 3] };
+
+    /// Makes the box as large as it takes to hold a direction too.
+    pub(crate) fn include(&mut self, direction: Direction) {
+        for (axis, at) in direction.0.into_iter().enumerate() {
+            self.low[axis] = self.low[axis].min(at);
+            self.high[axis] = self.high[axis].max(at);
+        }
+    }
+
+    /// Returns the straight line from a direction to the nearest point of the box; 0 from within.
+    #[inline]
+    pub(crate) fn chord_from(&self, Direction(from): Direction) -> f32 {
+        let mut chord_squared = 0.0;
+        for (axis, at) in from.into_iter().enumerate() {
+            let (below, above) = (self.low[axis] - at, at - self.high[axis]);
+            let outside = if below > above { below } else { above };
+            let outside = if outside > 0.0 { outside } else { 0.0 };
+            chord_squared += outside * outside;
+        }
+        chord_squared.sqrt()
+    }
+
+    /// Returns the axis along which the box is widest: 0, 1 or 2.
+    pub(crate) fn widest_axis(&self) -> usize {
+        let width = |axis: &usize| self.high[*axis] - self.low[*axis];
+        (0..3).max_by(|a, b| width(a).total_cmp(&width(b))).unwrap_or_default()
+    }
+}
+
 /// Returns the angle, in radians, whose chord's square is given.
 ///
 /// Within 3 m on the ground for most pairs of points, and within 10 km for antipodes. Without

@@ -1,7 +1,8 @@
 //! The best few of many candidates.
 
 use crate::hash::ClientKey;
-use crate::routing::candidate::{Contender, SLOTS, Standing};
+use crate::routing::candidate::{Candidate, Eligibility};
+use crate::routing::decision::SLOTS;
 use crate::routing::index::RegionIndex;
 use crate::routing::rank::exact;
 
@@ -17,7 +18,7 @@ pub(crate) struct Best<'a> {
     refused: Option<Hit>,
     /// The best candidate that is drained.
     drained: Option<Hit>,
-    contenders: &'a [Contender],
+    candidates: &'a [Candidate],
     client: ClientKey,
 }
 
@@ -33,8 +34,8 @@ struct Hit {
 }
 
 impl<'a> Best<'a> {
-    /// Prepares for as many hits among the contenders as are wanted, 1 to [`SLOTS`].
-    pub(crate) fn new(wanted: usize, contenders: &'a [Contender], client: ClientKey) -> Self {
+    /// Prepares for as many hits among the candidates as are wanted, 1 to [`SLOTS`].
+    pub(crate) fn new(wanted: usize, candidates: &'a [Candidate], client: ClientKey) -> Self {
         let nothing = Hit { terms: exact::WORST, draw: None, position: 0, angle: f32::NAN };
         Self {
             hits: [nothing; SLOTS],
@@ -43,7 +44,7 @@ impl<'a> Best<'a> {
             worst: exact::WORST,
             refused: None,
             drained: None,
-            contenders,
+            candidates,
             client,
         }
     }
@@ -51,7 +52,7 @@ impl<'a> Best<'a> {
     /// Returns each region that was found and its angle from the client, best first.
     pub(crate) fn regions(&self) -> impl Iterator<Item = (RegionIndex, f32)> + Clone {
         let found = &self.hits[..self.length];
-        found.iter().map(|hit| (self.contenders[hit.position as usize].region, hit.angle))
+        found.iter().map(|hit| (self.candidates[hit.position as usize].region, hit.angle))
     }
 
     /// Returns how many hits are wanted.
@@ -72,7 +73,7 @@ impl<'a> Best<'a> {
     /// Tells whether all hits but the first take others' clients.
     pub(crate) fn can_replace_first(&self) -> bool {
         let mut others = self.hits[..self.length].iter().skip(1);
-        others.all(|hit| self.contenders[hit.position as usize].takes_others())
+        others.all(|hit| self.candidates[hit.position as usize].takes_others())
     }
 
     /// Returns the best candidate that goes before the first hit: its client this is.
@@ -81,22 +82,22 @@ impl<'a> Best<'a> {
         for mut refused in [self.refused, self.drained].into_iter().flatten() {
             let is_better = home
                 .as_mut()
-                .is_none_or(|home| is_before(&mut refused, home, self.contenders, self.client));
+                .is_none_or(|home| is_before(&mut refused, home, self.candidates, self.client));
             if is_better && self.goes_before(&mut refused, 0) {
                 home = Some(refused);
             }
         }
-        home.map(|hit| self.contenders[hit.position as usize].region)
+        home.map(|hit| self.candidates[hit.position as usize].region)
     }
 
-    /// Returns the standing of the best candidate that goes before the first hit; one that is
+    /// Returns the eligibility of the best candidate that goes before the first hit; one that is
     /// drained is told of only if there is no other.
-    pub(crate) fn passed_over(&mut self) -> Option<Standing> {
+    pub(crate) fn passed_over(&mut self) -> Option<Eligibility> {
         for refused in [self.refused, self.drained] {
             if let Some(mut refused) = refused
                 && self.goes_before(&mut refused, 0)
             {
-                return Some(self.contenders[refused.position as usize].standing);
+                return Some(self.candidates[refused.position as usize].eligibility);
             }
         }
         None
@@ -105,17 +106,17 @@ impl<'a> Best<'a> {
     /// Notes a candidate that may not be chosen.
     pub(crate) fn refuse(&mut self, position: u32, terms: f64, angle: f32) {
         let mut hit = Hit { terms, draw: None, position, angle };
-        let refused = match self.contenders[position as usize].standing {
-            Standing::Drained => &mut self.drained,
-            Standing::Able
-            | Standing::Recovering
-            | Standing::Full
-            | Standing::Held
-            | Standing::Retained
-            | Standing::Unhealthy => &mut self.refused,
+        let refused = match self.candidates[position as usize].eligibility {
+            Eligibility::Drained => &mut self.drained,
+            Eligibility::Able
+            | Eligibility::Recovering
+            | Eligibility::Full
+            | Eligibility::Held
+            | Eligibility::Retained
+            | Eligibility::Unhealthy => &mut self.refused,
         };
         let is_best = match refused {
-            Some(best) => is_before(&mut hit, best, self.contenders, self.client),
+            Some(best) => is_before(&mut hit, best, self.candidates, self.client),
             None => true,
         };
         if is_best {
@@ -141,20 +142,20 @@ impl<'a> Best<'a> {
     }
 
     fn goes_before(&mut self, hit: &mut Hit, at: usize) -> bool {
-        is_before(hit, &mut self.hits[at], self.contenders, self.client)
+        is_before(hit, &mut self.hits[at], self.candidates, self.client)
     }
 }
 
 /// Compares as the two regions' [`Rank`](crate::Rank)s do, and draws for near-ties alone.
 #[inline]
-fn is_before(a: &mut Hit, b: &mut Hit, contenders: &[Contender], client: ClientKey) -> bool {
+fn is_before(a: &mut Hit, b: &mut Hit, candidates: &[Candidate], client: ClientKey) -> bool {
     if a.terms != b.terms {
         return a.terms < b.terms;
     }
     let draw = |hit: &mut Hit| {
-        let contender = &contenders[hit.position as usize];
-        let draw = *hit.draw.get_or_insert_with(|| contender.draw(client));
-        (draw, contender.region)
+        let candidate = &candidates[hit.position as usize];
+        let draw = *hit.draw.get_or_insert_with(|| candidate.draw(client));
+        (draw, candidate.region)
     };
     draw(a) < draw(b)
 }

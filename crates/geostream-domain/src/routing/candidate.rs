@@ -1,17 +1,16 @@
 //! A member of a service as a decision meets it, and the client that the decision is for.
 
-use crate::config::AlternativeCount;
 use crate::hash::{ClientKey, draw};
 use crate::health::Share;
 use crate::place::Direction;
 use crate::routing::index::RegionIndex;
+use crate::routing::metric::Metric;
 use crate::routing::rank::{Rank, Terms, exact};
-use crate::routing::yardstick::Yardstick;
 
 /// A region that may serve, with all that ranks it but the client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) contender: Contender,
+pub(crate) struct PlacedCandidate {
+    pub(crate) candidate: Candidate,
     pub(crate) direction: Direction,
     pub(crate) term: u32,
     pub(crate) bias_km: f64,
@@ -19,29 +18,29 @@ pub(crate) struct Candidate {
     pub(crate) place: u32,
 }
 
-impl Candidate {
+impl PlacedCandidate {
     /// Returns the candidate's rank for a client.
-    pub(crate) fn rank(&self, yardstick: &Yardstick, seeker: Seeker) -> Rank {
+    pub(crate) fn rank(&self, metric: &Metric, query: Query) -> Rank {
         let term = exact::term(self.term);
-        let terms = match seeker.direction {
+        let terms = match query.direction {
             Some(client) => {
-                yardstick.terms(f64::from(self.direction.angle(client)), self.bias_km, term)
+                metric.terms(f64::from(self.direction.angle(client)), self.bias_km, term)
             }
             None => exact::without_location(term, self.place),
         };
         Rank {
             terms: Terms::from_exact(terms),
-            draw: self.contender.draw(seeker.key),
-            region: self.contender.region,
+            draw: self.candidate.draw(query.key),
+            region: self.candidate.region,
         }
     }
 }
 
 /// What is read of a candidate that may be among the best.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Contender {
+pub(crate) struct Candidate {
     pub(crate) region: RegionIndex,
-    pub(crate) standing: Standing,
+    pub(crate) eligibility: Eligibility,
     /// The share of its own clients that it is to have.
     pub(crate) share: Share,
     pub(crate) weight: u32,
@@ -49,8 +48,8 @@ pub(crate) struct Contender {
     pub(crate) seed: u64,
 }
 
-impl Contender {
-    /// Returns what settles near-ties between contenders: the least draw wins.
+impl Candidate {
+    /// Returns what settles near-ties between candidates: the least draw wins.
     pub(crate) fn draw(&self, client: ClientKey) -> u64 {
         draw(client, self.seed, self.weight)
     }
@@ -62,16 +61,16 @@ impl Contender {
 
     /// Tells whether it takes the clients of regions that cannot have them.
     pub(crate) fn takes_others(&self) -> bool {
-        self.standing == Standing::Able
+        self.eligibility == Eligibility::Able
     }
 }
 
 /// Whose clients a candidate can have.
 ///
-/// The order is the order of preference: displaced clients go to the first standing that has room,
-/// and when no region [serves](Standing::serves), the service's rule for that decides.
+/// The order is the order of preference: displaced clients go to the first eligibility that has room,
+/// and when no region [serves](Eligibility::serves), the service's rule for that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
+pub(crate) enum Eligibility {
     /// All of its own, and others'.
     Able,
     /// A share of its own, since it comes back slowly.
@@ -90,8 +89,8 @@ pub(crate) enum Standing {
     Drained,
 }
 
-impl Standing {
-    /// The standings that take displaced clients, best first.
+impl Eligibility {
+    /// The eligibilities that take displaced clients, best first.
     pub(crate) const TAKING: [Self; 4] = [Self::Able, Self::Recovering, Self::Held, Self::Retained];
 
     /// Tells whether neither its health nor an operator keeps clients from it.
@@ -107,10 +106,7 @@ impl Standing {
 
 /// A client, as the search sees it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seeker {
+pub(crate) struct Query {
     pub(crate) direction: Option<Direction>,
     pub(crate) key: ClientKey,
 }
-
-/// The answer and the most alternatives.
-pub(crate) const SLOTS: usize = AlternativeCount::MAX + 1;

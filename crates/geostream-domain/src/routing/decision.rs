@@ -2,15 +2,15 @@
 
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::config::AlternativeCount;
 use crate::hash::ClientKey;
-use crate::latency::Rtt;
+use crate::latency::Latency;
 use crate::place::{GeoPoint, Location};
 use crate::routing::index::RegionIndex;
-use crate::routing::rank::Rank;
 
 /// A client, as a decision sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,23 +41,28 @@ impl Client {
 pub struct Decision {
     /// The region.
     pub region: RegionIndex,
-    /// The estimated round-trip time; `None` for a client without a location.
-    pub rtt: Option<Rtt>,
+    /// The estimated latency; `None` for a client without a location.
+    pub latency: Option<Latency>,
     /// Why this region.
     pub reason: Reason,
     /// The region whose client it is, where that cannot have it now.
     pub displaced_from: Option<RegionIndex>,
     /// The next best regions, best first.
     pub alternatives: Alternatives,
+    /// How long the decision may be kept: see [`ServiceTable::ttl`](crate::ServiceTable::ttl).
+    pub ttl: Duration,
 }
+
+/// The answer and the most alternatives.
+pub(crate) const SLOTS: usize = AlternativeCount::MAX + 1;
 
 /// A region that would have been chosen without those before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alternative {
     /// The region.
     pub region: RegionIndex,
-    /// The estimated round-trip time; `None` for a client without a location.
-    pub rtt: Option<Rtt>,
+    /// The estimated latency; `None` for a client without a location.
+    pub latency: Option<Latency>,
 }
 
 /// Alternatives, best first: as many as the setting asks for and the service has.
@@ -69,7 +74,7 @@ pub struct Alternatives {
 
 impl Alternatives {
     pub(crate) const NONE: Self = Self {
-        slots: [Alternative { region: RegionIndex::FIRST, rtt: None }; AlternativeCount::MAX],
+        slots: [Alternative { region: RegionIndex::FIRST, latency: None }; AlternativeCount::MAX],
         length: 0,
     };
 
@@ -175,80 +180,4 @@ pub enum NoRegion {
     /// No member is able to serve, and the service's rule is to refuse.
     #[error("no region is able to serve, and the service is configured to refuse then")]
     Closed,
-}
-
-/// A decision with every region's fate and every term that ranked it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explanation {
-    /// What was decided.
-    pub outcome: Result<Decision, NoRegion>,
-    /// Every region of the configuration: the ranked ones best first, then the others by id.
-    pub regions: Vec<Explained>,
-}
-
-/// What became of a region, and by what.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Explained {
-    /// The region.
-    pub region: RegionIndex,
-    /// What became of it.
-    pub fate: Fate,
-    /// The great-circle distance from the client by haversine; `None` without a location.
-    pub distance_km: Option<f64>,
-    /// The estimated round-trip time; `None` without a location.
-    pub rtt: Option<Rtt>,
-    /// How it ranked, where it was a candidate.
-    pub rank: Option<Rank>,
-}
-
-/// What became of a region in a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is the answer.
-    Chosen,
-    /// It could have served, and others ranked better.
-    Outranked,
-    /// It is not able to serve.
-    Unhealthy,
-    /// It answers its probes, and is held back for flapping: it serves when no eligible region has
-    /// room.
-    Held,
-    /// It is unhealthy without proof, and the removal budget retains it: it serves when no eligible
-    /// region has room.
-    Retained,
-    /// Its own clients are more than it takes, and this one is not among those it keeps.
-    Full,
-    /// It comes back slowly after a failure, and this client is not among those it has back.
-    Recovering,
-    /// It is full up with the clients of a region that cannot serve, and this one is not among them.
-    Spilled,
-    /// An operator has drained it.
-    Drained,
-    /// The geofence forbids it for this client.
-    Fenced {
-        /// The position of the first rule that forbids it, from 0.
-        rule: usize,
-    },
-    /// It does not offer the service.
-    NotMember,
-}
-
-impl Fate {
-    /// Returns the fate's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Chosen => "chosen",
-            Self::Outranked => "outranked",
-            Self::Unhealthy => "unhealthy",
-            Self::Held => "held",
-            Self::Retained => "retained",
-            Self::Full => "full",
-            Self::Recovering => "recovering",
-            Self::Spilled => "spilled",
-            Self::Drained => "drained",
-            Self::Fenced { .. } => "fenced",
-            Self::NotMember => "not_member",
-        }
-    }
 }

@@ -7,7 +7,7 @@ use crate::config::{Config, Service};
 use crate::health::{Load, Observations};
 use crate::name::{RegionId, ServiceId};
 use crate::routing::entry::RegionEntry;
-use crate::routing::table::kinds_of_client;
+use crate::routing::service_table::kinds_of_client;
 use crate::time::Timestamp;
 
 /// What a service would lack if a region were drained.

@@ -1,13 +1,17 @@
 //! A region with all that is known of it.
 
-use crate::name::RegionId;
-use crate::routing::index::RegionIndex;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Config, Override, OverrideAction, Region};
 use crate::health::{Health, Load, Observation, Observations, Removal, Share};
-use crate::routing::candidate::Standing;
+use crate::name::RegionId;
+use crate::routing::candidate::Eligibility;
+use crate::routing::index::RegionIndex;
 use crate::time::Timestamp;
+
+/// The longest time for which a decision may be kept: that of one that no probe can change.
+pub const LONGEST_TTL: Duration = Duration::from_secs(60);
 
 /// A region with all that is known of it.
 #[derive(Clone, Debug)]
@@ -45,6 +49,25 @@ impl RegionEntry {
     /// Tells whether clients may be sent to it, however much load it has.
     pub(crate) fn can_serve(&self) -> bool {
         !self.is_drained() && self.health() != Health::Unhealthy
+    }
+
+    /// Returns how long a decision that depends on the region may be kept: see
+    /// [`ServiceTable::ttl`](crate::ServiceTable::ttl).
+    pub(crate) fn ttl(&self, now: Timestamp) -> Duration {
+        let ends = self.overridden.as_ref().and_then(|override_| override_.expires);
+        let until_end = ends.map_or(LONGEST_TTL, |ends| ends.since(now));
+        // What an operator says holds whatever probes find.
+        let timing = self.region.check.as_ref().map(|check| check.timing);
+        let probed = timing.filter(|_| self.overridden.is_none()).map_or(LONGEST_TTL, |timing| {
+            let probes = if self.is_settled() { u32::from(timing.fall()) } else { 1 };
+            timing.interval() * probes
+        });
+        LONGEST_TTL.min(until_end).min(probed)
+    }
+
+    /// Tells whether nothing suggests that the region's health or share is about to change.
+    fn is_settled(&self) -> bool {
+        self.health() == Health::Healthy && self.share() == Share::ALL && !self.is_unconfirmed
     }
 
     pub(crate) fn load(&self) -> Option<Load> {
@@ -100,20 +123,20 @@ impl RegionEntry {
 
     /// Returns whose clients it can have, and what share of its own, as far as that does not depend
     /// on others.
-    pub(crate) fn standing(&self) -> (Standing, Share) {
+    pub(crate) fn eligibility(&self) -> (Eligibility, Share) {
         if self.is_drained() {
-            return (Standing::Drained, Share::NONE);
+            return (Eligibility::Drained, Share::NONE);
         }
         match self.health() {
             Health::Unhealthy => match self.removal() {
-                Some(Removal::Held) => (Standing::Held, Share::NONE),
+                Some(Removal::Held) => (Eligibility::Held, Share::NONE),
                 Some(Removal::Unproven | Removal::Proven) | None => {
-                    (Standing::Unhealthy, Share::NONE)
+                    (Eligibility::Unhealthy, Share::NONE)
                 }
             },
             Health::Healthy | Health::Unknown => match self.share() {
-                Share::ALL => (Standing::Able, Share::ALL),
-                share => (Standing::Recovering, share),
+                Share::ALL => (Eligibility::Able, Share::ALL),
+                share => (Eligibility::Recovering, share),
             },
         }
     }

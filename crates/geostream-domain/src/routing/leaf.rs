@@ -1,10 +1,10 @@
 //! A handful of candidates, measured several at a time.
 
 use crate::place::{Direction, angle};
-use crate::routing::candidate::SLOTS;
-use crate::routing::candidate::{Candidate, Contender};
+use crate::routing::candidate::{Candidate, PlacedCandidate};
+use crate::routing::decision::SLOTS;
+use crate::routing::metric::Metric;
 use crate::routing::rank::exact;
-use crate::routing::yardstick::Yardstick;
 
 /// The places of up to [`LEAF`] candidates, laid out for vector instructions.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) const LEAF: usize = 32;
 pub(crate) type Column = [f64; LEAF];
 
 impl Leaf {
-    pub(crate) fn new(held: &[Candidate]) -> Self {
+    pub(crate) fn new(held: &[PlacedCandidate]) -> Self {
         let axis = |axis: usize| {
             std::array::from_fn(|at| held.get(at).map_or(0.0, |c| c.direction.0[axis]))
         };
@@ -52,18 +52,18 @@ fn blocks(held: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
 }
 
 /// Makes a column of what each candidate brings.
-pub(crate) fn column(held: &[Candidate], of: impl Fn(&Candidate) -> f64) -> Column {
+pub(crate) fn column(held: &[PlacedCandidate], of: impl Fn(&PlacedCandidate) -> f64) -> Column {
     std::array::from_fn(|at| held.get(at).map_or(0.0, &of))
 }
 
-/// Makes a column of contenders; behind the last candidate, the first one stands in.
-pub(crate) fn contenders(held: &[Candidate]) -> [Contender; LEAF] {
-    std::array::from_fn(|at| held.get(at).unwrap_or(&held[0]).contender)
+/// Makes a column of candidates; behind the last candidate, the first one stands in.
+pub(crate) fn candidates(held: &[PlacedCandidate]) -> [Candidate; LEAF] {
+    std::array::from_fn(|at| held.get(at).unwrap_or(&held[0]).candidate)
 }
 
 /// Returns the terms of each of the leaf's candidates, and the worst behind the last.
 pub(crate) fn terms(
-    yardstick: &Yardstick,
+    metric: &Metric,
     angles: &[f32; LEAF],
     biases_km: &Column,
     fixed: &Column,
@@ -72,7 +72,7 @@ pub(crate) fn terms(
     let mut terms = [exact::WORST; LEAF];
     for block in blocks(held) {
         for at in block {
-            terms[at] = yardstick.terms(f64::from(angles[at]), biases_km[at], fixed[at]);
+            terms[at] = metric.terms(f64::from(angles[at]), biases_km[at], fixed[at]);
         }
     }
     terms[held..].fill(exact::WORST);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::config::{Member, Objective, RemovalBudget, Service};
 use crate::hash::stable_hash;
 use crate::health::{Removal, Share};
-use crate::routing::candidate::{Candidate, Contender, Standing};
+use crate::routing::candidate::{Candidate, Eligibility, PlacedCandidate};
 use crate::routing::entry::RegionEntry;
 use crate::routing::index::RegionIndex;
 use crate::routing::spill::Room;
@@ -15,7 +15,7 @@ use crate::routing::spill::Room;
 /// A member of a service, as a candidate for any client.
 pub(crate) struct CompiledMember<'a> {
     pub(crate) entry: &'a RegionEntry,
-    pub(crate) candidate: Candidate,
+    pub(crate) placed: PlacedCandidate,
     /// The load that its own clients make; an assumption where it is unknown.
     demand: f64,
 }
@@ -31,11 +31,11 @@ impl<'a> CompiledMember<'a> {
         let id = &entry.region.id;
         let order = &service.policy.without_location;
         let place_in_order = order.iter().position(|listed| listed == id).unwrap_or(order.len());
-        let (standing, share) = entry.standing();
-        let candidate = Candidate {
-            contender: Contender {
+        let (eligibility, share) = entry.eligibility();
+        let placed = PlacedCandidate {
+            candidate: Candidate {
                 region: index,
-                standing,
+                eligibility,
                 share,
                 weight: member.weight.get(),
                 seed: stable_hash(id.as_str().as_bytes()),
@@ -59,37 +59,37 @@ impl<'a> CompiledMember<'a> {
                 | Objective::Priority { .. } => u32::try_from(place_in_order).unwrap_or(u32::MAX),
             },
         };
-        Self { entry, candidate, demand: entry.demand().unwrap_or_default() }
+        Self { entry, placed, demand: entry.demand().unwrap_or_default() }
     }
 
     /// Has it keep as many of its own clients as it is to be filled with.
     pub(crate) fn limit_to_capacity(&mut self, fill: Fill) {
-        let stretch = fill.of(self.candidate.contender.standing);
+        let stretch = fill.of(self.placed.candidate.eligibility);
         let Some(capacity) = self.entry.capacity() else { return };
         // A region without any client would never be seen to have fewer of its own again.
         let share = Share::new(capacity * stretch / self.demand).max(Share::LEAST);
-        let contender = &mut self.candidate.contender;
-        if share < contender.share {
-            (contender.standing, contender.share) = (Standing::Full, share);
+        let candidate = &mut self.placed.candidate;
+        if share < candidate.share {
+            (candidate.eligibility, candidate.share) = (Eligibility::Full, share);
         }
     }
 
     /// Returns what it can take of others' clients, and what others have to take of its own.
     pub(crate) fn room(&self, fill: Fill) -> Room {
-        let contender = self.candidate.contender;
-        let standing = contender.standing;
+        let candidate = self.placed.candidate;
+        let eligibility = candidate.eligibility;
         let is_settled = self.entry.is_demand_settled();
-        let kept = self.demand * contender.share.fraction();
+        let kept = self.demand * candidate.share.fraction();
         Room {
-            region: contender.region,
-            standing,
-            displaced: match contender.share {
+            region: candidate.region,
+            eligibility,
+            displaced: match candidate.share {
                 Share::ALL => 0.0,
                 _ if !is_settled => f64::INFINITY,
                 _ => self.demand - kept,
             },
-            spare: if Standing::TAKING.contains(&standing) {
-                let filled = self.entry.capacity().map(|capacity| capacity * fill.of(standing));
+            spare: if Eligibility::TAKING.contains(&eligibility) {
+                let filled = self.entry.capacity().map(|capacity| capacity * fill.of(eligibility));
                 filled.map(|filled| (filled - kept).max(0.0))
             } else {
                 Some(0.0)
@@ -121,8 +121,8 @@ const FILLED: f64 = 0.95;
 /// How many times its own capacity each region is filled to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fill {
-    /// The standing whose regions take what is too much for all.
-    stretched: Standing,
+    /// The eligibility whose regions take what is too much for all.
+    stretched: Eligibility,
     stretch: f64,
 }
 
@@ -132,10 +132,10 @@ impl Fill {
         self.stretch > 1.0
     }
 
-    fn of(self, standing: Standing) -> f64 {
+    fn of(self, eligibility: Eligibility) -> f64 {
         // What an eligible region keeps of its own clients is stretched with what the others take.
-        let is_stretched = standing == self.stretched
-            || (self.stretched == Standing::Able && standing.is_eligible());
+        let is_stretched = eligibility == self.stretched
+            || (self.stretched == Eligibility::Able && eligibility.is_eligible());
         if is_stretched { self.stretch } else { FILLED }
     }
 }
@@ -145,23 +145,24 @@ impl Fill {
 /// Only the best regions are filled beyond [`FILLED`], and only by what those behind them have no
 /// room for.
 pub(crate) fn stretch(members: &[CompiledMember<'_>]) -> Fill {
-    let is_any_able = members.iter().any(|member| member.candidate.contender.takes_others());
-    let stretched = if is_any_able { Standing::Able } else { Standing::Held };
+    let is_any_able = members.iter().any(|member| member.placed.candidate.takes_others());
+    let stretched = if is_any_able { Eligibility::Able } else { Eligibility::Held };
     let unstretched = Fill { stretched, stretch: FILLED };
     let (mut capacity, mut demand) = (0.0, 0.0);
-    for CompiledMember { entry, candidate: Candidate { contender, .. }, demand: own } in members {
+    for CompiledMember { entry, placed: PlacedCandidate { candidate, .. }, demand: own } in members
+    {
         demand += own;
-        if contender.standing == stretched {
+        if candidate.eligibility == stretched {
             let Some(units) = entry.capacity() else { return unstretched };
             capacity += units;
         } else if matches!(
-            contender.standing,
-            Standing::Recovering | Standing::Held | Standing::Retained
+            candidate.eligibility,
+            Eligibility::Recovering | Eligibility::Held | Eligibility::Retained
         ) {
             let Some(units) = entry.capacity() else { return unstretched };
             demand -= units * FILLED;
         } else {
-            let kept = own * contender.share.fraction();
+            let kept = own * candidate.share.fraction();
             demand -= entry.capacity().map_or(kept, |units| kept.min(units * FILLED));
         }
     }
@@ -221,8 +222,8 @@ pub(crate) fn retain_over_budget(
         if removal == Removal::Proven || budget.permits(removed + size, all) {
             removed += size;
         } else {
-            member.candidate.contender.standing = Standing::Retained;
-            retained.insert(member.candidate.contender.region);
+            member.placed.candidate.eligibility = Eligibility::Retained;
+            retained.insert(member.placed.candidate.region);
         }
     }
     retained

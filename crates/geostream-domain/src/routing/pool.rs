@@ -1,11 +1,11 @@
 //! The candidates for one kind of client, laid out so that the best are found fast.
 
-use crate::place::Direction;
+use crate::place::DirectionBox;
 use crate::routing::best::Best;
-use crate::routing::candidate::{Candidate, Contender, Seeker};
+use crate::routing::candidate::{Candidate, PlacedCandidate, Query};
 use crate::routing::leaf::{self, Column, LEAF, Leaf};
+use crate::routing::metric::Metric;
 use crate::routing::rank::exact;
-use crate::routing::yardstick::Yardstick;
 
 /// The candidates for one kind of client: a k-d tree over their unit vectors.
 ///
@@ -20,15 +20,14 @@ pub(crate) struct Pool {
     /// The terms of each leaf; empty where all are zero, as are the biases.
     terms: Box<[Column]>,
     biases_km: Box<[Column]>,
-    contenders: Box<[[Contender; LEAF]]>,
-    /// In the order of the leaves, as are the contenders.
-    candidates: Box<[Candidate]>,
+    candidates: Box<[[Candidate; LEAF]]>,
+    /// In the order of the leaves, as are the candidates.
+    placed: Box<[PlacedCandidate]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    low: [f32; 3],
-    high: [f32; 3],
+    bounds: DirectionBox,
     least_bias_km: f64,
     least_term: f64,
     least_place: u32,
@@ -44,40 +43,40 @@ enum Below {
 }
 
 impl Pool {
-    pub(crate) fn new(mut candidates: Vec<Candidate>) -> Self {
+    pub(crate) fn new(mut placed: Vec<PlacedCandidate>) -> Self {
         let mut nodes = Vec::new();
-        if !candidates.is_empty() {
-            grow(&mut candidates, 0, &mut nodes);
+        if !placed.is_empty() {
+            grow(&mut placed, 0, &mut nodes);
         }
-        let columns = |of: fn(&Candidate) -> f64| {
-            if candidates.iter().all(|candidate| of(candidate) == 0.0) {
+        let columns = |of: fn(&PlacedCandidate) -> f64| {
+            if placed.iter().all(|placed| of(placed) == 0.0) {
                 return Box::default();
             }
-            candidates.chunks(LEAF).map(|held| leaf::column(held, of)).collect()
+            placed.chunks(LEAF).map(|held| leaf::column(held, of)).collect()
         };
         Self {
             nodes: nodes.into(),
-            leaves: candidates.chunks(LEAF).map(Leaf::new).collect(),
-            terms: columns(|candidate| exact::term(candidate.term)),
-            biases_km: columns(|candidate| candidate.bias_km),
-            contenders: candidates.chunks(LEAF).map(leaf::contenders).collect(),
-            candidates: candidates.into(),
+            leaves: placed.chunks(LEAF).map(Leaf::new).collect(),
+            terms: columns(|placed| exact::term(placed.term)),
+            biases_km: columns(|placed| placed.bias_km),
+            candidates: placed.chunks(LEAF).map(leaf::candidates).collect(),
+            placed: placed.into(),
         }
     }
 
-    pub(crate) fn candidates(&self) -> &[Candidate] {
-        &self.candidates
+    pub(crate) fn placed(&self) -> &[PlacedCandidate] {
+        &self.placed
     }
 
     /// Finds the best of the admitted candidates, as many as are wanted.
     pub(crate) fn search(
         &self,
-        yardstick: &Yardstick,
-        seeker: Seeker,
+        metric: &Metric,
+        query: Query,
         wanted: usize,
-        admits: impl Fn(&Contender) -> bool,
+        admits: impl Fn(&Candidate) -> bool,
     ) -> Best<'_> {
-        let mut best = Best::new(wanted, self.contenders.as_flattened(), seeker.key);
+        let mut best = Best::new(wanted, self.candidates.as_flattened(), query.key);
         if self.nodes.is_empty() {
             return best;
         }
@@ -87,12 +86,12 @@ impl Pool {
             if bound <= best.worst() {
                 match self.nodes[at as usize].below {
                     Below::Leaf(leaf) => {
-                        self.scan(leaf as usize, yardstick, seeker, &admits, &mut best);
+                        self.scan(leaf as usize, metric, query, &admits, &mut best);
                     }
                     Below::Nodes(second) => {
                         let children = [at + 1, second];
                         let bounds =
-                            children.map(|at| self.nodes[at as usize].bound(yardstick, seeker));
+                            children.map(|at| self.nodes[at as usize].bound(metric, query));
                         let near = usize::from(bounds[1] < bounds[0]);
                         waiting.push(children[1 - near], bounds[1 - near]);
                         (at, bound) = (children[near], bounds[near]);
@@ -110,28 +109,28 @@ impl Pool {
     fn scan(
         &self,
         leaf: usize,
-        yardstick: &Yardstick,
-        seeker: Seeker,
-        admits: impl Fn(&Contender) -> bool,
+        metric: &Metric,
+        query: Query,
+        admits: impl Fn(&Candidate) -> bool,
         best: &mut Best<'_>,
     ) {
-        let held = LEAF.min(self.candidates.len() - leaf * LEAF);
+        let held = LEAF.min(self.placed.len() - leaf * LEAF);
         let fixed = self.terms.get(leaf).unwrap_or(&ZEROS);
-        let (angles, terms) = match seeker.direction {
+        let (angles, terms) = match query.direction {
             Some(client) => {
                 let angles = self.leaves[leaf].angles(client, held);
                 let biases_km = self.biases_km.get(leaf).unwrap_or(&ZEROS);
-                (angles, leaf::terms(yardstick, &angles, biases_km, fixed, held))
+                (angles, leaf::terms(metric, &angles, biases_km, fixed, held))
             }
             None => ([f32::NAN; LEAF], self.terms_without_location(leaf, fixed)),
         };
-        let contenders = &self.contenders[leaf];
+        let candidates = &self.candidates[leaf];
         let enough =
             if best.is_full() {
                 best.worst()
             } else {
                 let admitted = std::array::from_fn(|at| {
-                    if admits(&contenders[at]) { terms[at] } else { exact::WORST }
+                    if admits(&candidates[at]) { terms[at] } else { exact::WORST }
                 });
                 leaf::enough(&admitted, best.wanted())
             };
@@ -140,7 +139,7 @@ impl Pool {
             let at = interesting.trailing_zeros();
             interesting &= interesting - 1;
             let (position, at) = (narrow(leaf * LEAF) + at, at as usize % LEAF);
-            if admits(&contenders[at]) {
+            if admits(&candidates[at]) {
                 best.insert(position, terms[at], angles[at]);
             } else {
                 best.refuse(position, terms[at], angles[at]);
@@ -150,9 +149,9 @@ impl Pool {
 
     fn terms_without_location(&self, leaf: usize, fixed: &Column) -> Column {
         let mut terms = [exact::WORST; LEAF];
-        let candidates = self.candidates[leaf * LEAF..].iter().take(LEAF);
-        for ((terms, term), candidate) in terms.iter_mut().zip(fixed).zip(candidates) {
-            *terms = exact::without_location(*term, candidate.place);
+        let placed = self.placed[leaf * LEAF..].iter().take(LEAF);
+        for ((terms, term), placed) in terms.iter_mut().zip(fixed).zip(placed) {
+            *terms = exact::without_location(*term, placed.place);
         }
         terms
     }
@@ -187,45 +186,32 @@ impl Waiting {
 
 impl Node {
     /// Returns terms that no candidate below the node is better than.
-    fn bound(&self, yardstick: &Yardstick, seeker: Seeker) -> f64 {
-        let Some(Direction(client)) = seeker.direction else {
+    fn bound(&self, metric: &Metric, query: Query) -> f64 {
+        let Some(client) = query.direction else {
             return exact::without_location(self.least_term, self.least_place);
         };
-        let mut chord_squared = 0.0;
-        for (axis, at) in client.into_iter().enumerate() {
-            let (below, above) = (self.low[axis] - at, at - self.high[axis]);
-            let outside = if below > above { below } else { above };
-            let outside = if outside > 0.0 { outside } else { 0.0 };
-            chord_squared += outside * outside;
-        }
-        // A chord is shorter than its arc, and for near points hardly so.
-        let least_angle = f64::from(chord_squared.sqrt()) * (1.0 - ROUNDING);
-        yardstick.terms(least_angle, self.least_bias_km, self.least_term)
+        metric.lower_bound(self.bounds.chord_from(client), self.least_bias_km, self.least_term)
     }
 }
-
-/// More than what rounding adds to an angle, as a share of it: a bound must not be worse than what
-/// it bounds.
-const ROUNDING: f64 = 1e-6;
 
 /// Builds the subtree over these candidates, sorts them into its leaves, and returns its root.
 ///
 /// All leaves are full but the last, which `first_leaf`, the number of the subtree's first leaf,
 /// counts on.
-fn grow(candidates: &mut [Candidate], first_leaf: usize, nodes: &mut Vec<Node>) -> u32 {
+fn grow(placed: &mut [PlacedCandidate], first_leaf: usize, nodes: &mut Vec<Node>) -> u32 {
     let at = nodes.len();
-    nodes.push(Node::over(candidates, first_leaf));
-    let leaves = candidates.len().div_ceil(LEAF);
+    nodes.push(Node::over(placed, first_leaf));
+    let leaves = placed.len().div_ceil(LEAF);
     if leaves > 1 {
-        let axis = nodes[at].widest_axis();
+        let axis = nodes[at].bounds.widest_axis();
         let left_leaves = leaves / 2;
         let middle = left_leaves * LEAF;
-        candidates.select_nth_unstable_by(middle, |a, b| {
-            let along = |candidate: &Candidate| candidate.direction.0[axis];
-            let region = |candidate: &Candidate| candidate.contender.region;
+        placed.select_nth_unstable_by(middle, |a, b| {
+            let along = |placed: &PlacedCandidate| placed.direction.0[axis];
+            let region = |placed: &PlacedCandidate| placed.candidate.region;
             along(a).total_cmp(&along(b)).then_with(|| region(a).cmp(&region(b)))
         });
-        let (left, right) = candidates.split_at_mut(middle);
+        let (left, right) = placed.split_at_mut(middle);
         grow(left, first_leaf, nodes);
         nodes[at].below = Below::Nodes(grow(right, first_leaf + left_leaves, nodes));
     }
@@ -233,34 +219,24 @@ fn grow(candidates: &mut [Candidate], first_leaf: usize, nodes: &mut Vec<Node>) 
 }
 
 impl Node {
-    fn over(held: &[Candidate], leaf: usize) -> Self {
+    fn over(held: &[PlacedCandidate], leaf: usize) -> Self {
         let mut node = Self {
-            low: [f32::INFINITY; 3],
-            high: [f32::NEG_INFINITY; 3],
+            bounds: DirectionBox::EMPTY,
             least_bias_km: f64::INFINITY,
             least_term: f64::INFINITY,
             least_place: u32::MAX,
             below: Below::Leaf(narrow(leaf)),
         };
-        for candidate in held {
-            for axis in 0..3 {
-                let at = candidate.direction.0[axis];
-                node.low[axis] = node.low[axis].min(at);
-                node.high[axis] = node.high[axis].max(at);
-            }
-            node.least_bias_km = node.least_bias_km.min(candidate.bias_km);
-            node.least_term = node.least_term.min(exact::term(candidate.term));
-            node.least_place = node.least_place.min(candidate.place);
+        for placed in held {
+            node.bounds.include(placed.direction);
+            node.least_bias_km = node.least_bias_km.min(placed.bias_km);
+            node.least_term = node.least_term.min(exact::term(placed.term));
+            node.least_place = node.least_place.min(placed.place);
         }
         node
-    }
-
-    fn widest_axis(&self) -> usize {
-        let width = |axis: &usize| self.high[*axis] - self.low[*axis];
-        (0..3).max_by(|a, b| width(a).total_cmp(&width(b))).unwrap_or_default()
     }
 }
 
 fn narrow(count: usize) -> u32 {
-    u32::try_from(count).expect("a pool holds at most as many candidates as there are regions")
+    u32::try_from(count).expect("a pool holds at most as many placed as there are regions")
 }

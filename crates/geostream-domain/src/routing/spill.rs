@@ -1,7 +1,7 @@
 //! Where the clients of a region go that cannot serve them.
 
 use crate::hash::ClientKey;
-use crate::routing::candidate::Standing;
+use crate::routing::candidate::Eligibility;
 use crate::routing::index::RegionIndex;
 
 /// Spreads displaced clients over the next regions up to what each can take.
@@ -25,7 +25,7 @@ pub(crate) struct Spill {
 pub(crate) struct Room {
     pub(crate) region: RegionIndex,
     /// Whether it may take others' clients, and behind which other regions.
-    pub(crate) standing: Standing,
+    pub(crate) eligibility: Eligibility,
     /// The load whose clients have to go elsewhere; infinite if it is unknown.
     pub(crate) displaced: f64,
     /// The same, as it is assumed where it is unknown.

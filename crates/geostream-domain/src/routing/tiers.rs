@@ -1,18 +1,18 @@
 //! In which order the regions of a service take displaced clients.
 
 use crate::hash::ClientKey;
-use crate::routing::candidate::Standing;
+use crate::routing::candidate::Eligibility;
 use crate::routing::index::RegionIndex;
 use crate::routing::spill::{Room, Spill};
 
-/// Divides displaced clients among the standings that may take them, best first.
+/// Divides displaced clients among the eligibilities that may take them, best first.
 ///
-/// Each standing takes what those before it have no room for, so a region that the removal budget
-/// retains has no client while an eligible one has room. A client's number decides which standing
-/// it falls to, and within that standing which region of its own order.
+/// Each eligibility takes what those before it have no room for, so a region that the removal budget
+/// retains has no client while an eligible one has room. A client's number decides which eligibility
+/// it falls to, and within that eligibility which region of its own order.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiers {
-    tiers: [Tier; Standing::TAKING.len()],
+    tiers: [Tier; Eligibility::TAKING.len()],
 }
 
 #[derive(Clone, Debug)]
@@ -28,10 +28,10 @@ impl Tiers {
         let assumed: f64 = rooms.clone().map(|room| room.assumed).sum();
         // The share of the displaced load that no tier has taken yet.
         let mut left = if displaced > 0.0 { 1.0 } else { 0.0 };
-        let mut tiers = Standing::TAKING.map(|standing| {
+        let mut tiers = Eligibility::TAKING.map(|eligibility| {
             let of_tier = rooms.clone().map(|room| Room {
                 displaced: if left > 0.0 { room.displaced * left } else { 0.0 },
-                spare: if room.standing == standing { room.spare } else { Some(0.0) },
+                spare: if room.eligibility == eligibility { room.spare } else { Some(0.0) },
                 ..room
             });
             let spare: f64 = of_tier.clone().map(|room| room.spare.unwrap_or(f64::INFINITY)).sum();
@@ -54,19 +54,19 @@ impl Tiers {
         Self { tiers }
     }
 
-    /// Returns the standing that a displaced client falls to, as a place in [`Standing::TAKING`].
+    /// Returns the eligibility that a displaced client falls to, as a place in [`Eligibility::TAKING`].
     pub(crate) fn fallen_to(&self, client: ClientKey) -> usize {
         let number = Spill::number(client);
         self.tiers.iter().position(|tier| number < tier.until).unwrap_or_default()
     }
 
-    /// Tells whether the regions at this place of [`Standing::TAKING`] have limited room.
+    /// Tells whether the regions at this place of [`Eligibility::TAKING`] have limited room.
     pub(crate) fn is_limited(&self, place: usize) -> bool {
         self.tiers[place].spill.is_limited()
     }
 
     /// Returns which of these regions, in the client's order, takes it, where it falls to this
-    /// place of [`Standing::TAKING`].
+    /// place of [`Eligibility::TAKING`].
     pub(crate) fn region(
         &self,
         place: usize,
@@ -92,23 +92,24 @@ mod tests {
     use std::collections::BTreeMap;
     use std::iter::once;
 
-    /// Counts where 10,000 clients go whose order is that of these regions: a standing, the room,
+    /// Counts where 10,000 clients go whose order is that of these regions: an eligibility, the room,
     /// and what is displaced.
-    fn counts(regions: &[(Standing, Option<f64>, f64)]) -> BTreeMap<Option<usize>, u32> {
-        let rooms = regions.iter().enumerate().map(|(index, &(standing, spare, displaced))| Room {
-            region: RegionIndex::new(index),
-            standing,
-            displaced,
-            assumed: if displaced.is_finite() { displaced } else { 0.0 },
-            spare,
-            is_settled: true,
-        });
+    fn counts(regions: &[(Eligibility, Option<f64>, f64)]) -> BTreeMap<Option<usize>, u32> {
+        let rooms =
+            regions.iter().enumerate().map(|(index, &(eligibility, spare, displaced))| Room {
+                region: RegionIndex::new(index),
+                eligibility,
+                displaced,
+                assumed: if displaced.is_finite() { displaced } else { 0.0 },
+                spare,
+                is_settled: true,
+            });
         let tiers = Tiers::new(&rooms, regions.len());
         let mut counts = BTreeMap::new();
         for number in 0..10_000_u32 {
             let client = ClientKey::of_bytes(&number.to_le_bytes());
             let place = tiers.fallen_to(client);
-            let of_tier = |room: &Room| room.standing == Standing::TAKING[place];
+            let of_tier = |room: &Room| room.eligibility == Eligibility::TAKING[place];
             let order: Vec<_> = rooms.clone().filter(of_tier).map(|room| room.region).collect();
             let taken = tiers.region(place, order.iter().copied(), client);
             *counts.entry(order.get(taken).map(|index| index.get())).or_default() += 1;
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_tier_takes_what_those_before_it_have_no_room_for() {
-        use Standing::{Able, Held, Retained, Unhealthy};
+        use Eligibility::{Able, Held, Retained, Unhealthy};
         let dead = (Unhealthy, Some(0.0), 100.0);
         let regions = [dead, (Retained, Some(50.0), 0.0), (Held, Some(30.0), 0.0)];
         for (able, expected) in [(100.0, [0, 0, 100]), (60.0, [10, 30, 60]), (0.0, [50, 30, 0])] {
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_unknown_load_goes_to_the_first_tier_with_room() {
-        use Standing::{Able, Held, Retained, Unhealthy};
+        use Eligibility::{Able, Held, Retained, Unhealthy};
         let dead = (Unhealthy, Some(0.0), f64::INFINITY);
         let retained = (Retained, Some(50.0), 0.0);
         let regions = [dead, retained, (Able, Some(10.0), 0.0), (Able, Some(30.0), 0.0)];
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn unlimited_room_leaves_nothing_to_the_tiers_behind() {
-        use Standing::{Able, Retained, Unhealthy};
+        use Eligibility::{Able, Retained, Unhealthy};
         let regions = [
             (Unhealthy, Some(0.0), 100.0),
             (Retained, None, 0.0),

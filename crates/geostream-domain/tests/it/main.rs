@@ -13,4 +13,5 @@ mod quorum;
 mod removal;
 mod simulation;
 mod spill;
+mod ttl;
 mod world;
