@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: breaks Raft clusters in simulated time.
 
+mod mutants;
+
 use xtask::shell::{cargo, run as run_command};
 
 /// What the simulator understands.
@@ -10,12 +12,17 @@ pub(crate) struct Arguments {
     arguments: Vec<String>,
 }
 
-/// Builds the simulator, with known bugs in it if those are to be found, and runs it.
+/// Builds the simulator and runs it; `--mutants` builds it from a copy that has known bugs.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut sim = cargo();
-    sim.args(["run", "--quiet", "--locked", "--profile", "sim", "--package", "geostream-sim"]);
+    sim.args(["run", "--quiet", "--profile", "sim", "--package", "geostream-sim"]);
     if arguments.arguments.iter().any(|argument| argument == "--mutants") {
-        sim.env("RUSTFLAGS", "--cfg mutants").args(["--target-dir", "target/mutants"]);
+        let manifest = mutants::plant()?;
+        // Code beside a mutant may be unreachable or unused. The copy's lock file lists the crates of
+        // the whole workspace; cargo drops those that the copy lacks, which `--locked` would forbid.
+        sim.env("RUSTFLAGS", "--cfg mutants -A warnings").arg("--manifest-path").arg(manifest);
+    } else {
+        sim.arg("--locked");
     }
     run_command(sim.arg("--").args(&arguments.arguments))
 }

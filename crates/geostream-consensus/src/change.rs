@@ -6,7 +6,6 @@ use crate::entry::{Command, Payload};
 use crate::error::{MembershipError, Refusal};
 use crate::id::{NodeId, Ticket};
 use crate::message::Word;
-use crate::mutants::mutant;
 use crate::raft::{Expected, Raft};
 
 impl<C: Command> Raft<C> {
@@ -45,10 +44,10 @@ impl<C: Command> Raft<C> {
     }
 
     /// One change at a time; and none before an entry of this leader's term is committed, since until
-    /// then another change may be under way that it does not know of (M35).
+    /// then another change may be under way that it does not know of.
     fn check_time(&self, first: u64) -> Result<(), MembershipError> {
         let at = self.memberships.current_at();
-        if self.commit < first && !mutant(35) {
+        if self.commit < first {
             Err(MembershipError::NewLeader)
         } else if self.membership().is_joint() || at > self.commit {
             Err(MembershipError::Pending(at))
@@ -73,18 +72,15 @@ impl<C: Command> Raft<C> {
     /// Goes on from a joint membership once it is committed, whoever proposed it.
     ///
     /// That it is joint is read from the log, where the entry that ends it makes it so no longer: it can
-    /// be proposed neither twice nor never (M39).
+    /// be proposed neither twice nor never.
     pub(crate) fn leave_joint(&mut self) {
         let at = self.memberships.current_at();
         let free = self.leading().is_some_and(|leading| leading.handover.is_none());
-        if !free || at > self.commit || !self.membership().is_joint() || mutant(39) {
+        if !free || at > self.commit || !self.membership().is_joint() {
             return;
         }
         let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&(id.index, id.term)));
         let id = self.append(Payload::Membership(self.membership().settled()));
-        if mutant(139) {
-            self.append(Payload::Membership(self.membership().settled()));
-        }
         if let Some(Expected { ticket, .. }) = waiting {
             // The joint membership is committed: if not this leader, another ends it.
             self.expect(id, Expected { ticket, if_lost: Refusal::Unknown });

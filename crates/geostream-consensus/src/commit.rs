@@ -4,36 +4,32 @@ use crate::effect::Committed;
 use crate::entry::{Command, Entry, Payload};
 use crate::error::Refusal;
 use crate::id::{Index, Term, Ticket};
-use crate::mutants::mutant;
 use crate::raft::{Expected, Raft};
 
 impl<C: Command> Raft<C> {
-    /// Commits what a quorum has on disk, this node counting no more than the others (M6, M19).
+    /// Commits what a quorum has on disk, this node counting no more than the others.
     ///
     /// Only an entry of this term is committed by counting; those before it are committed with it
-    /// (Raft paper, §5.4.2 and figure 8; M13).
+    /// (Raft paper, §5.4.2 and figure 8).
     pub(crate) fn advance_commit(&mut self) {
-        let hasty = mutant(19) || mutant(21) && self.membership().members().count() == 1;
-        let own = if hasty { self.log.last().index } else { self.durable };
-        let Some(reached) = self.answered_by_quorum(own, |progress| progress.matched) else {
-            return;
-        };
-        let of_this_term = self.log.term_at(reached) == Some(self.hard.term) || mutant(13);
+        let reached = self.answered_by_quorum(self.durable, |progress| progress.matched);
+        let Some(reached) = reached else { return };
+        let of_this_term = self.log.term_at(reached) == Some(self.hard.term);
         if reached > self.commit && of_this_term {
             self.commit = reached;
         }
     }
 
     /// Gives the state machine the next page of entries that are committed, and on this disk: else a
-    /// crash could leave the state machine ahead of its log (M21, M23).
+    /// crash could leave the state machine ahead of its log.
     pub(crate) fn apply(&mut self) {
-        let through = if mutant(21) { self.commit } else { self.commit.min(self.durable) };
+        let through = self.commit.min(self.durable);
         if self.given != self.applied || through <= self.applied {
             return;
         }
         let bytes = self.config.limits.apply_bytes;
         let page = self.log.run(self.applied + 1, through, u64::MAX, bytes);
-        self.given = if mutant(23) { through } else { self.applied + page.len() as u64 };
+        self.given = self.applied + page.len() as u64;
         let page = page.into_iter().map(|entry| self.committed(entry)).collect();
         self.outbox.apply(page);
     }
@@ -47,7 +43,7 @@ impl<C: Command> Raft<C> {
     /// that, or leadership is being handed over before it is ended.
     ///
     /// Whoever waits for another at its place waits in vain: only now is that known. That an entry was
-    /// truncated proves nothing, for a log that still has it may win the next election (figure 8; M46).
+    /// truncated proves nothing, for a log that still has it may win the next election (figure 8).
     fn take_ticket(&mut self, entry: &Entry<C>) -> Option<Ticket> {
         let mut found = None;
         for (term, Expected { ticket, if_lost }) in self.take_tickets_through(entry.id.index) {

@@ -5,24 +5,16 @@ use crate::entry::{Command, Payload};
 use crate::id::{LogId, NodeId, Term};
 use crate::leading::Leading;
 use crate::message::{Body, Promise, Word};
-use crate::mutants::mutant;
 use crate::outbox::Fact;
 use crate::raft::{Campaign, Raft, State};
 
 impl<C: Command> Raft<C> {
     /// Follows, in this term or a later one.
     ///
-    /// A vote is given once a term: who steps down within a term keeps it (Raft paper, §5.2; M3).
+    /// A vote is given once a term: who steps down within a term keeps it (Raft paper, §5.2).
     pub(crate) fn follow(&mut self, term: Term, leader: Option<NodeId>) {
         if term > self.hard.term {
-            let hard = HardState { term, vote: None };
-            if mutant(2) { self.hard = hard } else { self.set_hard_state(hard) }
-        } else if mutant(3) && !matches!(self.state, State::Follower) {
             self.set_hard_state(HardState { term, vote: None });
-        }
-        let asks = matches!(self.state, State::PreCandidate(_));
-        if mutant(109) && asks && leader.is_some() {
-            return self.set_leader(leader);
         }
         let before = std::mem::replace(&mut self.state, State::Follower);
         self.set_leader(leader);
@@ -39,18 +31,17 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Remembers a term and a vote; what this step promises waits until they are durable (M1, M2).
+    /// Remembers a term and a vote; what this step promises waits until they are durable.
     fn set_hard_state(&mut self, hard: HardState) {
         self.hard = hard;
         self.outbox.write_hard_state(hard);
     }
 
-    /// Draws anew when to want an election, so that nodes that collided part (§5.2; M12).
+    /// Draws anew when to want an election, so that nodes that collided part (§5.2).
     pub(crate) fn rearm(&mut self) {
         let timing = self.config.timing;
-        let most = if mutant(12) { timing.election_least } else { timing.election_most };
-        let patience = self.chance.between(timing.election_least, most);
-        self.election_at = self.now() + patience;
+        let timeout = self.chance.between(timing.election_least, timing.election_most);
+        self.election_at = self.now() + timeout;
     }
 
     /// Tells whether this node has, or is, a leader that it helps nobody to replace (thesis, §4.2.3).
@@ -60,21 +51,17 @@ impl<C: Command> Raft<C> {
         matches!(self.state, State::Leader(_)) || self.now() < self.loyal_until
     }
 
-    /// Asks whether it would win an election, without disturbing anybody (thesis, §9.6; M10).
+    /// Asks whether it would win an election, without disturbing anybody (thesis, §9.6).
     ///
-    /// A learner never does (§4.2.1; M7).
+    /// A learner never does (§4.2.1).
     pub(crate) fn pre_campaign(&mut self) {
         self.rearm();
         if self.is_clogged() || !self.memberships.may_campaign(self.config.id, self.commit) {
             return;
         }
-        if mutant(10) {
-            return self.campaign(false);
-        }
         // Who was asked too early, while still loyal, is asked again soon: asking does no harm.
         let least = self.config.timing.election_least;
-        let least_again = if mutant(12) { least } else { least / 2 };
-        self.election_at = self.now() + self.chance.between(least_again, least);
+        self.election_at = self.now() + self.chance.between(least / 2, least);
         let round = self.chance.next_u64();
         self.follow(self.hard.term, None);
         self.state = State::PreCandidate(Campaign { round, ..Campaign::default() });
@@ -104,10 +91,10 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Counts who would vote, in this attempt and no other (M9).
+    /// Counts who would vote, in this attempt and no other.
     pub(crate) fn count_pre_vote(&mut self, from: NodeId, round: u64, granted: bool) {
         let State::PreCandidate(campaign) = &mut self.state else { return };
-        if !granted || campaign.round != round && !mutant(9) {
+        if !granted || campaign.round != round {
             return;
         }
         campaign.supporters.insert(from);
@@ -130,18 +117,13 @@ impl<C: Command> Raft<C> {
         self.outbox.learn_later(Fact::OwnVote(term));
     }
 
-    /// Tells whether a log that ends so has all that this one may have committed (§5.4.1; M5).
+    /// Tells whether a log that ends so has all that this one may have committed (§5.4.1).
     ///
     /// It votes even if it takes itself for a learner: its log may lack the membership that makes it a
-    /// voter (thesis, §4.1; M39). Only a node that knows of no membership has no vote: it may stand
-    /// where another stood that has promised something (M38).
+    /// voter (thesis, §4.1). Only a node that knows of no membership has no vote: it may stand
+    /// where another stood that has promised something.
     fn would_vote(&self, last: LogId) -> bool {
-        let own = self.log.last();
-        let member = !self.membership().is_empty() || mutant(38);
-        let member = member && (!mutant(239) || self.membership().is_voter(self.config.id));
-        let no_worse =
-            if mutant(5) { (last.index, last.term) >= (own.index, own.term) } else { last >= own };
-        member && no_worse
+        !self.membership().is_empty() && last >= self.log.last()
     }
 
     /// Votes for the first candidate of a term whose log is no worse than its own (§5.2, §5.4.1).
@@ -177,7 +159,7 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Counts a vote of this term: each voter's once, and nobody else's (M4, M7).
+    /// Counts a vote of this term: each voter's once, and nobody else's.
     pub(crate) fn count_vote(&mut self, from: NodeId) {
         let State::Candidate(campaign) = &mut self.state else { return };
         campaign.supporters.insert(from);
@@ -197,9 +179,6 @@ impl<C: Command> Raft<C> {
     /// Leads, and begins with an entry of its own term: only that can commit the ones before (§8).
     fn lead(&mut self) {
         let first = LogId::new(self.hard.term, self.log.last().index + 1);
-        if mutant(136) {
-            self.memberships.truncate(self.commit + 1);
-        }
         self.state = State::Leader(Box::new(Leading::new(first.index, self.now())));
         self.set_leader(Some(self.config.id));
         self.append(Payload::Blank);

@@ -4,7 +4,6 @@ use crate::entry::{Command, Entry};
 use crate::error::HaltReason;
 use crate::id::{Index, LogId, NodeId};
 use crate::message::{Append, Probe, Promise, Word};
-use crate::mutants::mutant;
 use crate::raft::{Raft, State};
 
 impl<C: Command> Raft<C> {
@@ -14,9 +13,6 @@ impl<C: Command> Raft<C> {
             return;
         }
         let Append { prev, entries, commit, probe } = append;
-        if mutant(30) && prev.index < self.log.base().index {
-            self.truncate(self.log.base().index + 1);
-        }
         let Some((prev, entries)) = self.pass_over_committed(prev, entries) else {
             return;
         };
@@ -26,9 +22,8 @@ impl<C: Command> Raft<C> {
         }
         let (taken, is_full) = self.take_what_fits(entries);
         let matched = prev.index + taken;
-        // The rest of the log may be another leader's (M15).
-        let verified = if mutant(15) { self.log.last().index } else { matched };
-        self.commit = self.commit.max(commit.min(verified));
+        // The rest of the log may be another leader's.
+        self.commit = self.commit.max(commit.min(matched));
         self.forget_overtaken();
         self.promise(from, Promise::Appended { matched, is_full, probe });
     }
@@ -50,8 +45,8 @@ impl<C: Command> Raft<C> {
     }
 
     /// Passes over entries that are committed here. They are the same in every leader's log (Leader
-    /// Completeness, §5.4.3), also where this node has purged them: so they are no conflict (M30), and
-    /// nothing committed is ever removed (M18). `None` if the leader contradicts that.
+    /// Completeness, §5.4.3), also where this node has purged them: so they are no conflict, and
+    /// nothing committed is ever removed. `None` if the leader contradicts that.
     fn pass_over_committed(
         &mut self,
         prev: LogId,
@@ -85,36 +80,23 @@ impl<C: Command> Raft<C> {
     }
 
     /// Appends what it does not have. Only an entry that differs removes its place and what follows: a
-    /// message that was delayed or repeated removes nothing (M14, M16).
+    /// message that was delayed or repeated removes nothing.
     fn take(&mut self, entries: Vec<Entry<C>>) {
         for entry in entries {
-            if self.log.contains(entry.id) && !mutant(14) {
+            if self.log.contains(entry.id) {
                 continue;
             }
-            let (index, last) = (entry.id.index, self.log.last().index);
-            let tail =
-                if mutant(16) { self.log.run(index + 1, last, last, u64::MAX) } else { vec![] };
-            if index <= last {
-                self.truncate(index);
+            if entry.id.index <= self.log.last().index {
+                self.truncate(entry.id.index);
             }
             self.push(entry);
-            for stale in tail {
-                self.push(stale);
-            }
         }
     }
 
-    /// Removes entries that another leader left behind, and the memberships among them (M37).
+    /// Removes entries that another leader left behind, and the memberships among them.
     fn truncate(&mut self, from: Index) {
-        if mutant(146) {
-            for (_, lost) in self.tickets.split_off(&(from, 0)) {
-                self.refuse(lost.ticket, lost.if_lost);
-            }
-        }
         self.log.truncate(from);
-        if !mutant(37) {
-            self.memberships.truncate(from);
-        }
+        self.memberships.truncate(from);
         self.durable = self.durable.min(from - 1);
         self.outbox.write_truncation(from);
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::entry::Command;
 use crate::id::{Index, NodeId};
 use crate::message::Probe;
-use crate::mutants::mutant;
 use crate::progress::{Mode, Progress};
 use crate::raft::Raft;
 use crate::reads::LeaderReads;
@@ -73,8 +72,8 @@ impl<C: Command> Raft<C> {
     /// Does what is due at a leader.
     pub(crate) fn tick_leader(&mut self) {
         let now = self.now();
-        if self.quorum_deadline().is_some_and(|deadline| now >= deadline) && !mutant(11) {
-            // Cut off from its voters, it may be leader only in its own eyes (thesis, §6.2; M11).
+        if self.quorum_deadline().is_some_and(|deadline| now >= deadline) {
+            // Cut off from its voters, it may be leader only in its own eyes (thesis, §6.2).
             self.follow(self.hard.term, None);
             return;
         }
@@ -88,7 +87,7 @@ impl<C: Command> Raft<C> {
 
     pub(crate) fn leader_deadline(&self, leading: &Leading) -> Moment {
         let deadlines = [
-            self.quorum_deadline().filter(|_| !mutant(11)),
+            self.quorum_deadline(),
             leading.handover.map(|handover| handover.deadline),
             leading.chunk_deadline(),
         ];

@@ -23,10 +23,6 @@ mod log;
 mod membership;
 mod memberships;
 mod message;
-#[cfg(mutants)]
-pub mod mutants;
-#[cfg(not(mutants))]
-mod mutants;
 mod outbox;
 mod progress;
 mod raft;

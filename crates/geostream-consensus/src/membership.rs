@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::error::MembershipError;
 use crate::id::NodeId;
-use crate::mutants::mutant;
 
 /// Who belongs to the cluster: a simple membership, or a joint one on the way between two (Raft
 /// paper, §6).
@@ -101,11 +100,7 @@ impl Membership {
 
     /// Returns the greatest value that a quorum has reached; `None` if nobody votes.
     pub fn reached_by_quorum<T: Ord>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
-        let new = if mutant(107) {
-            reached_by_majority(&(&self.voters | &self.learners), &value)
-        } else {
-            reached_by_majority(&self.voters, &value)
-        };
+        let new = reached_by_majority(&self.voters, &value);
         let old = reached_by_majority(&self.outgoing, &value);
         match (new, old) {
             (Some(new), Some(old)) => Some(new.min(old)),
@@ -117,7 +112,7 @@ impl Membership {
     /// Tells what stands against these members as the next ones.
     ///
     /// Who joins has an id above all that ever belonged, so that no two disks have answered under one
-    /// id (M38); and it learns before it votes.
+    /// id; and it learns before it votes.
     pub(crate) fn check_next(
         &self,
         voters: &BTreeSet<NodeId>,
@@ -137,7 +132,7 @@ impl Membership {
         let mut joining = voters.union(learners).filter(|id| !self.contains(**id));
         let used = joining
             .find_map(|id| self.newest.filter(|newest| id <= newest).map(|newest| (*id, newest)));
-        if let Some((id, newest)) = used.filter(|_| !mutant(38)) {
+        if let Some((id, newest)) = used {
             return Err(MembershipError::UsedId(id, newest));
         }
         let untried = voters.iter().find(|id| !self.contains(**id));
@@ -169,9 +164,6 @@ fn reached_by_majority<T: Ord>(
     value: impl Fn(NodeId) -> T,
 ) -> Option<T> {
     let mut values: Vec<T> = voters.iter().map(|id| value(*id)).collect();
-    if !mutant(117) {
-        values.sort_unstable_by(|a, b| b.cmp(a));
-    }
-    let last_needed = if mutant(6) { voters.len().saturating_sub(1) / 2 } else { voters.len() / 2 };
-    values.into_iter().nth(last_needed)
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    values.into_iter().nth(voters.len() / 2)
 }

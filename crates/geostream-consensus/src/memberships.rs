@@ -3,13 +3,12 @@
 use crate::entry::SnapshotMeta;
 use crate::id::{Index, NodeId};
 use crate::membership::Membership;
-use crate::mutants::mutant;
 
 /// Every membership that is in the log, and the one before it.
 ///
 /// What is in force is the last one, committed or not (Raft paper, §6). There is no other place where
-/// a membership is kept, so truncation takes back what it brought (M37), and a restart finds what was
-/// not committed yet (M36).
+/// a membership is kept, so truncation takes back what it brought, and a restart finds what was
+/// not committed yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Memberships {
     /// Never empty.
@@ -18,11 +17,7 @@ pub(crate) struct Memberships {
 
 impl Memberships {
     pub(crate) fn starting_with(snapshot: &SnapshotMeta) -> Self {
-        let mut membership = snapshot.membership.clone();
-        if mutant(34) {
-            membership = membership.settled();
-        }
-        Self { known: vec![(snapshot.last.index, membership)] }
+        Self { known: vec![(snapshot.last.index, snapshot.membership.clone())] }
     }
 
     pub(crate) fn push(&mut self, at: Index, membership: Membership) {
@@ -49,7 +44,7 @@ impl Memberships {
         self.known[self.known.len() - 1].0
     }
 
-    /// Returns the membership that was in force at this place (M33).
+    /// Returns the membership that was in force at this place.
     pub(crate) fn at(&self, index: Index) -> &Membership {
         &self.known[self.position(index)].1
     }
@@ -57,14 +52,8 @@ impl Memberships {
     /// Tells whether a node votes in the last committed membership, or in any after it.
     ///
     /// A node that an uncommitted membership removes may still be needed to commit it: it may be the
-    /// only one that has it (thesis, §4.2.2; M40).
+    /// only one that has it (thesis, §4.2.2).
     pub(crate) fn may_campaign(&self, id: NodeId, commit: Index) -> bool {
-        if mutant(7) {
-            return self.current().contains(id);
-        }
-        if mutant(40) {
-            return self.current().is_voter(id);
-        }
         self.known[self.position(commit)..].iter().any(|(_, membership)| membership.is_voter(id))
     }
 

@@ -12,7 +12,6 @@ use crate::entry::{Entry, SnapshotMeta};
 use crate::error::{HaltReason, Refusal};
 use crate::id::{Index, LogId, NodeId, Term, Ticket, WriteId};
 use crate::message::{Body, Message, Promise, Word};
-use crate::mutants::mutant;
 
 /// What a node promises itself: a fact it may count on once it is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,20 +88,13 @@ impl<C> Outbox<C> {
         self.effects.push(Effect::Send(message));
     }
 
-    /// Promises something, once all writes up to this step's are durable (M1, M20).
+    /// Promises something, once all writes up to this step's are durable.
     pub(crate) fn promise(&mut self, to: NodeId, term: Term, promise: Promise) {
         let message = Message { from: self.id, to, term, body: Body::Promise(promise) };
-        let hasty = matches!(promise, Promise::Vote) && mutant(1)
-            || matches!(promise, Promise::Candidacy { .. }) && mutant(101)
-            || matches!(promise, Promise::Appended { .. }) && mutant(20);
-        if hasty {
-            self.effects.push(Effect::Send(message));
-        } else {
-            self.promised.push(Waiting::Send(message));
-        }
+        self.promised.push(Waiting::Send(message));
     }
 
-    /// Promises itself something: it learns it when it is durable (M19, M21).
+    /// Promises itself something: it learns it when it is durable.
     pub(crate) fn learn_later(&mut self, fact: Fact) {
         self.promised.push(Waiting::Learn(fact));
     }
@@ -152,7 +144,7 @@ impl<C> Outbox<C> {
         }
     }
 
-    /// Removes entries from here on; that they were once written is no longer of use (M22).
+    /// Removes entries from here on; that they were once written is no longer of use.
     pub(crate) fn write_truncation(&mut self, from: Index) {
         self.ops.push(Op::Truncate { from });
         self.forget_log_after(from.saturating_sub(1));
@@ -161,18 +153,12 @@ impl<C> Outbox<C> {
     /// Uses a snapshot instead of the log that there was, of which a part agreed with it.
     ///
     /// Entries behind the snapshot go first: after a crash in between, the one at its end still tells
-    /// that they are not of its history (M32).
+    /// that they are not of its history.
     pub(crate) fn write_installation(&mut self, meta: &SnapshotMeta, agreed: Index) {
         let last = meta.last.index;
         self.ops.push(Op::UseStaged(meta.clone()));
-        if !mutant(29) {
-            self.ops.push(Op::Truncate { from: last + 1 });
-        }
+        self.ops.push(Op::Truncate { from: last + 1 });
         self.ops.push(Op::Purge { through: last });
-        if mutant(32) {
-            let end = self.ops.len();
-            self.ops.swap(end - 2, end - 1);
-        }
         self.forget_log_after(agreed);
         self.log_end = Some(last);
     }
@@ -183,9 +169,6 @@ impl<C> Outbox<C> {
 
     fn forget_log_after(&mut self, kept: Index) {
         self.log_end = self.log_end.map(|end| end.min(kept));
-        if mutant(22) {
-            return;
-        }
         for (_, waiting) in &mut self.waiting {
             if let Waiting::Learn(Fact::Log(end)) = waiting {
                 *end = kept.min(*end);
@@ -195,13 +178,10 @@ impl<C> Outbox<C> {
 
     /// Notes that a write is durable. Returns what the node may now count on.
     ///
-    /// A write counts when all before it do: what it holds may rest on them (M22).
+    /// A write counts when all before it do: what it holds may rest on them.
     pub(crate) fn written(&mut self, write: WriteId) -> Vec<Fact> {
         if write > self.durable && write <= self.issued {
             self.confirmed.insert(write);
-        }
-        if mutant(22) {
-            self.durable = self.durable.max(write);
         }
         while self.confirmed.remove(&WriteId(self.durable.0 + 1)) {
             self.durable.0 += 1;
@@ -212,9 +192,6 @@ impl<C> Outbox<C> {
     /// Hands over what this step wants: first the write, since promises wait for it.
     pub(crate) fn flush(&mut self, out: &mut Vec<Effect<C>>) {
         if !self.ops.is_empty() {
-            if mutant(120) {
-                self.ops.sort_by_key(|op| matches!(op, Op::SetHardState(_)));
-            }
             self.issued.0 += 1;
             let ops = std::mem::take(&mut self.ops);
             out.push(Effect::Write(Write { id: self.issued, ops }));

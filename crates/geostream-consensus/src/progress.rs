@@ -58,7 +58,7 @@ impl Progress {
     }
 
     /// Notes that the follower answered. A late answer counts for the time of its question, not of its
-    /// arrival (M44).
+    /// arrival.
     pub(crate) fn hear(&mut self, probe: Probe) {
         self.answered = self.answered.max(probe.round);
         self.heard = self.heard.max(probe.sent);

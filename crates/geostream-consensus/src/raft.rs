@@ -15,7 +15,6 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Probe, Promise, Word};
-use crate::mutants::mutant;
 use crate::outbox::{Fact, Outbox};
 use crate::reads::LocalReads;
 use crate::snapshot::{OwnSnapshot, Receiving};
@@ -164,13 +163,9 @@ impl<C: Command> Raft<C> {
                 }
             }
             // A failed write is never tried again: the kernel may have dropped what it could not write
-            // and call the next attempt a success (Rebello et al., ATC'20; M47).
-            Input::DiskFailed { write: Some(write) } if mutant(47) => {
-                self.handle(Input::Written(write));
-            }
+            // and call the next attempt a success (Rebello et al., ATC'20).
             Input::DiskFailed { write: _ } => self.halt(HaltReason::Disk),
             Input::Applied { through } => {
-                let through = if mutant(23) { self.given } else { through };
                 self.applied = self.applied.max(through.min(self.given));
             }
             Input::Compact => self.own_snapshot.wanted = true,
@@ -212,15 +207,7 @@ impl<C: Command> Raft<C> {
         if to != self.config.id || from == self.config.id || self.is_clogged() {
             return;
         }
-        let uncorrected = matches!(body, Body::Promise(Promise::Vote)) && mutant(4)
-            || matches!(body, Body::Promise(Promise::Appended { .. })) && mutant(17);
-        if term > self.hard.term
-            && mutant(8)
-            && matches!(body, Body::Word(Word::PreVoteReply { .. }))
-        {
-            return;
-        }
-        if term < self.hard.term && !uncorrected {
+        if term < self.hard.term {
             self.correct(from, &body);
         } else if term > self.hard.term && self.is_loyal() && asks_for_votes(&body) {
             self.refuse_vote(from, &body);
@@ -267,7 +254,7 @@ impl<C: Command> Raft<C> {
     }
 
     /// Answers somebody whose term is over, so that it learns the present one. An answer to what this
-    /// node asked in a past term says nothing any more (M4, M17).
+    /// node asked in a past term says nothing any more.
     ///
     /// A refusal carries no probe back: it leaves in the present term, in which the asker may lead again
     /// and would take a round of its past term for one that it has just begun.

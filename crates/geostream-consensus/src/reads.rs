@@ -7,7 +7,6 @@ use crate::entry::Command;
 use crate::error::Refusal;
 use crate::id::{Index, NodeId, Ticket};
 use crate::message::Word;
-use crate::mutants::mutant;
 use crate::raft::Raft;
 use crate::time::Moment;
 
@@ -33,7 +32,7 @@ pub(crate) struct LeaderReads {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Batch {
     /// The round of probes that was started after all of these came. Answers to earlier ones say
-    /// nothing about them, however late they arrive (M44).
+    /// nothing about them, however late they arrive.
     round: u64,
     askers: Vec<Asker>,
 }
@@ -125,14 +124,14 @@ impl<C: Command> Raft<C> {
     }
 
     /// Returns from where on a state machine shows all that is committed, if this leader can know it: a
-    /// new one only knows that it is before its own first entry, once that is committed (M43).
+    /// new one only knows that it is before its own first entry, once that is committed.
     fn read_index(&self) -> Option<Index> {
         let leading = self.leading()?;
-        (self.commit >= leading.first || mutant(43)).then_some(self.commit)
+        (self.commit >= leading.first).then_some(self.commit)
     }
 
     /// Confirms reads once a quorum has answered a question that was asked after they came: so no
-    /// other leader had committed anything by then (§6.4; M42).
+    /// other leader had committed anything by then (§6.4).
     pub(crate) fn confirm_reads(&mut self) {
         let Some(leading) = self.leading() else { return };
         if leading.reads.asked.is_empty() && !leading.reads.fresh.is_empty() {
@@ -141,14 +140,9 @@ impl<C: Command> Raft<C> {
         // The commit index at this moment is no less than it was when the reads came.
         let Some(index) = self.read_index() else { return };
         let own = self.leading().map_or(0, |leading| leading.round);
-        let Some(mut answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
+        let Some(answered) = self.answered_by_quorum(own, |progress| progress.answered) else {
             return;
         };
-        if mutant(42) {
-            answered = own;
-        } else if mutant(44) {
-            answered += 1;
-        }
         while let Some(batch) = self
             .leading_mut()
             .and_then(|leading| leading.reads.asked.pop_front_if(|batch| batch.round <= answered))
@@ -174,15 +168,14 @@ impl<C: Command> Raft<C> {
     /// followed so lately that it is still loyal (thesis, §6.4.1).
     ///
     /// Not once somebody was told to start an election: to that nobody is loyal, and it may be on its
-    /// way until the end of the term. Not either if the clock jumped back (M45).
+    /// way until the end of the term. Not either if the clock jumped back.
     fn holds_lease(&self) -> bool {
         let Some(lease) = self.config.lease else { return false };
         let urged = self.leading().is_none_or(|leading| leading.has_urged);
         let heard = self.heard_from_quorum();
         let loyal = self.config.timing.election_least;
         let sure = loyal.saturating_sub(drift(loyal, lease.drift_ppm));
-        (!urged || mutant(45))
-            && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
+        !urged && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
     }
 
     /// Learns from where on it may read.

@@ -5,7 +5,6 @@ use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId};
 use crate::input::Proposal;
 use crate::message::{Append, Probe, Word};
-use crate::mutants::mutant;
 use crate::progress::{Mode, Progress};
 use crate::raft::{Expected, Raft};
 
@@ -25,20 +24,19 @@ impl<C: Command> Raft<C> {
 
     /// Returns why a command cannot be appended.
     ///
-    /// How much waits to be committed follows from the log; nothing counts it (M25).
+    /// How much waits to be committed follows from the log; nothing counts it.
     fn obstacle(&self, command: &C) -> Option<Refusal> {
         let Some(leading) = self.leading() else { return Some(self.not_leader()) };
         let limits = &self.config.limits;
         let (size, limit) = (command.size(), limits.command_bytes);
         let last = self.log.last().index;
-        let committed = if mutant(25) { leading.first } else { self.commit };
-        let uncommitted = last - committed;
+        let uncommitted = last - self.commit;
         let full = uncommitted >= limits.uncommitted_entries
             || self.is_overloaded()
             || uncommitted > 0
                 && self.log.weight_between(self.commit, last) + (Entry::<C>::HEAD + size) as u64
                     > limits.uncommitted_bytes;
-        if leading.handover.is_some() && !mutant(41) {
+        if leading.handover.is_some() {
             Some(Refusal::Transferring)
         } else if size > limit {
             Some(Refusal::TooLarge { size, limit })
@@ -104,7 +102,7 @@ impl<C: Command> Raft<C> {
     }
 
     /// Looks for where the logs part, with one message at a time; below the purged entries, a snapshot
-    /// is the only way (M24).
+    /// is the only way.
     fn search(&mut self, to: NodeId) {
         let Some(progress) = self.progress_mut(to) else { return };
         progress.mode = Mode::Search { asked: true };
@@ -140,13 +138,12 @@ impl<C: Command> Raft<C> {
     }
 
     /// Returns how many entries may be sent now; `None` if there are none, or too many are on their way
-    /// already. What is on its way lies between `matched` and `next`; nothing counts it (M25).
+    /// already. What is on its way lies between `matched` and `next`; nothing counts it.
     fn window(&self, to: NodeId) -> Option<u64> {
         let limits = &self.config.limits;
         let progress = self.progress(to)?;
         let sent = progress.next - 1;
-        let taken = if mutant(125) { self.leading()?.first } else { progress.matched };
-        let inflight = sent.saturating_sub(taken);
+        let inflight = sent.saturating_sub(progress.matched);
         let open = !progress.is_full
             && sent < self.log.last().index
             && inflight < limits.inflight_entries
@@ -203,12 +200,12 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Goes back to where a follower's log can agree, passing over a term at a time (end of §5.3; M26).
+    /// Goes back to where a follower's log can agree, passing over a term at a time (end of §5.3).
     ///
     /// A refusal of something that was since accepted, or is no longer asked, is late; what a follower
-    /// has durably it does not lose (M18).
+    /// has durably it does not lose.
     pub(crate) fn handle_refusal(&mut self, from: NodeId, prev: LogId, hint: LogId, probe: Probe) {
-        let (common, last) = (self.log.last_not_after(hint).index, self.log.last().index);
+        let common = self.log.last_not_after(hint).index;
         let Some(progress) = self.progress_mut(from) else { return };
         progress.hear(probe);
         let late = match progress.mode {
@@ -216,13 +213,10 @@ impl<C: Command> Raft<C> {
             Mode::Stream => prev.index >= progress.next,
             Mode::Snapshot(_) => true,
         };
-        if mutant(18) {
-            progress.matched = progress.matched.min(common);
-        } else if late || prev.index <= progress.matched {
+        if late || prev.index <= progress.matched {
             return;
         }
-        let floor = if mutant(26) { last.saturating_sub(8) } else { progress.matched };
-        progress.next = common.min(prev.index.saturating_sub(1)).max(floor) + 1;
+        progress.next = common.min(prev.index.saturating_sub(1)).max(progress.matched) + 1;
         progress.mode = Mode::Search { asked: false };
     }
 

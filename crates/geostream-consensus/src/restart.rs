@@ -12,7 +12,6 @@ use crate::id::{Index, LogId, NodeId};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
-use crate::mutants::mutant;
 use crate::outbox::Outbox;
 use crate::raft::{Raft, State};
 use crate::reads::LocalReads;
@@ -75,7 +74,7 @@ impl<C: Command> Stored<C> {
     /// Returns the log, and whether it has to be put in order on disk.
     ///
     /// A crash may have come between a snapshot's being used and the log's being cut. Entries that do
-    /// not lead to the snapshot's end are then of another history, or before it (M32).
+    /// not lead to the snapshot's end are then of another history, or before it.
     fn log(entries: Vec<Entry<C>>, snapshot: &SnapshotMeta) -> (Log<C>, bool) {
         let end = snapshot.last;
         let first = entries.first().map_or(end.index + 1, |first| first.id.index);
@@ -124,7 +123,7 @@ impl<C: Command> Raft<C> {
         }
         let mut chance = Chance::new(seed);
         let reads = LocalReads::numbered_from(chance.next_u64());
-        // It may have been loyal to a leader when it stopped, whose lease rests on that (M45).
+        // It may have been loyal to a leader when it stopped, whose lease rests on that.
         let loyal_until = now + config.timing.election_least;
         let mut raft = Self {
             clock: Clock::new(now),
@@ -157,17 +156,13 @@ impl<C: Command> Raft<C> {
     }
 }
 
-/// Finds what is in force again: also what was not committed yet counts (M36).
+/// Finds what is in force again: also what was not committed yet counts.
 fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships {
     let mut memberships = Memberships::starting_with(snapshot);
     for entry in log.iter_from(snapshot.last.index + 1) {
         if let Payload::Membership(membership) = &entry.payload {
             memberships.push(entry.id.index, membership.clone());
         }
-    }
-    let last = memberships.current_at();
-    if mutant(36) && last > snapshot.last.index + 1 {
-        memberships.truncate(last);
     }
     memberships
 }

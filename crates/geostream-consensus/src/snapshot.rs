@@ -9,7 +9,6 @@ use crate::input::Piece;
 use crate::log::Log;
 use crate::memberships::Memberships;
 use crate::message::{Chunk, Promise, Word};
-use crate::mutants::mutant;
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
 use crate::raft::{Expected, Raft};
@@ -25,7 +24,7 @@ pub(crate) struct OwnSnapshot {
     taking: Option<SnapshotMeta>,
 }
 
-/// A snapshot that is being received: one at a time, and the last one that was begun (M31).
+/// A snapshot that is being received: one at a time, and the last one that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receiving {
     /// The term of the leader that sends it, and the last entry that it contains.
@@ -46,7 +45,7 @@ impl<C: Command> Raft<C> {
     /// Wants a snapshot when the log has grown, or somebody asks for one.
     ///
     /// It is taken between two pages, so the state machine is exactly where the snapshot ends; what it
-    /// says of the membership is what was in force there, and so is committed (M33).
+    /// says of the membership is what was in force there, and so is committed.
     pub(crate) fn take_snapshot(&mut self) {
         let due = self.has_grown() || self.own_snapshot.wanted;
         let busy = self.own_snapshot.taking.is_some() || self.given != self.applied;
@@ -58,8 +57,7 @@ impl<C: Command> Raft<C> {
         let Some(last) = self.log.id_at(self.applied).filter(|last| last.index > end) else {
             return;
         };
-        let at = if mutant(33) { self.log.last().index } else { self.applied };
-        let membership = self.memberships.at(at).clone();
+        let membership = self.memberships.at(self.applied).clone();
         let meta = SnapshotMeta { last, membership };
         self.own_snapshot.taking = Some(meta.clone());
         self.outbox.take_snapshot(meta);
@@ -98,9 +96,6 @@ impl<C: Command> Raft<C> {
 
     /// Begins to send the latest snapshot.
     pub(crate) fn start_snapshot(&mut self, to: NodeId) {
-        if mutant(24) {
-            return;
-        }
         let meta = self.snapshot.clone();
         let retry_at = self.now();
         let sending = Sending { meta, offset: 0, retry_at, retries: 0 };
@@ -190,8 +185,8 @@ impl<C: Command> Raft<C> {
         }
         let (snapshot, probe) = (chunk.meta.last, chunk.probe);
         let of = (self.hard.term, snapshot);
-        // What is committed here is never replaced, whatever the snapshot says (M28).
-        if snapshot.index <= self.commit && !mutant(28) || self.log.contains(snapshot) {
+        // What is committed here is never replaced, whatever the snapshot says.
+        if snapshot.index <= self.commit || self.log.contains(snapshot) {
             self.commit = self.commit.max(snapshot.index);
             // A piece that comes late ends nothing newer.
             self.receiving.take_if(|receiving| receiving.of <= of);
@@ -201,8 +196,8 @@ impl<C: Command> Raft<C> {
         if self.receiving.as_ref().is_some_and(|receiving| of < receiving.of) {
             return;
         }
-        let same = |receiving: &Receiving| receiving.of == of || mutant(31);
-        let mut next = self.receiving.take().filter(same).map_or(0, |receiving| receiving.next);
+        let begun = self.receiving.take().filter(|receiving| receiving.of == of);
+        let mut next = begun.map_or(0, |receiving| receiving.next);
         let fits = chunk.offset == next;
         if fits {
             next += chunk.data.len() as u64;
@@ -225,28 +220,18 @@ impl<C: Command> Raft<C> {
     }
 
     /// Puts a snapshot in place of the whole log: what there was does not contain the snapshot's end, so
-    /// it ends before it or is of another history (M29). The membership is the snapshot's (M27, M34).
+    /// it ends before it or is of another history. The membership is the snapshot's.
     fn install(&mut self, meta: SnapshotMeta) {
         let last = meta.last.index;
         let agreed = self.commit;
         self.outbox.write_installation(&meta, agreed);
         self.outbox.learn_later(Fact::Installed(meta.clone()));
-        let end = self.log.last().index;
-        let tail = if mutant(29) { self.log.run(last + 1, end, end, u64::MAX) } else { vec![] };
         self.log = Log::starting_after(meta.last);
-        for stale in tail {
-            self.log.push(stale);
-        }
-        if !mutant(27) {
-            self.memberships = Memberships::starting_with(&meta);
-        }
+        self.memberships = Memberships::starting_with(&meta);
         self.durable = self.durable.min(agreed);
         self.commit = last;
         self.given = last;
         self.snapshot = meta;
-        if mutant(129) {
-            return;
-        }
         for (_, Expected { ticket, .. }) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
         }

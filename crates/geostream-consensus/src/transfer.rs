@@ -3,7 +3,6 @@
 use crate::entry::Command;
 use crate::id::NodeId;
 use crate::message::Word;
-use crate::mutants::mutant;
 use crate::raft::{Raft, State};
 use crate::time::Moment;
 
@@ -21,7 +20,7 @@ pub(crate) struct Handover {
 }
 
 impl<C: Command> Raft<C> {
-    /// Stops taking commands until the other has all entries and leads, or takes too long (M41).
+    /// Stops taking commands until the other has all entries and leads, or takes too long.
     pub(crate) fn transfer(&mut self, to: NodeId) {
         let deadline = self.now() + self.config.timing.election_most;
         let votes = to != self.config.id && self.membership().is_voter(to);
@@ -78,8 +77,7 @@ impl<C: Command> Raft<C> {
             return;
         };
         let to = handover.to;
-        if leading.progress.get(&to).is_some_and(|progress| progress.matched == last || mutant(41))
-        {
+        if leading.progress.get(&to).is_some_and(|progress| progress.matched == last) {
             handover.urged = true;
             leading.has_urged = true;
             self.say(to, Word::TimeoutNow);

@@ -28,7 +28,7 @@ pub use crate::checkers::Violation;
 pub use crate::model::check_mutant;
 pub use crate::model::{Bounds, CHECKS, Checked, Left, check};
 #[cfg(mutants)]
-pub use crate::mutants::{Finding, MUTANTS, Mutant, contradicted, hunt};
+pub use crate::mutants::{Finding, MUTANTS, contradicted, hunt};
 pub use crate::plan::{Fault, Plan, Who};
 pub use crate::scenario::{play, scenarios};
 pub use crate::shrink::shrink;

@@ -54,6 +54,12 @@ struct Arguments {
     speed: bool,
 }
 
+impl Arguments {
+    fn range(&self) -> Range<u64> {
+        self.from..self.from.saturating_add(self.seeds)
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     // A panic is a violation like any other, and shown as one.
@@ -79,7 +85,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Runs seeds one after the other, and prints a line for each in which something goes wrong.
 fn run_all(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
-    let seeds = arguments.from..arguments.from + arguments.seeds;
+    let seeds = arguments.range();
     let progress = ProgressBar::new(arguments.seeds);
     let style = "{bar:30} {pos}/{len} seeds ({elapsed}, {eta} left)";
     progress.set_style(ProgressStyle::with_template(style)?);
@@ -233,12 +239,12 @@ fn hunt(arguments: &Arguments, length: Duration) -> anyhow::Result<()> {
             continue;
         }
         let scripts = geostream_sim::contradicted(*number)?;
-        let hit = geostream_sim::hunt(*number, arguments.seeds, length);
+        let hit = geostream_sim::hunt(*number, arguments.range(), length);
         let seeds = hit.as_ref().map_or_else(
             || format!("> {}", arguments.seeds),
-            |finding| (finding.seed + 1).to_string(),
+            |finding| (finding.seed + 1 - arguments.from).to_string(),
         );
-        needed.extend(hit.as_ref().map(|finding| finding.seed + 1));
+        needed.extend(hit.as_ref().map(|finding| finding.seed + 1 - arguments.from));
         let by = hit.map(|finding| finding.violation.property.to_owned());
         let by = by.or_else(|| scripts.first().map(|name| format!("{name}.txt")));
         match &by {
