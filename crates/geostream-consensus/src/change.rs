@@ -6,7 +6,8 @@ use crate::entry::{Command, Payload};
 use crate::error::{MembershipError, Refusal};
 use crate::id::{NodeId, Ticket};
 use crate::message::Word;
-use crate::raft::{Expected, Raft};
+use crate::raft::Raft;
+use crate::state::Expected;
 
 impl<C: Command> Raft<C> {
     pub(crate) fn change_membership(

@@ -4,7 +4,8 @@ use crate::effect::Committed;
 use crate::entry::{Command, Entry, Payload};
 use crate::error::Refusal;
 use crate::id::{Index, Term, Ticket};
-use crate::raft::{Expected, Raft};
+use crate::raft::Raft;
+use crate::state::Expected;
 
 impl<C: Command> Raft<C> {
     /// Commits what a quorum has on disk, this node counting no more than the others.

@@ -3,10 +3,10 @@
 use crate::effect::HardState;
 use crate::entry::{Command, Payload};
 use crate::id::{LogId, NodeId, Term};
-use crate::leading::Leading;
 use crate::message::{Body, Promise, Word};
 use crate::outbox::Fact;
-use crate::raft::{Campaign, Raft, State};
+use crate::raft::Raft;
+use crate::state::{Campaign, Leading, State};
 
 impl<C: Command> Raft<C> {
     /// Follows, in this term or a later one.

@@ -4,7 +4,8 @@ use crate::entry::{Command, Entry};
 use crate::error::HaltReason;
 use crate::id::{Index, LogId, NodeId};
 use crate::message::{Append, Probe, Promise, Word};
-use crate::raft::{Raft, State};
+use crate::raft::Raft;
+use crate::state::State;
 
 impl<C: Command> Raft<C> {
     /// Takes entries from the leader of this term.

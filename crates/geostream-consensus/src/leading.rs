@@ -1,60 +1,11 @@
 //! What a leader is busy with.
 
-use std::collections::BTreeMap;
-
 use crate::entry::Command;
-use crate::id::{Index, NodeId};
-use crate::message::Probe;
-use crate::progress::{Mode, Progress};
+use crate::id::NodeId;
+use crate::progress::Progress;
 use crate::raft::Raft;
-use crate::reads::LeaderReads;
+use crate::state::Leading;
 use crate::time::Moment;
-use crate::transfer::Handover;
-
-/// What a leader knows and does in its term; gone when it steps down.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Leading {
-    /// The first entry of its term.
-    pub(crate) first: Index,
-    /// What it knows of every other member.
-    pub(crate) progress: BTreeMap<NodeId, Progress>,
-    /// How often it has asked everybody whether they still follow.
-    pub(crate) round: u64,
-    pub(crate) heartbeat_at: Moment,
-    pub(crate) reads: LeaderReads,
-    pub(crate) handover: Option<Handover>,
-    /// What was applied and what was in a snapshot when it last got on, and when that was.
-    pub(crate) got_on: ((Index, Index), Moment),
-    /// Whether somebody was told to start an election, and may do so whenever that arrives.
-    pub(crate) has_urged: bool,
-}
-
-impl Leading {
-    pub(crate) fn new(first: Index, now: Moment) -> Self {
-        Self {
-            first,
-            progress: BTreeMap::new(),
-            round: 0,
-            heartbeat_at: now,
-            reads: LeaderReads::default(),
-            handover: None,
-            got_on: ((0, 0), now),
-            has_urged: false,
-        }
-    }
-
-    pub(crate) fn probe(&self, now: Moment) -> Probe {
-        Probe { round: self.round, sent: now }
-    }
-
-    fn chunk_deadline(&self) -> Option<Moment> {
-        let retries = self.progress.values().filter_map(|progress| match &progress.mode {
-            Mode::Snapshot(sending) => Some(sending.retry_at),
-            Mode::Search { .. } | Mode::Stream => None,
-        });
-        retries.min()
-    }
-}
 
 impl<C: Command> Raft<C> {
     /// Knows of every other member, and of nobody else.

@@ -31,6 +31,7 @@ mod replication;
 mod restart;
 mod sessions;
 mod snapshot;
+mod state;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]

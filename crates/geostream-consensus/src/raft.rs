@@ -1,6 +1,6 @@
 //! The node: what it is made of, and where its inputs go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -10,14 +10,12 @@ use crate::entry::{Command, Entry, Payload, SnapshotMeta};
 use crate::error::{HaltReason, Refusal};
 use crate::id::{Index, LogId, NodeId, Term, Ticket};
 use crate::input::Input;
-use crate::leading::Leading;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Probe, Promise, Word};
 use crate::outbox::{Fact, Outbox};
-use crate::reads::LocalReads;
-use crate::snapshot::{OwnSnapshot, Receiving};
+use crate::state::{Expected, Leading, LocalReads, OwnSnapshot, Receiving, State};
 use crate::time::Moment;
 use crate::view::{Role, View};
 
@@ -52,31 +50,6 @@ pub struct Raft<C> {
     pub(crate) own_snapshot: OwnSnapshot,
     pub(crate) receiving: Option<Receiving>,
     pub(crate) halted: Option<HaltReason>,
-}
-
-/// Somebody waits for an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Expected {
-    pub(crate) ticket: Ticket,
-    /// What it means for whoever waits that another entry is committed in its place.
-    pub(crate) if_lost: Refusal,
-}
-
-/// What part a node plays, with what it needs only for that (Raft paper, figure 4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum State {
-    Follower,
-    PreCandidate(Campaign),
-    Candidate(Campaign),
-    Leader(Box<Leading>),
-}
-
-/// Who wants this node to lead.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Campaign {
-    /// The attempt that answers must name.
-    pub(crate) round: u64,
-    pub(crate) supporters: BTreeSet<NodeId>,
 }
 
 impl<C: Command> Raft<C> {

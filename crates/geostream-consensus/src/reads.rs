@@ -1,6 +1,5 @@
 //! Reads that see all that was committed before they were asked for (thesis, §6.4).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::entry::Command;
@@ -8,80 +7,7 @@ use crate::error::Refusal;
 use crate::id::{Index, NodeId, Ticket};
 use crate::message::Word;
 use crate::raft::Raft;
-use crate::time::Moment;
-
-/// Who asks a leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Asker {
-    Client(Ticket),
-    /// Another node, for a client of its own.
-    Node {
-        node: NodeId,
-        id: u64,
-    },
-}
-
-/// Reads that a leader may not answer yet: it does not know whether it still leads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct LeaderReads {
-    /// Not asked about yet.
-    fresh: Vec<Asker>,
-    asked: VecDeque<Batch>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Batch {
-    /// The round of probes that was started after all of these came. Answers to earlier ones say
-    /// nothing about them, however late they arrive.
-    round: u64,
-    askers: Vec<Asker>,
-}
-
-impl LeaderReads {
-    /// Lets a new round speak for all that wait for one.
-    pub(crate) fn ask(&mut self, round: u64) {
-        if !self.fresh.is_empty() {
-            let askers = std::mem::take(&mut self.fresh);
-            self.asked.push_back(Batch { round, askers });
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.fresh.len() + self.asked.iter().map(|batch| batch.askers.len()).sum::<usize>()
-    }
-
-    fn into_askers(self) -> impl Iterator<Item = Asker> {
-        self.asked.into_iter().flat_map(|batch| batch.askers).chain(self.fresh)
-    }
-}
-
-/// Reads of this node's clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct LocalReads {
-    /// Confirmed; they wait for the state machine to come so far.
-    ready: BTreeSet<(Index, Ticket)>,
-    /// Asked of the leader.
-    forwarded: BTreeMap<u64, Forwarded>,
-    /// The number of the next question; it begins at random, so that no answer to a question from
-    /// before a restart fits.
-    next: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Forwarded {
-    ticket: Ticket,
-    deadline: Moment,
-}
-
-impl LocalReads {
-    pub(crate) fn numbered_from(next: u64) -> Self {
-        Self { next, ..Self::default() }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.forwarded.values().next().map(|forwarded| forwarded.deadline)
-    }
-}
+use crate::state::{Asker, Forwarded, LeaderReads};
 
 impl<C: Command> Raft<C> {
     /// Reads for a client: at the leader, or by asking it (§6.4).

@@ -6,7 +6,8 @@ use crate::id::{Index, LogId, NodeId};
 use crate::input::Proposal;
 use crate::message::{Append, Probe, Word};
 use crate::progress::{Mode, Progress};
-use crate::raft::{Expected, Raft};
+use crate::raft::Raft;
+use crate::state::Expected;
 
 impl<C: Command> Raft<C> {
     /// Appends what clients propose: what comes in one step is written and sent as one.

@@ -13,9 +13,8 @@ use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::outbox::Outbox;
-use crate::raft::{Raft, State};
-use crate::reads::LocalReads;
-use crate::snapshot::OwnSnapshot;
+use crate::raft::Raft;
+use crate::state::{LocalReads, OwnSnapshot, State};
 use crate::time::Moment;
 
 /// What is on disk when a node starts.

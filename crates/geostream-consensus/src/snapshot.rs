@@ -4,42 +4,18 @@ use crate::config::Limits;
 use crate::effect::Op;
 use crate::entry::{Command, SnapshotMeta};
 use crate::error::Refusal;
-use crate::id::{LogId, NodeId, Term};
+use crate::id::{LogId, NodeId};
 use crate::input::Piece;
 use crate::log::Log;
 use crate::memberships::Memberships;
 use crate::message::{Chunk, Promise, Word};
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
-use crate::raft::{Expected, Raft};
+use crate::raft::Raft;
+use crate::state::{Expected, Receiving};
 
 /// How often a piece is sent again before the follower is asked anew what it has.
 const RETRIES: u8 = 5;
-
-/// The snapshot that this node takes of its own state machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct OwnSnapshot {
-    /// Whether an operator wants one.
-    pub(crate) wanted: bool,
-    taking: Option<SnapshotMeta>,
-}
-
-/// A snapshot that is being received: one at a time, and the last one that was begun.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Receiving {
-    /// The term of the leader that sends it, and the last entry that it contains.
-    ///
-    /// In its term a leader begins only newer ones, so a piece of an older one is late. What another
-    /// leader sends is begun anew: its bytes need not be the same.
-    of: (Term, LogId),
-    next: u64,
-}
-
-impl Receiving {
-    pub(crate) fn state(&self) -> (LogId, u64) {
-        (self.of.1, self.next)
-    }
-}
 
 impl<C: Command> Raft<C> {
     /// Wants a snapshot when the log has grown, or somebody asks for one.

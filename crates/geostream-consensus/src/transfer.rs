@@ -3,21 +3,11 @@
 use crate::entry::Command;
 use crate::id::NodeId;
 use crate::message::Word;
-use crate::raft::{Raft, State};
-use crate::time::Moment;
+use crate::raft::Raft;
+use crate::state::{Handover, State};
 
 /// For how many election timeouts clients wait for a leader that does not get on.
 const PATIENCE: u32 = 10;
-
-/// Leadership on its way to another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Handover {
-    pub(crate) to: NodeId,
-    /// When it is given up, and the leader goes on.
-    pub(crate) deadline: Moment,
-    /// Whether the other was told to start an election.
-    urged: bool,
-}
 
 impl<C: Command> Raft<C> {
     /// Stops taking commands until the other has all entries and leads, or takes too long.

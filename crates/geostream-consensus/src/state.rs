@@ -1,0 +1,196 @@
+//! The parts of a node's state: data, and what can be read from it alone.
+//!
+//! The rules that change them are in the files named after what they do: `election`, `replication`,
+//! `reads`, `snapshot`, `transfer`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::entry::SnapshotMeta;
+use crate::error::Refusal;
+use crate::id::{Index, LogId, NodeId, Term, Ticket};
+use crate::message::Probe;
+use crate::progress::{Mode, Progress};
+use crate::time::Moment;
+
+/// What part a node plays, with what it needs only for that (Raft paper, figure 4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State {
+    Follower,
+    PreCandidate(Campaign),
+    Candidate(Campaign),
+    Leader(Box<Leading>),
+}
+
+/// An election in which this node asks for votes or pre-votes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Campaign {
+    /// The attempt that answers must name.
+    pub(crate) round: u64,
+    /// The nodes that have granted theirs, this one among them.
+    pub(crate) supporters: BTreeSet<NodeId>,
+}
+
+/// What a leader knows and does in its term; gone when it steps down.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leading {
+    /// The first entry of its term.
+    pub(crate) first: Index,
+    /// The progress of every other member.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// The last round of heartbeats; each asks all members whether they still follow.
+    pub(crate) round: u64,
+    pub(crate) heartbeat_at: Moment,
+    pub(crate) reads: LeaderReads,
+    pub(crate) handover: Option<Handover>,
+    /// What was applied and what was in a snapshot when it last got on, and when that was.
+    pub(crate) got_on: ((Index, Index), Moment),
+    /// Whether a `TimeoutNow` was sent in this term; it may arrive at any time until the term ends.
+    pub(crate) has_urged: bool,
+}
+
+impl Leading {
+    pub(crate) fn new(first: Index, now: Moment) -> Self {
+        Self {
+            first,
+            progress: BTreeMap::new(),
+            round: 0,
+            heartbeat_at: now,
+            reads: LeaderReads::default(),
+            handover: None,
+            got_on: ((0, 0), now),
+            has_urged: false,
+        }
+    }
+
+    pub(crate) fn probe(&self, now: Moment) -> Probe {
+        Probe { round: self.round, sent: now }
+    }
+
+    pub(crate) fn chunk_deadline(&self) -> Option<Moment> {
+        let retries = self.progress.values().filter_map(|progress| match &progress.mode {
+            Mode::Snapshot(sending) => Some(sending.retry_at),
+            Mode::Search { .. } | Mode::Stream => None,
+        });
+        retries.min()
+    }
+}
+
+/// Leadership on its way to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Handover {
+    pub(crate) to: NodeId,
+    /// When it is given up, and the leader goes on.
+    pub(crate) deadline: Moment,
+    /// Whether `TimeoutNow` was sent to it since the last heartbeat.
+    pub(crate) urged: bool,
+}
+
+/// The origin of a read at the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    Client(Ticket),
+    /// Another node, for a client of its own.
+    Node {
+        node: NodeId,
+        id: u64,
+    },
+}
+
+/// Reads that a leader may not answer yet: it does not know whether it still leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LeaderReads {
+    /// Not asked about yet.
+    pub(crate) fresh: Vec<Asker>,
+    pub(crate) asked: VecDeque<Batch>,
+}
+
+/// Reads that wait for the same round of heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Batch {
+    /// The round of probes that was started after all of these came. Answers to earlier ones say
+    /// nothing about them, however late they arrive.
+    pub(crate) round: u64,
+    pub(crate) askers: Vec<Asker>,
+}
+
+impl LeaderReads {
+    /// Lets a new round speak for all that wait for one.
+    pub(crate) fn ask(&mut self, round: u64) {
+        if !self.fresh.is_empty() {
+            let askers = std::mem::take(&mut self.fresh);
+            self.asked.push_back(Batch { round, askers });
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.fresh.len() + self.asked.iter().map(|batch| batch.askers.len()).sum::<usize>()
+    }
+
+    pub(crate) fn into_askers(self) -> impl Iterator<Item = Asker> {
+        self.asked.into_iter().flat_map(|batch| batch.askers).chain(self.fresh)
+    }
+}
+
+/// Reads of this node's clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LocalReads {
+    /// Confirmed; they wait for the state machine to come so far.
+    pub(crate) ready: BTreeSet<(Index, Ticket)>,
+    /// Asked of the leader.
+    pub(crate) forwarded: BTreeMap<u64, Forwarded>,
+    /// The number of the next question; it begins at random, so that no answer to a question from
+    /// before a restart fits.
+    pub(crate) next: u64,
+}
+
+/// A read that was forwarded to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Forwarded {
+    pub(crate) ticket: Ticket,
+    pub(crate) deadline: Moment,
+}
+
+impl LocalReads {
+    pub(crate) fn numbered_from(next: u64) -> Self {
+        Self { next, ..Self::default() }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.forwarded.values().next().map(|forwarded| forwarded.deadline)
+    }
+}
+
+/// A client that waits for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Expected {
+    pub(crate) ticket: Ticket,
+    /// The answer if another entry is committed in its place.
+    pub(crate) if_lost: Refusal,
+}
+
+/// The snapshot that this node takes of its own state machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OwnSnapshot {
+    /// Whether an operator wants one.
+    pub(crate) wanted: bool,
+    /// The one that the driver is taking.
+    pub(crate) taking: Option<SnapshotMeta>,
+}
+
+/// A snapshot that is being received: one at a time, and the last one that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Receiving {
+    /// The term of the leader that sends it, and the last entry that it contains.
+    ///
+    /// In its term a leader begins only newer ones, so a piece of an older one is late. What another
+    /// leader sends is begun anew: its bytes need not be the same.
+    pub(crate) of: (Term, LogId),
+    /// The offset of the next piece.
+    pub(crate) next: u64,
+}
+
+impl Receiving {
+    pub(crate) fn state(&self) -> (LogId, u64) {
+        (self.of.1, self.next)
+    }
+}
