@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geostream_consensus::{
-    Command, Config, Effect, Input, Message, Moment, NodeId, Proposal, Raft, Stored, Ticket,
+    Command, Config, Effect, Index, Input, Message, Moment, NodeId, Proposal, Raft, Stored, Ticket,
 };
 
 /// 256 bytes that are cheap to clone.
@@ -53,7 +53,7 @@ impl Cluster {
                     Effect::Write(write) => inputs.push_back(Input::Written(write.id)),
                     Effect::Send(message) => self.network.push_back(message),
                     Effect::Apply(page) => {
-                        let through = page.last().map_or(0, |last| last.entry.id.index);
+                        let through = page.last().map_or(Index::ORIGIN, |last| last.entry.id.index);
                         self.applied +=
                             page.iter().filter(|done| done.ticket.is_some()).count() as u64;
                         inputs.push_back(Input::Applied { through });

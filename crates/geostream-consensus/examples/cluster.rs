@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use geostream_consensus::{
-    Config, Effect, Input, Message, Moment, NodeId, Payload, Proposal, Raft, RestoreError, Stored,
-    Ticket,
+    Config, Effect, Index, Input, Message, Moment, NodeId, Payload, Proposal, Raft, RestoreError,
+    Stored, Ticket,
 };
 
 /// A node, and the state machine that it feeds: here, all commands in a row.
@@ -35,7 +35,7 @@ impl Cluster {
                     Effect::Write(write) => inputs.push_back(Input::Written(write.id)),
                     Effect::Send(message) => self.network.push_back(message),
                     Effect::Apply(page) => {
-                        let through = page.last().map_or(0, |last| last.entry.id.index);
+                        let through = page.last().map_or(Index::ORIGIN, |last| last.entry.id.index);
                         for committed in page {
                             if let Payload::Command(text) = committed.entry.payload {
                                 node.state += &String::from_utf8_lossy(&text);

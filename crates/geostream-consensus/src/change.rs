@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::entry::{Command, Payload};
 use crate::error::{MembershipError, Refusal};
-use crate::id::{NodeId, Ticket};
+use crate::id::{Index, NodeId, Ticket};
 use crate::message::Word;
 use crate::raft::Raft;
 use crate::state::Expected;
@@ -46,7 +46,7 @@ impl<C: Command> Raft<C> {
 
     /// One change at a time; and none before an entry of this leader's term is committed, since until
     /// then another change may be under way that it does not know of.
-    fn check_time(&self, first: u64) -> Result<(), MembershipError> {
+    fn check_time(&self, first: Index) -> Result<(), MembershipError> {
         let at = self.memberships.current_at();
         if self.commit < first {
             Err(MembershipError::NewLeader)
@@ -61,7 +61,7 @@ impl<C: Command> Raft<C> {
     /// belongs: until then it has no vote.
     fn check_caught_up(&self, voter: NodeId) -> Result<(), MembershipError> {
         let Some(progress) = self.progress(voter) else { return Ok(()) };
-        let behind = self.commit.saturating_sub(progress.matched);
+        let behind = self.commit.since(progress.matched);
         let knows = progress.matched >= self.memberships.current_at();
         let caught_up = knows && behind <= self.config.limits.promotion_lag;
         if !self.membership().is_voter(voter) && !caught_up {
@@ -80,7 +80,7 @@ impl<C: Command> Raft<C> {
         if !free || at > self.commit || !self.membership().is_joint() {
             return;
         }
-        let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&(id.index, id.term)));
+        let waiting = self.log.id_at(at).and_then(|id| self.tickets.remove(&id.into()));
         let id = self.append(Payload::Membership(self.membership().settled()));
         if let Some(Expected { ticket, .. }) = waiting {
             // The joint membership is committed: if not this leader, another ends it.

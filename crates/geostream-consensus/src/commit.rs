@@ -5,7 +5,7 @@ use crate::entry::{Command, Entry, Payload};
 use crate::error::Refusal;
 use crate::id::{Index, Term, Ticket};
 use crate::raft::Raft;
-use crate::state::Expected;
+use crate::state::{Expected, LogPosition};
 
 impl<C: Command> Raft<C> {
     /// Commits what a quorum has on disk, this node counting no more than the others.
@@ -29,8 +29,8 @@ impl<C: Command> Raft<C> {
             return;
         }
         let bytes = self.config.limits.apply_bytes;
-        let page = self.log.run(self.applied + 1, through, u64::MAX, bytes);
-        self.given = self.applied + page.len() as u64;
+        let page = self.log.run(self.applied.next(), through, u64::MAX, bytes);
+        self.given = self.applied.plus(page.len() as u64);
         let page = page.into_iter().map(|entry| self.committed(entry)).collect();
         self.outbox.apply(page);
     }
@@ -62,9 +62,9 @@ impl<C: Command> Raft<C> {
     }
 
     pub(crate) fn take_tickets_through(&mut self, index: Index) -> Vec<(Term, Expected)> {
-        let later = self.tickets.split_off(&(index + 1, 0));
+        let later = self.tickets.split_off(&LogPosition::before(index.next()));
         let taken = std::mem::replace(&mut self.tickets, later);
-        taken.into_iter().map(|((_, term), expected)| (term, expected)).collect()
+        taken.into_iter().map(|(position, expected)| (position.term, expected)).collect()
     }
 }
 

@@ -105,7 +105,7 @@ impl<C: Command> Raft<C> {
 
     /// Stands for election (§5.2).
     pub(crate) fn campaign(&mut self, forced: bool) {
-        let (id, term) = (self.config.id, self.hard.term + 1);
+        let (id, term) = (self.config.id, self.hard.term.next());
         self.follow(term, None);
         self.set_hard_state(HardState { term, vote: Some(id) });
         self.state = State::Candidate(Campaign::default());
@@ -178,7 +178,7 @@ impl<C: Command> Raft<C> {
 
     /// Leads, and begins with an entry of its own term: only that can commit the ones before (§8).
     fn lead(&mut self) {
-        let first = LogId::new(self.hard.term, self.log.last().index + 1);
+        let first = LogId::new(self.hard.term, self.log.last().index.next());
         self.state = State::Leader(Box::new(Leading::new(first.index, self.now())));
         self.set_leader(Some(self.config.id));
         self.append(Payload::Blank);
@@ -194,7 +194,7 @@ impl<C: Command> Raft<C> {
 
 #[cfg(test)]
 mod tests {
-    use crate::id::{LogId, NodeId};
+    use crate::id::{Index, LogId, NodeId, Term};
     use crate::input::Input;
     use crate::message::{Body, Message, Promise, Word};
     use crate::restart::Stored;
@@ -207,7 +207,7 @@ mod tests {
         let leader = cluster.elect();
         for id in [A, B, C] {
             assert_eq!(cluster.view(id).leader, Some(leader));
-            assert_eq!(cluster.view(id).term, 1);
+            assert_eq!(cluster.view(id).term, Term::new(1));
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
             cluster.step(id, Input::Tick);
         }
         cluster.deliver();
-        assert_eq!((cluster.view(A).role, cluster.view(A).term), (Role::Leader, 1));
+        assert_eq!((cluster.view(A).role, cluster.view(A).term), (Role::Leader, Term::new(1)));
     }
 
     #[test]
@@ -265,7 +265,8 @@ mod tests {
             panic!("a pre-vote comes first");
         };
         let granted = Body::Word(Word::PreVoteReply { round, granted: true });
-        cluster.step(A, Input::Message(Message { from: B, to: A, term: 0, body: granted }));
+        cluster
+            .step(A, Input::Message(Message { from: B, to: A, term: Term::ZERO, body: granted }));
         assert_eq!(cluster.view(A).role, Role::Candidate);
         assert!(cluster.wire.is_empty());
         cluster.resume_disk(A);
@@ -288,8 +289,8 @@ mod tests {
         let mut cluster = Cluster::of(3);
         cluster.make_leader(A);
         let term = cluster.view(A).term;
-        cluster.step(B, candidacy(C, B, term + 5));
-        cluster.step(A, candidacy(C, A, term + 5));
+        cluster.step(B, candidacy(C, B, term.get() + 5));
+        cluster.step(A, candidacy(C, A, term.get() + 5));
         assert_eq!(cluster.view(A).role, Role::Leader);
         assert_eq!(cluster.view(B).term, term);
     }
@@ -323,9 +324,9 @@ mod tests {
         let mut cluster = Cluster::of(3);
         cluster.make_leader(A);
         cluster.isolate(C);
-        let term = cluster.view(C).term + 9;
+        let term = Term::new(cluster.view(C).term.get() + 9);
         cluster.pass(500);
-        cluster.step(C, candidacy(B, C, term));
+        cluster.step(C, candidacy(B, C, term.get()));
         cluster.heal();
         cluster.pass(1_000);
         assert!(cluster.view(A).term > term);
@@ -376,7 +377,8 @@ mod tests {
     }
 
     fn candidacy(from: NodeId, to: NodeId, term: u64) -> Input<Vec<u8>> {
-        let last = LogId::new(term, 1_000);
+        let term = Term::new(term);
+        let last = LogId::new(term, Index::new(1_000));
         let body = Body::Promise(Promise::Candidacy { last, forced: false });
         Input::Message(Message { from, to, term, body })
     }

@@ -22,7 +22,7 @@ impl<C: Command> Raft<C> {
             return self.say(from, refusal);
         }
         let (taken, is_full) = self.take_what_fits(entries);
-        let matched = prev.index + taken;
+        let matched = prev.index.plus(taken);
         // The rest of the log may be another leader's.
         self.commit = self.commit.max(commit.min(matched));
         self.forget_overtaken();
@@ -98,7 +98,7 @@ impl<C: Command> Raft<C> {
     fn truncate(&mut self, from: Index) {
         self.log.truncate(from);
         self.memberships.truncate(from);
-        self.durable = self.durable.min(from - 1);
+        self.durable = self.durable.min(from.previous());
         self.outbox.write_truncation(from);
     }
 
@@ -115,7 +115,7 @@ mod tests {
     use crate::id::{Index, LogId, NodeId, Term};
     use crate::input::Input;
     use crate::message::{Append, Body, Message, Probe, Promise, Word};
-    use crate::testing::{A, B, Bytes, C, Cluster};
+    use crate::testing::{A, B, Bytes, C, Cluster, log_id};
 
     /// A follower whose log is `1.2 1.3 1.4`, of which all up to 3 is committed.
     fn follower() -> Cluster {
@@ -131,14 +131,18 @@ mod tests {
         let mut cluster = follower();
         cluster.step(B, append(A, 1, (1, 2), &[(1, 3)], 9));
         assert_eq!(appended(&cluster), [3]);
-        assert_eq!(cluster.view(B).commit, 3, "what lies beyond may be another leader's");
+        assert_eq!(
+            cluster.view(B).commit,
+            Index::new(3),
+            "what lies beyond may be another leader's"
+        );
     }
 
     #[test]
     fn a_delayed_append_removes_nothing() {
         let mut cluster = follower();
         cluster.step(B, append(A, 1, (0, 1), &[(1, 2)], 0));
-        assert_eq!(cluster.view(B).log.last(), LogId::new(1, 4));
+        assert_eq!(cluster.view(B).log.last(), log_id(1, 4));
     }
 
     #[test]
@@ -146,8 +150,8 @@ mod tests {
         let mut cluster = follower();
         cluster.step(B, append(C, 2, (1, 3), &[(2, 4), (2, 5)], 3));
         cluster.step(B, append(A, 3, (1, 3), &[(3, 4)], 3));
-        assert_eq!(cluster.view(B).log.last(), LogId::new(3, 4));
-        assert_eq!(cluster.stored(B).entries.last().unwrap().id, LogId::new(3, 4));
+        assert_eq!(cluster.view(B).log.last(), log_id(3, 4));
+        assert_eq!(cluster.stored(B).entries.last().unwrap().id, log_id(3, 4));
         assert_eq!(appended(&cluster), [5, 4]);
     }
 
@@ -167,7 +171,7 @@ mod tests {
         let mut cluster = follower();
         cluster.step(B, append(A, 2, (2, 9), &[(2, 10)], 3));
         cluster.step(B, append(A, 2, (1, 7), &[], 3));
-        assert_eq!(hints(&cluster), [LogId::new(1, 4), LogId::new(1, 4)]);
+        assert_eq!(hints(&cluster), [log_id(1, 4), log_id(1, 4)]);
     }
 
     #[test]
@@ -176,15 +180,18 @@ mod tests {
         cluster.step(B, append(A, 2, (0, 1), &[(1, 2), (1, 3), (2, 4)], 4));
         cluster.step(B, append(A, 2, (0, 0), &[], 4));
         assert_eq!(appended(&cluster), [4, 4]);
-        assert_eq!(cluster.view(B).log.last(), LogId::new(2, 4));
+        assert_eq!(cluster.view(B).log.last(), log_id(2, 4));
     }
 
     #[test]
     fn a_leader_that_contradicts_what_is_committed_stops_the_node() {
         let mut cluster = follower();
         cluster.step(B, append(C, 2, (0, 1), &[(2, 2)], 2));
-        let committed = LogId::new(1, 2);
-        assert_eq!(cluster.view(B).halted, Some(HaltReason::Contradiction { term: 2, committed }));
+        let committed = log_id(1, 2);
+        assert_eq!(
+            cluster.view(B).halted,
+            Some(HaltReason::Contradiction { term: Term::new(2), committed })
+        );
         assert!(cluster.wire.is_empty());
     }
 
@@ -192,26 +199,33 @@ mod tests {
     fn two_leaders_in_one_term_stop_the_node() {
         let mut cluster = follower();
         cluster.step(B, append(C, 1, (1, 4), &[], 3));
-        assert_eq!(cluster.view(B).halted, Some(HaltReason::TwoLeaders(A, C, 1)));
+        assert_eq!(cluster.view(B).halted, Some(HaltReason::TwoLeaders(A, C, Term::new(1))));
     }
 
     fn append(
         from: NodeId,
-        term: Term,
-        prev: (Term, Index),
-        ids: &[(Term, Index)],
-        commit: Index,
+        term: u64,
+        (prev_term, prev_index): (u64, u64),
+        ids: &[(u64, u64)],
+        commit: u64,
     ) -> Input<Bytes> {
-        let id = |(term, index): (Term, Index)| LogId::new(term, index);
-        let entry = |ids: &(Term, Index)| Entry { id: id(*ids), payload: Payload::Blank };
-        let entries = ids.iter().map(entry).collect();
-        let append = Append { prev: id(prev), entries, commit, probe: Probe::default() };
+        let entry = |(term, index): &(u64, u64)| Entry {
+            id: log_id(*term, *index),
+            payload: Payload::Blank,
+        };
+        let append = Append {
+            prev: log_id(prev_term, prev_index),
+            entries: ids.iter().map(entry).collect(),
+            commit: Index::new(commit),
+            probe: Probe::default(),
+        };
+        let term = Term::new(term);
         Input::Message(Message { from, to: B, term, body: Body::Word(Word::Append(append)) })
     }
 
-    fn appended(cluster: &Cluster) -> Vec<Index> {
+    fn appended(cluster: &Cluster) -> Vec<u64> {
         let matched = |message: &Message<Bytes>| match message.body {
-            Body::Promise(Promise::Appended { matched, .. }) => Some(matched),
+            Body::Promise(Promise::Appended { matched, .. }) => Some(matched.get()),
             Body::Promise(_) | Body::Word(_) => None,
         };
         cluster.wire.iter().filter_map(matched).collect()

@@ -56,4 +56,4 @@ pub use crate::sessions::{
     Call, Reply, Request, Session, SessionError, SessionId, SessionLimits, Sessions,
 };
 pub use crate::time::Moment;
-pub use crate::view::{Held, Role, View};
+pub use crate::view::{Held, Received, Role, View};

@@ -16,9 +16,9 @@ impl<C: Command> Raft<C> {
     pub(crate) fn held(&self) -> Held {
         let (base, last) = (self.log.base().index, self.log.last().index);
         Held {
-            log_entries: last - base,
+            log_entries: last.since(base),
             log_bytes: self.log.weight_between(base, last),
-            uncommitted_entries: last.saturating_sub(self.commit),
+            uncommitted_entries: last.since(self.commit),
             uncommitted_bytes: self.log.weight_between(self.commit, last),
             tickets: self.tickets.len(),
             reads: self.read_count(),
@@ -41,7 +41,7 @@ impl<C: Command> Raft<C> {
     /// the disk and the snapshot have done what they were asked for.
     pub(crate) fn is_behind(&self) -> bool {
         let (limits, end) = (&self.config.limits, self.snapshot.last.index);
-        self.commit.saturating_sub(end) >= limits.backlog_entries
+        self.commit.since(end) >= limits.backlog_entries
             || self.log.weight_between(end, self.commit) >= limits.backlog_bytes
     }
 
@@ -58,6 +58,7 @@ impl<C: Command> Raft<C> {
 mod tests {
     use crate::config::Limits;
     use crate::error::Refusal;
+    use crate::id::Index;
     use crate::input::Input;
     use crate::testing::{A, Answer, B, C, Cluster};
     use crate::view::Role;
@@ -192,7 +193,7 @@ mod tests {
         press(&mut cluster, 60, 30);
         assert!(cluster.view(A).log.base().index > cluster.view(C).log.last().index);
         assert_eq!(cluster.view(C).receiving, None);
-        assert_eq!(cluster.view(C).snapshot.last.index, 0);
+        assert_eq!(cluster.view(C).snapshot.last.index, Index::ORIGIN);
         cluster.free_machine(C);
         cluster.pass(1_000);
         assert_eq!(cluster.state(C), cluster.state(A));

@@ -75,7 +75,7 @@ impl<C: Command> Log<C> {
     /// Two logs cannot agree beyond it; so each step of the search for the last common entry passes
     /// over a whole term (Raft paper, end of §5.3).
     pub(crate) fn last_not_after(&self, id: LogId) -> LogId {
-        let kept = self.offset(id.index.saturating_add(1));
+        let kept = self.offset(id.index.next());
         let below = self.slots.range(..kept).rev().find(|slot| slot.entry.id.term <= id.term);
         below.map_or(self.base, |slot| slot.entry.id)
     }
@@ -93,25 +93,25 @@ impl<C: Command> Log<C> {
         count: u64,
         weight: u64,
     ) -> Vec<Entry<C>> {
-        let before = self.weight_through(from.saturating_sub(1));
+        let before = self.weight_through(from.previous());
         let fits = |slot: &&Slot<C>| slot.weight - before <= weight || slot.entry.id.index == from;
-        let last = through.min(from.saturating_add(count.max(1) - 1));
+        let last = through.min(from.plus(count.max(1) - 1));
         let slots =
-            self.slots.range(self.offset(from)..self.offset(last + 1).max(self.offset(from)));
+            self.slots.range(self.offset(from)..self.offset(last.next()).max(self.offset(from)));
         slots.take_while(fits).map(|slot| slot.entry.clone()).collect()
     }
 
     /// Returns how many of the entries up to a place are so many at most, and weigh so much at most.
     pub(crate) fn tail(&self, through: Index, count: u64, weight: u64) -> u64 {
         let end = self.weight_through(through);
-        let slots = self.slots.range(..self.offset(through + 1)).rev();
+        let slots = self.slots.range(..self.offset(through.next())).rev();
         let before = |slot: &Slot<C>| slot.weight - slot.entry.size() as u64;
         let few = slots.take(usize::try_from(count).unwrap_or(usize::MAX));
         few.take_while(|slot| end - before(slot) <= weight).count() as u64
     }
 
     pub(crate) fn push(&mut self, entry: Entry<C>) {
-        debug_assert_eq!(entry.id.index, self.last().index + 1, "a log has no gaps");
+        debug_assert_eq!(entry.id.index, self.last().index.next(), "a log has no gaps");
         let weight = self.weight_through(self.last().index) + entry.size() as u64;
         self.slots.push_back(Slot { entry, weight });
     }
@@ -124,18 +124,18 @@ impl<C: Command> Log<C> {
     /// Forgets the entries up to here.
     pub(crate) fn purge(&mut self, through: Index) {
         let Some(id) = self.id_at(through) else { return };
-        self.slots.drain(..self.offset(through + 1));
+        self.slots.drain(..self.offset(through.next()));
         self.base = id;
     }
 
     fn slot(&self, index: Index) -> Option<&Slot<C>> {
-        let offset = index.checked_sub(self.base.index + 1)?;
+        let offset = index.checked_since(self.base.index.next())?;
         self.slots.get(usize::try_from(offset).ok()?)
     }
 
     /// Returns where a place is among the slots: at their ends, if it is beyond.
     fn offset(&self, index: Index) -> usize {
-        let offset = index.saturating_sub(self.base.index + 1);
+        let offset = index.since(self.base.index.next());
         usize::try_from(offset).map_or(self.slots.len(), |offset| offset.min(self.slots.len()))
     }
 

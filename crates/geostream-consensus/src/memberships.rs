@@ -65,44 +65,53 @@ impl Memberships {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::LogId;
+    use crate::testing::log_id;
 
     fn of(ids: &[u64]) -> Membership {
         Membership::of(ids.iter().copied().map(NodeId))
     }
 
     fn history() -> Memberships {
-        let meta = SnapshotMeta { last: LogId::new(1, 5), membership: of(&[1, 2, 3]) };
+        let meta = SnapshotMeta { last: log_id(1, 5), membership: of(&[1, 2, 3]) };
         let mut memberships = Memberships::starting_with(&meta);
-        memberships.push(8, of(&[1, 2, 3, 4]));
-        memberships.push(9, of(&[2, 3, 4]));
+        memberships.push(Index::new(8), of(&[1, 2, 3, 4]));
+        memberships.push(Index::new(9), of(&[2, 3, 4]));
         memberships
     }
 
     #[test]
     fn what_is_in_force_is_the_last_one_in_the_log() {
         let mut memberships = history();
-        assert_eq!((memberships.current_at(), memberships.current()), (9, &of(&[2, 3, 4])));
-        memberships.truncate(9);
-        assert_eq!((memberships.current_at(), memberships.current()), (8, &of(&[1, 2, 3, 4])));
-        memberships.truncate(1);
-        assert_eq!((memberships.current_at(), memberships.current()), (5, &of(&[1, 2, 3])));
+        assert_eq!(
+            (memberships.current_at(), memberships.current()),
+            (Index::new(9), &of(&[2, 3, 4]))
+        );
+        memberships.truncate(Index::new(9));
+        assert_eq!(
+            (memberships.current_at(), memberships.current()),
+            (Index::new(8), &of(&[1, 2, 3, 4]))
+        );
+        memberships.truncate(Index::new(1));
+        assert_eq!(
+            (memberships.current_at(), memberships.current()),
+            (Index::new(5), &of(&[1, 2, 3]))
+        );
     }
 
     #[test]
     fn a_snapshot_gets_the_one_at_its_end() {
         let mut memberships = history();
-        assert_eq!(memberships.at(7), &of(&[1, 2, 3]));
-        memberships.forget_before(8);
-        assert_eq!(memberships.at(8), &of(&[1, 2, 3, 4]));
+        assert_eq!(memberships.at(Index::new(7)), &of(&[1, 2, 3]));
+        memberships.forget_before(Index::new(8));
+        assert_eq!(memberships.at(Index::new(8)), &of(&[1, 2, 3, 4]));
         assert_eq!(memberships.known.len(), 2);
     }
 
     #[test]
     fn who_is_removed_may_stand_until_that_is_committed() {
         let memberships = history();
-        assert!(memberships.may_campaign(NodeId(1), 8));
-        assert!(!memberships.may_campaign(NodeId(1), 9));
-        assert!(memberships.may_campaign(NodeId(4), 5));
+        assert!(memberships.may_campaign(NodeId(1), Index::new(8)));
+        assert!(!memberships.may_campaign(NodeId(1), Index::new(9)));
+        assert!(memberships.may_campaign(NodeId(4), Index::new(5)));
     }
 }

@@ -147,7 +147,7 @@ impl<C> Outbox<C> {
     /// Removes entries from here on; that they were once written is no longer of use.
     pub(crate) fn write_truncation(&mut self, from: Index) {
         self.ops.push(Op::Truncate { from });
-        self.forget_log_after(from.saturating_sub(1));
+        self.forget_log_after(from.previous());
     }
 
     /// Uses a snapshot instead of the log that there was, of which a part agreed with it.
@@ -157,7 +157,7 @@ impl<C> Outbox<C> {
     pub(crate) fn write_installation(&mut self, meta: &SnapshotMeta, agreed: Index) {
         let last = meta.last.index;
         self.ops.push(Op::UseStaged(meta.clone()));
-        self.ops.push(Op::Truncate { from: last + 1 });
+        self.ops.push(Op::Truncate { from: last.next() });
         self.ops.push(Op::Purge { through: last });
         self.forget_log_after(agreed);
         self.log_end = Some(last);
@@ -255,11 +255,12 @@ mod tests {
     use super::*;
     use crate::entry::Payload;
     use crate::message::Probe;
+    use crate::testing::log_id;
 
     const PEER: NodeId = NodeId(2);
 
-    fn entry(term: Term, index: Index) -> Entry<Vec<u8>> {
-        Entry { id: LogId::new(term, index), payload: Payload::Blank }
+    fn entry(term: u64, index: u64) -> Entry<Vec<u8>> {
+        Entry { id: log_id(term, index), payload: Payload::Blank }
     }
 
     fn flush(outbox: &mut Outbox<Vec<u8>>) -> Vec<Effect<Vec<u8>>> {
@@ -273,9 +274,9 @@ mod tests {
         let mut outbox = Outbox::new(NodeId(1));
         outbox.write_entry(entry(1, 1));
         flush(&mut outbox);
-        outbox.write_hard_state(HardState { term: 2, vote: Some(PEER) });
-        outbox.promise(PEER, 2, Promise::Vote);
-        outbox.say(PEER, 2, Word::VoteRefused);
+        outbox.write_hard_state(HardState { term: Term::new(2), vote: Some(PEER) });
+        outbox.promise(PEER, Term::new(2), Promise::Vote);
+        outbox.say(PEER, Term::new(2), Word::VoteRefused);
         let out = flush(&mut outbox);
         assert!(matches!(
             out[..],
@@ -284,7 +285,7 @@ mod tests {
 
         assert!(outbox.written(WriteId(2)).is_empty(), "the first write may still be lost");
         assert_eq!(flush(&mut outbox), []);
-        assert!(matches!(outbox.written(WriteId(1))[..], [Fact::Log(1)]));
+        assert_eq!(outbox.written(WriteId(1)), [Fact::Log(Index::new(1))]);
         assert!(matches!(
             flush(&mut outbox)[..],
             [Effect::Send(Message { body: Body::Promise(Promise::Vote), .. })]
@@ -297,7 +298,11 @@ mod tests {
         outbox.write_entry(entry(1, 1));
         for round in 0..100 {
             let probe = Probe { round, ..Probe::default() };
-            outbox.promise(PEER, 1, Promise::Appended { matched: 1, is_full: false, probe });
+            outbox.promise(
+                PEER,
+                Term::new(1),
+                Promise::Appended { matched: Index::new(1), is_full: false, probe },
+            );
             flush(&mut outbox);
         }
         assert_eq!(outbox.promises(), 2, "one to the leader, one to itself");
@@ -309,10 +314,10 @@ mod tests {
         outbox.write_entry(entry(1, 1));
         outbox.write_entry(entry(1, 2));
         flush(&mut outbox);
-        outbox.write_truncation(2);
+        outbox.write_truncation(Index::new(2));
         outbox.write_entry(entry(2, 2));
         flush(&mut outbox);
-        assert!(matches!(outbox.written(WriteId(1))[..], [Fact::Log(1)]));
-        assert!(matches!(outbox.written(WriteId(2))[..], [Fact::Log(2)]));
+        assert_eq!(outbox.written(WriteId(1)), [Fact::Log(Index::new(1))]);
+        assert_eq!(outbox.written(WriteId(2)), [Fact::Log(Index::new(2))]);
     }
 }

@@ -54,7 +54,8 @@ pub struct Sending {
 impl Progress {
     pub(crate) fn unknown(next: Index, now: Moment) -> Self {
         let mode = Mode::Search { asked: false };
-        Self { matched: 0, next, mode, is_full: false, told: 0, answered: 0, heard: now }
+        let (matched, told) = (Index::ORIGIN, Index::ORIGIN);
+        Self { matched, next, mode, is_full: false, told, answered: 0, heard: now }
     }
 
     /// Notes that the follower answered. A late answer counts for the time of its question, not of its

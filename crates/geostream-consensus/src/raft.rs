@@ -8,14 +8,16 @@ use crate::config::Config;
 use crate::effect::{Effect, HardState};
 use crate::entry::{Command, Entry, Payload, SnapshotMeta};
 use crate::error::{HaltReason, Refusal};
-use crate::id::{Index, LogId, NodeId, Term, Ticket};
+use crate::id::{Index, LogId, NodeId, Ticket};
 use crate::input::Input;
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Probe, Promise, Word};
 use crate::outbox::{Fact, Outbox};
-use crate::state::{Expected, Leading, LocalReads, OwnSnapshot, Receiving, State};
+use crate::state::{
+    Expected, Leadership, Leading, LocalReads, LogPosition, OwnSnapshot, Receiving, State,
+};
 use crate::time::Moment;
 use crate::view::{Role, View};
 
@@ -30,7 +32,7 @@ pub struct Raft<C> {
     pub(crate) state: State,
     pub(crate) leader: Option<NodeId>,
     /// The term and the leader that the driver was told of.
-    pub(crate) announced: (Term, Option<NodeId>),
+    pub(crate) announced: Leadership,
     /// Until then it helps nobody to replace the leader.
     pub(crate) loyal_until: Moment,
     /// When it wants an election, unless it leads.
@@ -45,7 +47,7 @@ pub struct Raft<C> {
     pub(crate) given: Index,
     pub(crate) applied: Index,
     /// Who waits for which entry: the same index can be waited for in several terms.
-    pub(crate) tickets: BTreeMap<(Index, Term), Expected>,
+    pub(crate) tickets: BTreeMap<LogPosition, Expected>,
     pub(crate) reads: LocalReads,
     pub(crate) own_snapshot: OwnSnapshot,
     pub(crate) receiving: Option<Receiving>,
@@ -102,7 +104,7 @@ impl<C: Command> Raft<C> {
             membership: self.memberships.current(),
             membership_at: self.memberships.current_at(),
             progress: leading.map(|leading| &leading.progress),
-            receiving: self.receiving.as_ref().map(Receiving::state),
+            receiving: self.receiving.as_ref().map(Receiving::received),
             transferring_to: leading
                 .and_then(|leading| leading.handover)
                 .map(|handover| handover.to),
@@ -273,11 +275,10 @@ impl<C: Command> Raft<C> {
     }
 
     fn announce(&mut self) {
-        let known = (self.hard.term, self.leader);
+        let known = Leadership { term: self.hard.term, leader: self.leader };
         if self.announced != known {
             self.announced = known;
-            let (term, leader) = known;
-            self.outbox.announce(term, leader);
+            self.outbox.announce(known.term, known.leader);
         }
     }
 
@@ -336,7 +337,7 @@ impl<C: Command> Raft<C> {
 
     /// Adds an entry of this leader's term.
     pub(crate) fn append(&mut self, payload: Payload<C>) -> LogId {
-        let id = LogId::new(self.hard.term, self.log.last().index + 1);
+        let id = LogId::new(self.hard.term, self.log.last().index.next());
         self.push(Entry { id, payload });
         id
     }

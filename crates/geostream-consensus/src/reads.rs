@@ -167,7 +167,7 @@ fn drift(time: Duration, ppm: u32) -> Duration {
 mod tests {
     use crate::config::Lease;
     use crate::error::Refusal;
-    use crate::id::{NodeId, Ticket};
+    use crate::id::{Index, NodeId, Ticket};
     use crate::input::Input;
     use crate::message::{Body, Chunk, Message, Probe, Promise, Word};
     use crate::testing::{A, Answer, B, Bytes, C, Cluster};
@@ -249,7 +249,8 @@ mod tests {
         let ticket = cluster.read(leader);
         cluster.pass(100);
         let view = cluster.view(leader);
-        let first = view.log.iter_from(1).find(|entry| entry.id.term == view.term).unwrap();
+        let first =
+            view.log.iter_from(Index::FIRST).find(|entry| entry.id.term == view.term).unwrap();
         let Some(Answer::Read(index)) = cluster.answer(ticket) else { panic!("not answered") };
         assert!(*index >= first.id.index);
     }

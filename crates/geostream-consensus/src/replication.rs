@@ -31,7 +31,7 @@ impl<C: Command> Raft<C> {
         let limits = &self.config.limits;
         let (size, limit) = (command.size(), limits.command_bytes);
         let last = self.log.last().index;
-        let uncommitted = last - self.commit;
+        let uncommitted = last.since(self.commit);
         let full = uncommitted >= limits.uncommitted_entries
             || self.is_overloaded()
             || uncommitted > 0
@@ -47,7 +47,7 @@ impl<C: Command> Raft<C> {
     }
 
     pub(crate) fn expect(&mut self, id: LogId, expected: Expected) {
-        self.tickets.insert((id.index, id.term), expected);
+        self.tickets.insert(id.into(), expected);
     }
 
     /// Asks everybody whether they still follow: a heartbeat (§5.2), and what reads wait for.
@@ -72,7 +72,7 @@ impl<C: Command> Raft<C> {
         let prev = match progress.mode {
             Mode::Search { .. } | Mode::Stream => self
                 .log
-                .id_at(progress.next - 1)
+                .id_at(progress.next.previous())
                 .or_else(|| progress.is_full.then_some(LogId::ORIGIN)),
             Mode::Snapshot(_) => Some(LogId::ORIGIN),
         };
@@ -107,7 +107,7 @@ impl<C: Command> Raft<C> {
     fn search(&mut self, to: NodeId) {
         let Some(progress) = self.progress_mut(to) else { return };
         progress.mode = Mode::Search { asked: true };
-        let (before, is_full) = (progress.next - 1, progress.is_full);
+        let (before, is_full) = (progress.next.previous(), progress.is_full);
         match self.log.id_at(before) {
             Some(prev) => {
                 let room = if is_full { 0 } else { self.config.limits.message_entries };
@@ -122,18 +122,18 @@ impl<C: Command> Raft<C> {
     fn stream(&mut self, to: NodeId) {
         while let Some(room) = self.window(to) {
             let Some(progress) = self.progress(to) else { return };
-            let Some(prev) = self.log.id_at(progress.next - 1) else {
+            let Some(prev) = self.log.id_at(progress.next.previous()) else {
                 return self.start_snapshot(to);
             };
             let sent = self.send_append(to, prev, room);
             if let Some(progress) = self.progress_mut(to) {
-                progress.next += sent;
+                progress.next = progress.next.plus(sent);
             }
         }
         // A follower that needs no entries learns at once what is committed.
         let Some(progress) = self.progress(to) else { return };
-        let news = self.commit.min(progress.next - 1) > progress.told;
-        if news && let Some(prev) = self.log.id_at(progress.next - 1) {
+        let news = self.commit.min(progress.next.previous()) > progress.told;
+        if news && let Some(prev) = self.log.id_at(progress.next.previous()) {
             self.send_append(to, prev, 0);
         }
     }
@@ -143,8 +143,8 @@ impl<C: Command> Raft<C> {
     fn window(&self, to: NodeId) -> Option<u64> {
         let limits = &self.config.limits;
         let progress = self.progress(to)?;
-        let sent = progress.next - 1;
-        let inflight = sent.saturating_sub(progress.matched);
+        let sent = progress.next.previous();
+        let inflight = sent.since(progress.matched);
         let open = !progress.is_full
             && sent < self.log.last().index
             && inflight < limits.inflight_entries
@@ -161,11 +161,11 @@ impl<C: Command> Raft<C> {
         let bytes = self.config.limits.message_bytes;
         let entries = match room {
             0 => Vec::new(),
-            room => self.log.run(prev.index + 1, self.log.last().index, room, bytes),
+            room => self.log.run(prev.index.next(), self.log.last().index, room, bytes),
         };
         let sent = entries.len() as u64;
         if let Some(progress) = self.progress_mut(to) {
-            progress.told = progress.told.max(commit.min(prev.index + sent));
+            progress.told = progress.told.max(commit.min(prev.index.plus(sent)));
         }
         self.say(to, Word::Append(Append { prev, entries, commit, probe }));
         sent
@@ -189,13 +189,13 @@ impl<C: Command> Raft<C> {
         }
         progress.matched = progress.matched.max(matched);
         let found = match &progress.mode {
-            Mode::Search { .. } => matched + 1 >= progress.next,
+            Mode::Search { .. } => matched.next() >= progress.next,
             Mode::Stream => false,
             Mode::Snapshot(sending) => matched >= sending.meta.last.index,
         };
         progress.is_full = is_full;
-        let sent = if is_full { 0 } else { progress.next };
-        progress.next = sent.max(progress.matched + 1);
+        let sent = if is_full { Index::FIRST } else { progress.next };
+        progress.next = sent.max(progress.matched.next());
         if found {
             progress.mode = Mode::Stream;
         }
@@ -210,14 +210,14 @@ impl<C: Command> Raft<C> {
         let Some(progress) = self.progress_mut(from) else { return };
         progress.hear(probe);
         let late = match progress.mode {
-            Mode::Search { .. } => prev.index + 1 != progress.next,
+            Mode::Search { .. } => prev.index.next() != progress.next,
             Mode::Stream => prev.index >= progress.next,
             Mode::Snapshot(_) => true,
         };
         if late || prev.index <= progress.matched {
             return;
         }
-        progress.next = common.min(prev.index.saturating_sub(1)).max(progress.matched) + 1;
+        progress.next = common.min(prev.index.previous()).max(progress.matched).next();
         progress.mode = Mode::Search { asked: false };
     }
 
@@ -233,7 +233,7 @@ impl<C: Command> Raft<C> {
 #[cfg(test)]
 mod tests {
     use crate::error::Refusal;
-    use crate::id::{Index, LogId, Ticket};
+    use crate::id::{LogId, Term, Ticket};
     use crate::input::{Input, Proposal};
     use crate::message::{Body, Message, Probe, Promise, Word};
     use crate::progress::Mode;
@@ -261,7 +261,7 @@ mod tests {
         }
         assert_eq!(appends(&cluster).filter(|(to, _)| *to == B).count(), 4);
         let progress = &cluster.view(A).progress.unwrap()[&B];
-        assert_eq!(progress.next - 1 - progress.matched, 4);
+        assert_eq!(progress.next.previous().since(progress.matched), 4);
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
         }
         cluster.deliver();
         let before = cluster.view(A).progress.unwrap()[&B].clone();
-        let late = LogId::new(cluster.view(A).term, before.matched - 1);
+        let late = LogId::new(cluster.view(A).term, before.matched.previous());
         let refused =
             Word::AppendRefused { prev: late, hint: LogId::ORIGIN, probe: Probe::default() };
         from_b(&mut cluster, 0, Body::Word(refused));
@@ -364,8 +364,8 @@ mod tests {
     }
 
     /// Lets B say something to A, so many terms ago.
-    fn from_b(cluster: &mut Cluster, ago: Index, body: Body<Bytes>) {
-        let term = cluster.view(A).term - ago;
+    fn from_b(cluster: &mut Cluster, ago: u64, body: Body<Bytes>) {
+        let term = Term::new(cluster.view(A).term.get() - ago);
         cluster.step(A, Input::Message(Message { from: B, to: A, term, body }));
     }
 }

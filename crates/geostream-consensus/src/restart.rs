@@ -8,13 +8,13 @@ use crate::config::Config;
 use crate::effect::{HardState, Op};
 use crate::entry::{Command, Entry, Payload, SnapshotMeta};
 use crate::error::RestoreError;
-use crate::id::{Index, LogId, NodeId};
+use crate::id::{Index, LogId, NodeId, Term};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::outbox::Outbox;
 use crate::raft::Raft;
-use crate::state::{LocalReads, OwnSnapshot, State};
+use crate::state::{Leadership, LocalReads, OwnSnapshot, State};
 use crate::time::Moment;
 
 /// What is on disk when a node starts.
@@ -38,7 +38,7 @@ impl<C: Command> Stored<C> {
     #[must_use]
     pub fn founding(founders: impl IntoIterator<Item = NodeId>) -> Self {
         let payload = Payload::Membership(Membership::of(founders));
-        let first = Entry { id: LogId::new(0, 1), payload };
+        let first = Entry { id: LogId::new(Term::ZERO, Index::FIRST), payload };
         Self { entries: vec![first], ..Self::joining() }
     }
 
@@ -49,15 +49,15 @@ impl<C: Command> Stored<C> {
             hard_state: HardState::default(),
             snapshot: SnapshotMeta::default(),
             entries: Vec::new(),
-            applied: 0,
+            applied: Index::ORIGIN,
         }
     }
 
     /// Tells what cannot have been written by a node, if anything.
     fn check(&self) -> Result<(), RestoreError> {
         let end = self.snapshot.last.index;
-        let mut expected = self.entries.first().map_or(end, |first| first.id.index.min(end + 1));
-        let mut term = 0;
+        let mut expected = self.entries.first().map_or(end, |first| first.id.index.min(end.next()));
+        let mut term = Term::ZERO;
         for Entry { id, .. } in &self.entries {
             if id.index != expected {
                 return Err(RestoreError::Gap { expected, found: *id });
@@ -65,7 +65,7 @@ impl<C: Command> Stored<C> {
             if id.term < term || id.term > self.hard_state.term {
                 return Err(RestoreError::Term(*id));
             }
-            (expected, term) = (id.index + 1, id.term);
+            (expected, term) = (id.index.next(), id.term);
         }
         Ok(())
     }
@@ -76,12 +76,13 @@ impl<C: Command> Stored<C> {
     /// not lead to the snapshot's end are then of another history, or before it.
     fn log(entries: Vec<Entry<C>>, snapshot: &SnapshotMeta) -> (Log<C>, bool) {
         let end = snapshot.last;
-        let first = entries.first().map_or(end.index + 1, |first| first.id.index);
+        let next = end.index.next();
+        let first = entries.first().map_or(next, |first| first.id.index);
         let mut entries = entries.into_iter().peekable();
         // What came before the first entry was purged with its term: the first one takes its place.
-        let base = if first == end.index + 1 {
+        let base = if first == next {
             end
-        } else if first == 1 {
+        } else if first == Index::FIRST {
             LogId::ORIGIN
         } else {
             entries.next().map_or(end, |entry| entry.id)
@@ -117,7 +118,7 @@ impl<C: Command> Raft<C> {
         }
         let mut outbox = Outbox::new(config.id);
         if disorder {
-            outbox.write(Op::Truncate { from: least + 1 });
+            outbox.write(Op::Truncate { from: least.next() });
             outbox.write(Op::Purge { through: least });
         }
         let mut chance = Chance::new(seed);
@@ -130,7 +131,7 @@ impl<C: Command> Raft<C> {
             outbox,
             state: State::Follower,
             leader: None,
-            announced: (hard.term, None),
+            announced: Leadership { term: hard.term, leader: None },
             loyal_until,
             election_at: loyal_until,
             memberships: memberships(&log, &snapshot),
@@ -158,7 +159,7 @@ impl<C: Command> Raft<C> {
 /// Finds what is in force again: also what was not committed yet counts.
 fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships {
     let mut memberships = Memberships::starting_with(snapshot);
-    for entry in log.iter_from(snapshot.last.index + 1) {
+    for entry in log.iter_from(snapshot.last.index.next()) {
         if let Payload::Membership(membership) = &entry.payload {
             memberships.push(entry.id.index, membership.clone());
         }
@@ -169,55 +170,56 @@ fn memberships<C: Command>(log: &Log<C>, snapshot: &SnapshotMeta) -> Memberships
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::A;
+    use crate::testing::{A, log_id};
 
     #[test]
     fn a_log_that_does_not_lead_to_the_snapshot_is_of_another_history() {
         let entries = [(1, 1), (1, 2), (1, 3)];
-        assert_eq!(restored(&entries, (2, 2), 2).log.last(), LogId::new(2, 2));
-        assert_eq!(restored(&entries, (2, 9), 9).log.last(), LogId::new(2, 9));
+        assert_eq!(restored(&entries, (2, 2), 2).log.last(), log_id(2, 2));
+        assert_eq!(restored(&entries, (2, 9), 9).log.last(), log_id(2, 9));
         let kept = restored(&entries, (1, 2), 2);
-        assert_eq!((kept.log.base(), kept.log.last()), (LogId::ORIGIN, LogId::new(1, 3)));
+        assert_eq!((kept.log.base(), kept.log.last()), (LogId::ORIGIN, log_id(1, 3)));
     }
 
     #[test]
     fn a_log_that_was_purged_goes_on_from_its_first_entry() {
         let raft = restored(&[(1, 4), (1, 5), (2, 6)], (1, 5), 5);
-        assert_eq!((raft.log.base(), raft.log.last()), (LogId::new(1, 4), LogId::new(2, 6)));
+        assert_eq!((raft.log.base(), raft.log.last()), (log_id(1, 4), log_id(2, 6)));
         let raft = restored(&[(2, 6)], (1, 5), 6);
-        assert_eq!((raft.log.base(), raft.commit), (LogId::new(1, 5), 6));
+        assert_eq!((raft.log.base(), raft.commit), (log_id(1, 5), Index::new(6)));
     }
 
     #[test]
     fn what_no_node_can_have_written_is_refused() {
-        let gap = RestoreError::Gap { expected: 2, found: LogId::new(1, 3) };
+        let gap = RestoreError::Gap { expected: Index::new(2), found: log_id(1, 3) };
         assert_eq!(restore(&[(1, 1), (1, 3)], (0, 0), 0).unwrap_err(), gap);
-        let gap = RestoreError::Gap { expected: 6, found: LogId::new(1, 7) };
+        let gap = RestoreError::Gap { expected: Index::new(6), found: log_id(1, 7) };
         assert_eq!(restore(&[(1, 7)], (1, 5), 5).unwrap_err(), gap);
-        let term = RestoreError::Term(LogId::new(1, 2));
+        let term = RestoreError::Term(log_id(1, 2));
         assert_eq!(restore(&[(2, 1), (1, 2)], (0, 0), 0).unwrap_err(), term);
-        let term = RestoreError::Term(LogId::new(8, 1));
+        let term = RestoreError::Term(log_id(8, 1));
         assert_eq!(restore(&[(8, 1)], (0, 0), 0).unwrap_err(), term);
-        let applied = RestoreError::Applied { applied: 3, least: 5, most: 5 };
+        let (applied, end) = (Index::new(3), Index::new(5));
+        let applied = RestoreError::Applied { applied, least: end, most: end };
         assert_eq!(restore(&[], (1, 5), 3).unwrap_err(), applied);
     }
 
-    fn restored(ids: &[(u64, u64)], snapshot: (u64, u64), applied: Index) -> Raft<Vec<u8>> {
+    fn restored(ids: &[(u64, u64)], snapshot: (u64, u64), applied: u64) -> Raft<Vec<u8>> {
         restore(ids, snapshot, applied).unwrap()
     }
 
     fn restore(
         ids: &[(u64, u64)],
         snapshot: (u64, u64),
-        applied: Index,
+        applied: u64,
     ) -> Result<Raft<Vec<u8>>, RestoreError> {
-        let id = |(term, index): (u64, u64)| LogId::new(term, index);
+        let id = |(term, index): (u64, u64)| log_id(term, index);
         let entry = |ids: &(u64, u64)| Entry { id: id(*ids), payload: Payload::Blank };
         let stored = Stored {
-            hard_state: HardState { term: 5, vote: None },
+            hard_state: HardState { term: Term::new(5), vote: None },
             snapshot: SnapshotMeta { last: id(snapshot), membership: Membership::of([A]) },
             entries: ids.iter().map(entry).collect(),
-            applied,
+            applied: Index::new(applied),
         };
         Raft::restore(Config::new(A), stored, Moment::START, 1)
     }

@@ -272,11 +272,11 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            Self { sessions: Sessions::new(LIMITS), sum: 0, at: 0 }
+            Self { sessions: Sessions::new(LIMITS), sum: 0, at: Index::ORIGIN }
         }
 
         fn apply(&mut self, at_micros: u64, call: Call<u64>) -> Result<Reply<u64>, SessionError> {
-            self.at += 1;
+            self.at = self.at.next();
             let sum = &mut self.sum;
             self.sessions.apply(self.at, Request { at_micros, call }, |add| {
                 *sum += add;

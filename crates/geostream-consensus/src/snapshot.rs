@@ -12,7 +12,7 @@ use crate::message::{Chunk, Promise, Word};
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
 use crate::raft::Raft;
-use crate::state::{Expected, Receiving};
+use crate::state::{Expected, Receiving, SnapshotOffer};
 
 /// How often a piece is sent again before the follower is asked anew what it has.
 const RETRIES: u8 = 5;
@@ -41,7 +41,7 @@ impl<C: Command> Raft<C> {
 
     fn has_grown(&self) -> bool {
         let (limits, end) = (&self.config.limits, self.snapshot.last.index);
-        self.applied.saturating_sub(end) >= limits.snapshot_after_entries
+        self.applied.since(end) >= limits.snapshot_after_entries
             || self.log.weight_between(end, self.applied) >= limits.snapshot_after_bytes
     }
 
@@ -63,7 +63,7 @@ impl<C: Command> Raft<C> {
     pub(crate) fn purge(&mut self) {
         let Limits { keep_entries, keep_bytes, .. } = self.config.limits;
         let end = self.snapshot.last.index;
-        let through = end - self.log.tail(end, keep_entries, keep_bytes);
+        let through = end.minus(self.log.tail(end, keep_entries, keep_bytes));
         if through > self.log.base().index {
             self.log.purge(through);
             self.outbox.write(Op::Purge { through });
@@ -142,7 +142,7 @@ impl<C: Command> Raft<C> {
     fn search_anew(&mut self, to: NodeId) {
         let last = self.log.last().index;
         if let Some(progress) = self.progress_mut(to) {
-            progress.next = last + 1;
+            progress.next = last.next();
             progress.mode = Mode::Search { asked: false };
         }
     }
@@ -160,7 +160,7 @@ impl<C: Command> Raft<C> {
             return;
         }
         let (snapshot, probe) = (chunk.meta.last, chunk.probe);
-        let of = (self.hard.term, snapshot);
+        let of = SnapshotOffer { term: self.hard.term, last: snapshot };
         // What is committed here is never replaced, whatever the snapshot says.
         if snapshot.index <= self.commit || self.log.contains(snapshot) {
             self.commit = self.commit.max(snapshot.index);
@@ -192,7 +192,7 @@ impl<C: Command> Raft<C> {
     /// Forgets a snapshot half received that entries have made useless.
     pub(crate) fn forget_overtaken(&mut self) {
         let commit = self.commit;
-        self.receiving.take_if(|receiving| receiving.of.1.index <= commit);
+        self.receiving.take_if(|receiving| receiving.of.last.index <= commit);
     }
 
     /// Puts a snapshot in place of the whole log: what there was does not contain the snapshot's end, so
@@ -224,7 +224,8 @@ mod tests {
     use crate::message::{Body, Chunk, Message, Probe, Word};
     use crate::progress::Mode;
     use crate::restart::Stored;
-    use crate::testing::{A, Answer, B, C, Cluster};
+    use crate::testing::{A, Answer, B, C, Cluster, log_id};
+    use crate::view::Received;
 
     /// C was away while the others took many snapshots, of several pieces.
     fn one_is_far_behind() -> Cluster {
@@ -247,10 +248,10 @@ mod tests {
         let cluster = one_is_far_behind();
         for id in [A, B] {
             let view = cluster.view(id);
-            assert!(view.applied - view.snapshot.last.index < 10);
-            assert_eq!(view.log.base().index, view.snapshot.last.index - 2);
+            assert!(view.applied.since(view.snapshot.last.index) < 10);
+            assert_eq!(view.log.base().index, view.snapshot.last.index.minus(2));
             let stored = cluster.stored(id);
-            assert_eq!(stored.entries[0].id.index, view.log.base().index + 1);
+            assert_eq!(stored.entries[0].id.index, view.log.base().index.next());
         }
     }
 
@@ -264,8 +265,9 @@ mod tests {
         let first = cluster.view(A).applied;
         let proposal = |command| Proposal { ticket: Ticket(command), command: vec![0] };
         cluster.step(A, Input::Propose((0..50).map(proposal).collect()));
-        assert_eq!(cluster.view(A).applied, first + 50, "a page after another");
-        let steps = cluster.snapshots(A).windows(2).map(|two| two[1] - two[0]).collect::<Vec<_>>();
+        assert_eq!(cluster.view(A).applied, first.plus(50), "a page after another");
+        let steps =
+            cluster.snapshots(A).windows(2).map(|two| two[1].since(two[0])).collect::<Vec<_>>();
         assert_eq!(steps, [10; 4]);
     }
 
@@ -298,7 +300,7 @@ mod tests {
     fn a_follower_that_restarts_gets_the_snapshot_from_its_beginning() {
         let mut cluster = one_is_far_behind();
         cluster.heal();
-        cluster.until(|cluster| cluster.view(C).receiving.is_some_and(|(_, next)| next >= 14));
+        cluster.until(|cluster| cluster.view(C).receiving.is_some_and(|part| part.bytes >= 14));
         cluster.restart(C);
         cluster.pass(3_000);
         assert_eq!(cluster.state(C), cluster.state(A));
@@ -311,9 +313,9 @@ mod tests {
         send(&mut cluster, 91, &snapshot, 0, false);
         send(&mut cluster, 91, &older, 0, false);
         send(&mut cluster, 91, &contained, 0, false);
-        assert_eq!(cluster.view(B).receiving, Some((snapshot.last, 5)));
+        assert_eq!(cluster.view(B).receiving, Some(received(&snapshot, 5)));
         send(&mut cluster, 91, &newer, 0, false);
-        assert_eq!(cluster.view(B).receiving, Some((newer.last, 5)));
+        assert_eq!(cluster.view(B).receiving, Some(received(&newer, 5)));
     }
 
     #[test]
@@ -322,7 +324,7 @@ mod tests {
         let snapshot = snapshot_to(50);
         send(&mut cluster, 91, &snapshot, 0, false);
         send(&mut cluster, 92, &snapshot, 5, true);
-        assert_eq!(cluster.view(B).receiving, Some((snapshot.last, 0)));
+        assert_eq!(cluster.view(B).receiving, Some(received(&snapshot, 0)));
         send(&mut cluster, 92, &snapshot, 0, true);
         assert_eq!(cluster.state(B), b"state");
     }
@@ -350,11 +352,11 @@ mod tests {
         cluster.isolate(B);
         let ticket = cluster.propose(B, b"lost");
         let membership = Membership::of([A, B, C, NodeId(4)]);
-        let meta = SnapshotMeta { last: LogId::new(90, 50), membership: membership.clone() };
+        let meta = SnapshotMeta { last: log_id(90, 50), membership: membership.clone() };
         send(&mut cluster, 91, &meta, 0, true);
         let view = cluster.view(B);
-        assert_eq!((view.log.last(), view.commit), (meta.last, 50));
-        assert_eq!((view.membership, view.membership_at), (&membership, 50));
+        assert_eq!((view.log.last(), view.commit), (meta.last, Index::new(50)));
+        assert_eq!((view.membership, view.membership_at), (&membership, Index::new(50)));
         assert_eq!(cluster.answer(ticket), Some(&Answer::Refused(Refusal::Unknown)));
         assert_eq!((cluster.state(B), cluster.stored(B).entries.len()), (&b"state"[..], 0));
     }
@@ -367,7 +369,8 @@ mod tests {
         cluster.pass(100);
         let before = cluster.view(B).log.clone();
         let at = before.last().index;
-        let meta = SnapshotMeta { last: LogId::new(90, at), membership: Membership::of([C]) };
+        let meta =
+            SnapshotMeta { last: LogId::new(Term::new(90), at), membership: Membership::of([C]) };
         send(&mut cluster, 91, &meta, 0, true);
         assert_eq!(cluster.view(B).log, &before);
     }
@@ -399,15 +402,19 @@ mod tests {
         assert!(cluster.view(joined).membership.learners().contains(&joined));
     }
 
-    fn snapshot_to(index: Index) -> SnapshotMeta {
-        SnapshotMeta { last: LogId::new(90, index), membership: Membership::of([A, B, C]) }
+    fn snapshot_to(index: u64) -> SnapshotMeta {
+        SnapshotMeta { last: log_id(90, index), membership: Membership::of([A, B, C]) }
+    }
+
+    fn received(snapshot: &SnapshotMeta, bytes: u64) -> Received {
+        Received { snapshot: snapshot.last, bytes }
     }
 
     /// Lets C lead in this term, and send a piece to B.
-    fn send(cluster: &mut Cluster, term: Term, meta: &SnapshotMeta, offset: u64, is_last: bool) {
+    fn send(cluster: &mut Cluster, term: u64, meta: &SnapshotMeta, offset: u64, is_last: bool) {
         let (meta, data) = (meta.clone(), b"state"[..].into());
         let chunk = Chunk { meta, offset, data, is_last, probe: Probe::default() };
         let body = Body::Word(Word::Chunk(chunk));
-        cluster.step(B, Input::Message(Message { from: C, to: B, term, body }));
+        cluster.step(B, Input::Message(Message { from: C, to: B, term: Term::new(term), body }));
     }
 }

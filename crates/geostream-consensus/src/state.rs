@@ -11,6 +11,7 @@ use crate::id::{Index, LogId, NodeId, Term, Ticket};
 use crate::message::Probe;
 use crate::progress::{Mode, Progress};
 use crate::time::Moment;
+use crate::view::Received;
 
 /// What part a node plays, with what it needs only for that (Raft paper, figure 4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,8 +43,10 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_at: Moment,
     pub(crate) reads: LeaderReads,
     pub(crate) handover: Option<Handover>,
-    /// What was applied and what was in a snapshot when it last got on, and when that was.
-    pub(crate) got_on: ((Index, Index), Moment),
+    /// What this node had reached when it last made progress.
+    pub(crate) reached: Reached,
+    /// When that was.
+    pub(crate) reached_at: Moment,
     /// Whether a `TimeoutNow` was sent in this term; it may arrive at any time until the term ends.
     pub(crate) has_urged: bool,
 }
@@ -57,7 +60,8 @@ impl Leading {
             heartbeat_at: now,
             reads: LeaderReads::default(),
             handover: None,
-            got_on: ((0, 0), now),
+            reached: Reached::default(),
+            reached_at: now,
             has_urged: false,
         }
     }
@@ -73,6 +77,14 @@ impl Leading {
         });
         retries.min()
     }
+}
+
+/// How far the state machine and the snapshots of a leader are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reached {
+    pub(crate) applied: Index,
+    /// The end of the last snapshot.
+    pub(crate) snapshot: Index,
 }
 
 /// Leadership on its way to another node.
@@ -160,6 +172,34 @@ impl LocalReads {
     }
 }
 
+/// A term, and its leader if this node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leadership {
+    pub(crate) term: Term,
+    pub(crate) leader: Option<NodeId>,
+}
+
+/// An entry for which a client waits. The order is that of the log, so that all entries up to an index
+/// are found at once; clients may wait for entries of several terms at the same index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LogPosition {
+    pub(crate) index: Index,
+    pub(crate) term: Term,
+}
+
+impl LogPosition {
+    /// Returns what comes before all entries at this index or a later one.
+    pub(crate) fn before(index: Index) -> Self {
+        Self { index, term: Term::ZERO }
+    }
+}
+
+impl From<LogId> for LogPosition {
+    fn from(LogId { term, index }: LogId) -> Self {
+        Self { index, term }
+    }
+}
+
 /// A client that waits for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Expected {
@@ -180,17 +220,25 @@ pub(crate) struct OwnSnapshot {
 /// A snapshot that is being received: one at a time, and the last one that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receiving {
-    /// The term of the leader that sends it, and the last entry that it contains.
-    ///
-    /// In its term a leader begins only newer ones, so a piece of an older one is late. What another
-    /// leader sends is begun anew: its bytes need not be the same.
-    pub(crate) of: (Term, LogId),
+    pub(crate) of: SnapshotOffer,
     /// The offset of the next piece.
     pub(crate) next: u64,
 }
 
 impl Receiving {
-    pub(crate) fn state(&self) -> (LogId, u64) {
-        (self.of.1, self.next)
+    pub(crate) fn received(&self) -> Received {
+        Received { snapshot: self.of.last, bytes: self.next }
     }
+}
+
+/// A snapshot as one leader sends it.
+///
+/// In its term a leader begins only newer snapshots, so a piece of an older one is late. The snapshot of
+/// another leader begins anew, since its bytes may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SnapshotOffer {
+    /// The term of the leader.
+    pub(crate) term: Term,
+    /// The last entry that the snapshot contains.
+    pub(crate) last: LogId,
 }

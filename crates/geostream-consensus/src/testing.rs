@@ -7,7 +7,7 @@ use crate::config::{Config, Timing};
 use crate::effect::{Effect, Op, Write};
 use crate::entry::Payload;
 use crate::error::Refusal;
-use crate::id::{Index, LogId, NodeId, Ticket};
+use crate::id::{Index, LogId, NodeId, Term, Ticket};
 use crate::input::{Input, Piece, Proposal};
 use crate::message::{Body, Message, Word};
 use crate::raft::Raft;
@@ -331,7 +331,7 @@ impl Cluster {
             },
             Effect::Send(message) => self.wire.push_back(message),
             Effect::Apply(page) => {
-                let mut through = 0;
+                let mut through = Index::ORIGIN;
                 for committed in page {
                     through = committed.entry.id.index;
                     if let Payload::Command(command) = &committed.entry.payload {
@@ -397,6 +397,11 @@ impl Member {
             Op::Purge { through } => entries.retain(|entry| entry.id.index > through),
         }
     }
+}
+
+/// Names the entry of this term at this index.
+pub(crate) const fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(Term::new(term), Index::new(index))
 }
 
 fn piece(all: &[u8], offset: u64, limit: u64) -> Piece {

@@ -4,7 +4,7 @@ use crate::entry::Command;
 use crate::id::NodeId;
 use crate::message::Word;
 use crate::raft::Raft;
-use crate::state::{Handover, State};
+use crate::state::{Handover, Reached, State};
 
 /// For how many election timeouts clients wait for a leader that does not get on.
 const PATIENCE: u32 = 10;
@@ -29,13 +29,14 @@ impl<C: Command> Raft<C> {
         let (now, patience) = (self.now(), self.config.timing.election_most * PATIENCE);
         let overloaded = self.is_overloaded();
         let room = self.answered_by_quorum(!self.is_behind(), |progress| !progress.is_full);
-        let reached = (self.applied, self.snapshot.last.index);
+        let reached = Reached { applied: self.applied, snapshot: self.snapshot.last.index };
         let Some(leading) = self.leading_mut() else { return };
-        let (before, since) = leading.got_on;
-        if !overloaded || reached != before {
-            leading.got_on = (reached, now);
-        } else if now - since >= patience && room == Some(true) {
-            leading.got_on = (reached, now);
+        let is_stuck = overloaded && reached == leading.reached;
+        if !is_stuck {
+            leading.reached = reached;
+            leading.reached_at = now;
+        } else if now - leading.reached_at >= patience && room == Some(true) {
+            leading.reached_at = now;
             if let Some(next) = self.successor() {
                 self.transfer(next);
             }
@@ -105,7 +106,7 @@ mod tests {
         let term = cluster.view(A).term;
         cluster.step(A, Input::Transfer { to: B });
         cluster.deliver();
-        assert_eq!((cluster.leader(), cluster.view(B).term), (Some(B), term + 1));
+        assert_eq!((cluster.leader(), cluster.view(B).term), (Some(B), term.next()));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub struct View<'a, C> {
     pub membership_at: Index,
     /// What it knows of its followers, if it leads. A snapshot that is being sent must be kept.
     pub progress: Option<&'a BTreeMap<NodeId, Progress>>,
-    /// The snapshot that it is receiving, and how many bytes it has of it.
-    pub receiving: Option<(LogId, u64)>,
+    /// The part that it has of a snapshot that it is receiving.
+    pub receiving: Option<Received>,
     /// To whom it is handing leadership.
     pub transferring_to: Option<NodeId>,
     /// How much of what is bounded it holds.
@@ -69,6 +69,15 @@ pub enum Role {
     Candidate,
     /// It leads.
     Leader,
+}
+
+/// A part of a snapshot that a node has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Received {
+    /// The last entry that the snapshot contains.
+    pub snapshot: LogId,
+    /// How many of its bytes are here.
+    pub bytes: u64,
 }
 
 /// How much of what is bounded a node holds.

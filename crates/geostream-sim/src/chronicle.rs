@@ -81,7 +81,7 @@ impl Brief {
 impl Chronicle {
     /// Returns the index of the last committed entry.
     pub(crate) fn last_committed(&self) -> Index {
-        self.committed.len() as Index
+        Index::new(self.committed.len() as u64)
     }
 
     /// Returns what is committed at an index.
@@ -95,7 +95,7 @@ impl Chronicle {
     }
 
     fn commitment(&self, index: Index) -> Option<Commitment> {
-        let at = usize::try_from(index.checked_sub(1)?).ok()?;
+        let at = usize::try_from(index.checked_since(Index::FIRST)?).ok()?;
         self.committed.get(at).copied()
     }
 
@@ -109,7 +109,7 @@ impl Chronicle {
             terms: VecDeque::new(),
             memberships: vec![(snapshot.last.index, snapshot.membership.clone())],
         };
-        for entry in view.log.iter_from(base.index + 1) {
+        for entry in view.log.iter_from(base.index.next()) {
             log.push(entry);
         }
         log.memberships.retain(|(at, _)| *at >= snapshot.last.index);
@@ -140,7 +140,7 @@ impl Chronicle {
             }
             Op::UseTaken(_) => {}
             Op::UseStaged(meta) => {
-                self.removed.extend(log.truncate(1));
+                self.removed.extend(log.truncate(Index::FIRST));
                 log.base = meta.last;
                 log.memberships = vec![(meta.last.index, meta.membership.clone())];
             }
@@ -150,7 +150,7 @@ impl Chronicle {
 
     /// Takes note of what is committed, after everybody has judged it.
     pub(crate) fn note(&mut self, node: usize, view: &View<'_, Wanted>) {
-        for index in self.last_committed() + 1..=view.commit {
+        for index in self.last_committed().next().up_to(view.commit) {
             let Some(id) = view.log.id_at(index) else { break };
             self.committed.push(Commitment { term: id.term, by: view.term });
         }
@@ -162,7 +162,7 @@ impl Chronicle {
 
 impl Logged {
     pub(crate) fn last(&self) -> LogId {
-        let index = self.base.index + self.terms.len() as Index;
+        let index = self.base.index.plus(self.terms.len() as u64);
         self.terms.back().map_or(self.base, |term| LogId::new(*term, index))
     }
 
@@ -171,7 +171,7 @@ impl Logged {
         if index == self.base.index {
             return Some(self.base);
         }
-        let at = usize::try_from(index.checked_sub(self.base.index + 1)?).ok()?;
+        let at = usize::try_from(index.checked_since(self.base.index.next())?).ok()?;
         self.terms.get(at).map(|term| LogId::new(*term, index))
     }
 
@@ -194,8 +194,8 @@ impl Logged {
 
     fn truncate(&mut self, from: Index) -> Vec<LogId> {
         let last = self.last().index;
-        let from = from.max(self.base.index + 1);
-        let removed: Vec<_> = (from..=last).filter_map(|index| self.at(index)).collect();
+        let from = from.max(self.base.index.next());
+        let removed: Vec<_> = from.up_to(last).filter_map(|index| self.at(index)).collect();
         self.terms.truncate(self.terms.len() - removed.len());
         let kept = self.memberships.partition_point(|(at, _)| *at < from);
         self.memberships.truncate(kept.max(1));
@@ -204,7 +204,7 @@ impl Logged {
 
     fn purge(&mut self, through: Index) {
         let Some(base) = self.at(through) else { return };
-        let gone = usize::try_from(through - self.base.index).unwrap_or(0);
+        let gone = usize::try_from(through.since(self.base.index)).unwrap_or(0);
         self.terms.drain(..gone);
         self.base = base;
         let superseded = self.memberships.partition_point(|(at, _)| *at <= through);
@@ -218,8 +218,10 @@ fn digest(entry: &Entry<Wanted>) -> u64 {
         Payload::Blank => 1,
         Payload::Command(Request { at_micros, call }) => match call {
             Call::Open => fold(*at_micros, 4),
-            Call::Close { session } => fold(session.0, 5),
-            Call::Once { session, command, .. } => fold(fold(session.0, 2), command.ticket().0),
+            Call::Close { session } => fold(session.0.get(), 5),
+            Call::Once { session, command, .. } => {
+                fold(fold(session.0.get(), 2), command.ticket().0)
+            }
         },
         Payload::Membership(membership) => {
             let parts = [membership.voters(), membership.outgoing(), membership.learners()];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use geostream_consensus::{
-    Entry, HardState, Index, LogId, NodeId, Op, SnapshotMeta, Stored, Write, WriteId,
+    Entry, HardState, Index, LogId, NodeId, Op, SnapshotMeta, Stored, Term, Write, WriteId,
 };
 
 use crate::chance::Chance;
@@ -143,7 +143,7 @@ impl Image {
 
     /// Returns the entry at an index, if it is there as such.
     pub(crate) fn at(&self, index: Index) -> Option<LogId> {
-        let offset = index.checked_sub(self.entries.front()?.id.index)?;
+        let offset = index.checked_since(self.entries.front()?.id.index)?;
         self.entries.get(usize::try_from(offset).ok()?).map(|entry| entry.id)
     }
 
@@ -197,7 +197,7 @@ impl Image {
     fn append(&mut self, entries: Vec<Entry<Wanted>>) -> Result<(), String> {
         for entry in entries {
             let last = self.entries.back().map_or(self.snapshot.last.index, |last| last.id.index);
-            if entry.id.index != last + 1 {
+            if entry.id.index != last.next() {
                 return Err(format!("{} is written after {last}", entry.id));
             }
             self.entries.push_back(entry);
@@ -233,6 +233,6 @@ impl Image {
 }
 
 /// Tells whom a disk remembers having voted for in a term.
-pub(crate) fn remembers_vote(hard: HardState, term: u64, vote: NodeId) -> bool {
+pub(crate) fn remembers_vote(hard: HardState, term: Term, vote: NodeId) -> bool {
     hard.term > term || (hard.term == term && hard.vote == Some(vote))
 }

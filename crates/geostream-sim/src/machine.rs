@@ -66,7 +66,7 @@ const SESSIONS: SessionLimits =
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { applied: 0, length: 0, digest: 0, sessions: Sessions::new(SESSIONS) }
+        Self { applied: Index::ORIGIN, length: 0, digest: 0, sessions: Sessions::new(SESSIONS) }
     }
 }
 
@@ -83,10 +83,11 @@ impl Machine {
 
     /// Writes down everything, as a snapshot does.
     pub(crate) fn to_bytes(&self) -> Arc<[u8]> {
-        let mut words = vec![self.applied, self.length, self.digest, self.sessions.now_micros()];
+        let mut words =
+            vec![self.applied.get(), self.length, self.digest, self.sessions.now_micros()];
         for (id, session) in self.sessions.sessions() {
             let Session { seen_micros, answered_below, answers } = session;
-            words.extend([id.0, *seen_micros, *answered_below, answers.len() as u64]);
+            words.extend([id.0.get(), *seen_micros, *answered_below, answers.len() as u64]);
             words.extend(answers.iter().flat_map(|(number, place)| [*number, *place]));
         }
         let check = words.iter().fold(0, |check, word| fold(check, *word));
@@ -111,11 +112,12 @@ impl Machine {
                 answered_below: *answered_below,
                 answers: answers.collect(),
             };
-            read.insert(SessionId(*id), session);
+            read.insert(SessionId(Index::new(*id)), session);
             sessions = rest;
         }
         let sessions = Sessions::from_parts(SESSIONS, *now, read);
-        whole.then_some(Self { applied: *applied, length: *length, digest: *digest, sessions })
+        let applied = Index::new(*applied);
+        whole.then_some(Self { applied, length: *length, digest: *digest, sessions })
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn a_snapshot_is_read_back_whole_or_not_at_all() {
         let mut machine = Machine::default();
-        let mut apply = |at, call| machine.apply(at, Request { at_micros: at, call });
+        let mut apply = |at, call| machine.apply(Index::new(at), Request { at_micros: at, call });
         let Ok(Reply::Opened(session)) = apply(1, Call::Open) else {
             panic!("a session is opened")
         };

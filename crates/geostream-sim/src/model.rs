@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use geostream_consensus::{
-    Call, Config, Effect, Input, Limits, Message, Moment, NodeId, Proposal, Raft, Request,
-    SessionId, Stored, Ticket, Timing,
+    Call, Config, Effect, Index, Input, Limits, Message, Moment, NodeId, Proposal, Raft, Request,
+    SessionId, Stored, Term, Ticket, Timing,
 };
 use stateright::{Checker as _, Model, Property};
 
@@ -54,7 +54,7 @@ pub struct Bounds {
     /// How many messages are on their way at a time.
     pub messages: usize,
     /// The last term that is entered.
-    pub term: u64,
+    pub term: Term,
     /// How many steps a run has, at most.
     pub steps: usize,
 }
@@ -83,7 +83,7 @@ pub const CHECKS: [Bounds; 5] = [
         is_led: false,
         left: Left { crashes: 1, ..Left::NOTHING },
         messages: 6,
-        term: 2,
+        term: Term::new(2),
         steps: 10,
     },
     Bounds {
@@ -91,7 +91,7 @@ pub const CHECKS: [Bounds; 5] = [
         is_led: true,
         left: Left { waits: 1, commands: 1, ..Left::NOTHING },
         messages: 6,
-        term: 2,
+        term: Term::new(2),
         steps: 10,
     },
     Bounds {
@@ -99,7 +99,7 @@ pub const CHECKS: [Bounds; 5] = [
         is_led: true,
         left: Left { commands: 1, stalls: 1, crashes: 1, ..Left::NOTHING },
         messages: 6,
-        term: 2,
+        term: Term::new(2),
         steps: 9,
     },
     Bounds {
@@ -107,7 +107,7 @@ pub const CHECKS: [Bounds; 5] = [
         is_led: true,
         left: Left { waits: 1, reads: 1, commands: 1, ..Left::NOTHING },
         messages: 6,
-        term: 2,
+        term: Term::new(2),
         steps: 10,
     },
     Bounds {
@@ -115,7 +115,7 @@ pub const CHECKS: [Bounds; 5] = [
         is_led: true,
         left: Left { waits: 1, changes: 1, ..Left::NOTHING },
         messages: 6,
-        term: 2,
+        term: Term::new(2),
         steps: 11,
     },
 ];
@@ -357,7 +357,12 @@ impl Cluster {
         let request = u32::from(self.left.commands);
         let append = Append { client: 1, request, attempt: 0 };
         let number = u64::from(request);
-        let call = Call::Once { session: SessionId(0), number, answered_below: 0, command: append };
+        let call = Call::Once {
+            session: SessionId(Index::ORIGIN),
+            number,
+            answered_below: 0,
+            command: append,
+        };
         let command = Request { at_micros: 0, call };
         self.step(node, Input::Propose(vec![Proposal { ticket: append.ticket(), command }]))
     }
@@ -431,7 +436,8 @@ impl Cluster {
                 Ok(None)
             }
             Effect::Apply(page) => {
-                let through = page.last().map_or(0, |committed| committed.entry.id.index);
+                let through =
+                    page.last().map_or(Index::ORIGIN, |committed| committed.entry.id.index);
                 Ok(Some(Input::Applied { through }))
             }
             Effect::Halt(reason) => Err(self.violation("no contradiction", reason.to_string())),

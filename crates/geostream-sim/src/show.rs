@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use geostream_consensus::{
-    Body, Call, Command, Effect, Entry, Membership, Message, Op, Payload, Promise, Word,
+    Body, Call, Command, Effect, Entry, Index, Membership, Message, Op, Payload, Promise, Word,
 };
 
 use crate::machine::{Append, Wanted};
@@ -83,8 +83,8 @@ pub(crate) fn effect<C: Shown>(effect: &Effect<C>) -> Option<String> {
         }
         Effect::Send(message) => format!("send {}", self::message(message)),
         Effect::Apply(page) => {
-            let first = page.first().map_or(0, |committed| committed.entry.id.index);
-            format!("apply {first} to {}", first + page.len() as u64 - 1)
+            let first = page.first().map_or(Index::ORIGIN, |committed| committed.entry.id.index);
+            format!("apply {first} to {}", first.plus(page.len() as u64).previous())
         }
         Effect::Restore(meta) => format!("restore {}", meta.last),
         Effect::TakeSnapshot(meta) => format!("take snapshot {}", meta.last),

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use geostream_consensus::{
     Committed, Config, Effect, Input, LogId, Membership, Message, NodeId, Raft, Role, SessionId,
-    SnapshotMeta, Stored, WriteId,
+    SnapshotMeta, Stored, Term, WriteId,
 };
 
 use crate::agenda::{Agenda, Micros};
@@ -105,7 +105,7 @@ struct World {
     /// Kept between steps for its memory.
     effects: Vec<Effect<Wanted>>,
     /// When a leader lost power, and in which term, until there is another that commits.
-    outage: Option<(Micros, u64)>,
+    outage: Option<(Micros, Term)>,
     outages: Vec<u64>,
     elections: u64,
     digest: Digest,

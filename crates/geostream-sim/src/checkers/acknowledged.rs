@@ -65,9 +65,9 @@ mod tests {
         for request in 1..=3 {
             let append = Append { client: 0, request, attempt: 0 };
             let place = u64::from(request);
-            assert_eq!(acknowledged.applied(append, place, 10 * place), Ok(()));
+            assert_eq!(acknowledged.applied(append, place, Index::new(10 * place)), Ok(()));
         }
-        assert_eq!(acknowledged.survives(NodeId(1), 29, 2), Ok(()));
-        assert!(acknowledged.survives(NodeId(1), 30, 2).is_err());
+        assert_eq!(acknowledged.survives(NodeId(1), Index::new(29), 2), Ok(()));
+        assert!(acknowledged.survives(NodeId(1), Index::new(30), 2).is_err());
     }
 }

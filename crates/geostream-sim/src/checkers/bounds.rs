@@ -71,7 +71,7 @@ fn holds_too_much_log(seen: &Seen<'_>) -> bool {
         return false;
     }
     let log = seen.view.log;
-    let all = || log.iter_from(log.base().index + 1);
+    let all = || log.iter_from(log.base().index.next());
     let own = || all().filter(|entry| !matches!(entry.payload, Payload::Command(_)));
     let own_bytes: usize = own().map(|entry| entry.size()).sum();
     let largest = all().map(|entry| entry.size()).max().unwrap_or_default();
@@ -84,6 +84,7 @@ fn has_too_much_in_flight(seen: &Seen<'_>) -> bool {
     let limit = seen.limits.inflight_entries;
     let mut progress = seen.view.progress.into_iter().flat_map(|followers| followers.values());
     progress.any(|progress| {
-        progress.mode == Mode::Stream && progress.next - 1 - progress.matched > limit
+        let sent = progress.next.previous();
+        progress.mode == Mode::Stream && sent.since(progress.matched) > limit
     })
 }

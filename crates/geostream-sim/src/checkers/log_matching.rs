@@ -27,10 +27,10 @@ impl Checker for LogMatching {
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         for added in &seen.chronicle.added {
-            if added.before.index + 1 != added.id.index || added.before.term > added.id.term {
+            if added.before.index.next() != added.id.index || added.before.term > added.id.term {
                 return Err(format!("{} has {} after {}", seen.id(), added.id, added.before));
             }
-            let place = usize::try_from(added.id.index).unwrap_or(usize::MAX);
+            let place = usize::try_from(added.id.index.get()).unwrap_or(usize::MAX);
             self.entries.resize_with(self.entries.len().max(place + 1), Vec::new);
             let there = &mut self.entries[place];
             let known = Known { term: added.id.term, before: added.before, digest: added.digest };

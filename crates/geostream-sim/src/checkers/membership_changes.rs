@@ -97,11 +97,14 @@ impl MembershipChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use geostream_consensus::{Index, Term};
+
+    const ENTRY: LogId = LogId::new(Term::new(1), Index::new(2));
 
     #[test]
     fn a_change_that_takes_effect_after_it_was_refused_is_seen() {
         let (voters, learners) = (BTreeSet::from([NodeId(1)]), BTreeSet::from([NodeId(2)]));
-        let (chronicle, entry) = (Chronicle::default(), LogId::new(1, 2));
+        let (chronicle, entry) = (Chronicle::default(), ENTRY);
         let membership = Membership::from_parts(voters.clone(), [].into(), learners.clone(), None);
         for (why, seen) in [(Refusal::Lost, true), (Refusal::Unknown, false)] {
             let mut changes = MembershipChanges::default();
@@ -118,10 +121,10 @@ mod tests {
         let (voters, learners) = (BTreeSet::from([NodeId(1)]), BTreeSet::new());
         let mut changes = MembershipChanges::default();
         let ticket = changes.ask(&voters, &learners);
-        changes.proposed(ticket, LogId::new(1, 2));
+        changes.proposed(ticket, ENTRY);
         let membership = Membership::of(voters);
         let chronicle = Chronicle::default();
-        let judged = changes.applied(LogId::new(1, 2), &membership, Some(ticket), &chronicle);
+        let judged = changes.applied(ENTRY, &membership, Some(ticket), &chronicle);
         assert!(judged.is_err());
     }
 }

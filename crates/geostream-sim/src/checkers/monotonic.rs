@@ -88,10 +88,10 @@ fn grow(seen: &Seen<'_>) -> Result<(), String> {
         return Err(format!("{id} changes its vote from {:?} to {:?}", before.vote, view.vote));
     }
     let numbers = [
-        ("term", before.term, view.term),
-        ("commit", before.commit, view.commit),
-        ("applied", before.applied, view.applied),
-        ("snapshot", before.snapshot, view.snapshot.last.index),
+        ("term", before.term.get(), view.term.get()),
+        ("commit", before.commit.get(), view.commit.get()),
+        ("applied", before.applied.get(), view.applied.get()),
+        ("snapshot", before.snapshot.get(), view.snapshot.last.index.get()),
     ];
     match numbers.into_iter().find(|(_, before, after)| before > after) {
         Some((what, before, after)) => Err(format!("{id}'s {what} falls from {before} to {after}")),

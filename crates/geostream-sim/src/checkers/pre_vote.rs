@@ -50,10 +50,10 @@ impl Asking {
         let (view, before) = (&seen.view, seen.before);
         let stands = matches!(view.role, Role::Candidate | Role::Leader)
             && before.is_none_or(|before| before.term < view.term);
-        if !stands || self.urged.is_some_and(|term| term + 1 == view.term) {
+        if !stands || self.urged.is_some_and(|term| term.next() == view.term) {
             return Ok(());
         }
-        let in_time = self.round.is_none_or(|(_, term)| term + 1 == view.term);
+        let in_time = self.round.is_none_or(|(_, term)| term.next() == view.term);
         let supports = |id| id == view.id || self.granted.contains(&id);
         if in_time && view.membership.is_quorum(supports) {
             return Ok(());

@@ -102,7 +102,7 @@ fn lag(id: NodeId, member: Option<Member>, target: Index) -> Option<Obstacle> {
         .is_none_or(|member| member.has_started && (!member.is_up || member.applied < target));
     is_behind.then(|| Obstacle {
         what: format!("{id} has applied {applied:?} of {target}"),
-        missing: Some(target.saturating_sub(applied.unwrap_or_default())),
+        missing: Some(target.since(applied.unwrap_or_default())),
     })
 }
 
@@ -111,11 +111,18 @@ mod tests {
     use super::*;
 
     /// Looks at a cluster of one member, all else being well.
-    fn look(progress: &mut Progress, now: Micros, applied: Index) -> Result<bool, String> {
+    fn look(progress: &mut Progress, now: Micros, applied: u64) -> Result<bool, String> {
         let membership = Membership::of([NodeId(1)]);
-        let cluster =
-            Repaired { now, membership: Some(&membership), answers: 1, clients: 1, committed: 100 };
-        progress.is_made(&cluster, |_| Some(Member { is_up: true, has_started: true, applied }))
+        let cluster = Repaired {
+            now,
+            membership: Some(&membership),
+            answers: 1,
+            clients: 1,
+            committed: Index::new(100),
+        };
+        progress.is_made(&cluster, |_| {
+            Some(Member { is_up: true, has_started: true, applied: Index::new(applied) })
+        })
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Checker for StateMachineSafety {
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        self.told.resize(self.told.len().max(seen.node + 1), 0);
+        self.told.resize(self.told.len().max(seen.node + 1), Index::ORIGIN);
         if matches!(seen.cause, Cause::Start) {
             self.told[seen.node] = seen.view.applied;
         }
@@ -44,7 +44,7 @@ impl StateMachineSafety {
     fn apply(&mut self, seen: &Seen<'_>, page: &[Committed<Wanted>]) -> Result<(), String> {
         for committed in page {
             let (id, told) = (committed.entry.id, &mut self.told[seen.node]);
-            if id.index != *told + 1 {
+            if id.index != told.next() {
                 return Err(format!("{} applies {id} after {told}", seen.id()));
             }
             is_the_one(seen, id)?;
@@ -67,7 +67,7 @@ impl StateMachineSafety {
 fn agree(seen: &Seen<'_>) -> Result<(), String> {
     let known = seen.before.map_or(seen.view.snapshot.last.index, |before| before.commit);
     let commit = seen.view.commit.min(seen.chronicle.last_committed());
-    for index in known + 1..=commit {
+    for index in known.next().up_to(commit) {
         if let Some(id) = seen.chronicle.logs[seen.node].at(index) {
             is_the_one(seen, id)?;
         }

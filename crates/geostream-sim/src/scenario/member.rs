@@ -116,8 +116,9 @@ impl Member {
             Op::Truncate { from } => entries.retain(|entry| entry.id.index < from),
             Op::Append(more) => {
                 let last = entries.last().map_or(self.disk.snapshot.last, |last| last.id);
-                let first = more.first().map_or(last.index + 1, |first| first.id.index);
-                ensure!(first == last.index + 1, "{first} is written after {last}");
+                let next = last.index.next();
+                let first = more.first().map_or(next, |first| first.id.index);
+                ensure!(first == next, "{first} is written after {last}");
                 entries.extend(more);
             }
             Op::Stage { offset, data, .. } => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use geostream_consensus::{
-    Body, Config, Effect, Entry, Input, Lease, LogId, Message, Moment, NodeId, Payload, Promise,
-    Proposal, Raft, Role, SessionLimits, Stored, Term, Ticket, Timing, View, Word,
+    Body, Config, Effect, Entry, Index, Input, Lease, LogId, Message, Moment, NodeId, Payload,
+    Promise, Proposal, Raft, Role, SessionLimits, Stored, Term, Ticket, Timing, View, Word,
 };
 
 use super::member::{Member, Text};
@@ -181,8 +181,8 @@ impl Stage {
     fn write_log(&mut self, node: NodeId, terms: &[&str]) -> anyhow::Result<()> {
         let disk = &mut self.member(node)?.disk;
         for term in terms {
-            let term: Term = term.parse()?;
-            let id = LogId::new(term, disk.entries.len() as u64 + 1);
+            let term = Term::new(term.parse()?);
+            let id = LogId::new(term, Index::new(disk.entries.len() as u64 + 1));
             disk.entries.push(Entry { id, payload: Payload::Blank });
             disk.hard_state.term = term;
         }
@@ -282,7 +282,7 @@ impl Stage {
             }
             Effect::Apply(page) => {
                 let answers = member.apply(&page);
-                let through = page.last().map_or(0, |last| last.entry.id.index);
+                let through = page.last().map_or(Index::ORIGIN, |last| last.entry.id.index);
                 answers.into_iter().for_each(|(ticket, said)| self.answer(node, ticket, said));
                 Input::Applied { through }
             }
@@ -428,7 +428,7 @@ fn state(view: &View<'_, Text>) -> String {
         LogId::ORIGIN => String::new(),
         base => format!("after {base} "),
     };
-    let log = show::entries(view.log.iter_from(view.log.base().index + 1));
+    let log = show::entries(view.log.iter_from(view.log.base().index.next()));
     let membership = show::membership(view.membership);
     let (term, commit) = (view.term, view.commit);
     format!("{role} in term {term} {after}{log} commit {commit} {membership}")

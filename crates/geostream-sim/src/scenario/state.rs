@@ -75,7 +75,10 @@ fn session(line: &str) -> Option<(SessionId, Session<String>)> {
         Some((number.parse().ok()?, text.to_owned()))
     };
     let answers = answers.split_whitespace().map(answer).collect::<Option<BTreeMap<_, _>>>()?;
-    Some((SessionId(id.parse().ok()?), Session { seen_micros, answered_below, answers }))
+    Some((
+        SessionId(Index::new(id.parse().ok()?)),
+        Session { seen_micros, answered_below, answers },
+    ))
 }
 
 /// Reads a word that belongs to a session.
@@ -93,7 +96,7 @@ fn call(word: &str) -> Option<Call<&str>> {
     let (session, rest) = word.split_once('/')?;
     let (number, command) = rest.split_once(':')?;
     let (number, answered_below) = number.split_once('<').unwrap_or((number, "0"));
-    let session = SessionId(session.parse().ok()?);
+    let session = SessionId(Index::new(session.parse().ok()?));
     let (number, answered_below) = (number.parse().ok()?, answered_below.parse().ok()?);
     Some(Call::Once { session, number, answered_below, command })
 }
