@@ -31,7 +31,7 @@ impl<C: Command> Raft<C> {
         learners: &BTreeSet<NodeId>,
     ) -> Result<(), Refusal> {
         let leading = self.leading().ok_or_else(|| self.not_leader())?;
-        if leading.handover.is_some() {
+        if leading.transfer.is_some() {
             return Err(Refusal::Transferring);
         }
         if self.is_overloaded() {
@@ -76,7 +76,7 @@ impl<C: Command> Raft<C> {
     /// be proposed neither twice nor never.
     pub(crate) fn leave_joint(&mut self) {
         let at = self.memberships.current_at();
-        let free = self.leading().is_some_and(|leading| leading.handover.is_none());
+        let free = self.leading().is_some_and(|leading| leading.transfer.is_none());
         if !free || at > self.commit || !self.membership().is_joint() {
             return;
         }

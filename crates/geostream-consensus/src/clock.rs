@@ -11,22 +11,23 @@ use crate::time::Moment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Clock {
     now: Moment,
-    given: Moment,
+    /// What the driver's clock showed last.
+    shown: Moment,
     /// The last moment at which an unknown time may have passed.
     doubted: Option<Moment>,
 }
 
 impl Clock {
     pub(crate) fn new(now: Moment) -> Self {
-        Self { now, given: now, doubted: None }
+        Self { now, shown: now, doubted: None }
     }
 
-    pub(crate) fn advance(&mut self, given: Moment) {
-        if given < self.given {
+    pub(crate) fn advance(&mut self, shown: Moment) {
+        if shown < self.shown {
             self.doubted = Some(self.now);
         }
-        self.now = self.now + (given - self.given);
-        self.given = given;
+        self.now = self.now + (shown - self.shown);
+        self.shown = shown;
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -41,7 +42,7 @@ impl Clock {
 
     /// Returns when a moment comes by the driver's clock.
     pub(crate) fn by_driver(&self, moment: Moment) -> Moment {
-        self.given + (moment - self.now)
+        self.shown + (moment - self.now)
     }
 }
 

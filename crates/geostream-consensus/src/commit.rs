@@ -25,12 +25,12 @@ impl<C: Command> Raft<C> {
     /// crash could leave the state machine ahead of its log.
     pub(crate) fn apply(&mut self) {
         let through = self.commit.min(self.durable);
-        if self.given != self.applied || through <= self.applied {
+        if self.handed_out != self.applied || through <= self.applied {
             return;
         }
         let bytes = self.config.limits.apply_bytes;
         let page = self.log.run(self.applied.next(), through, u64::MAX, bytes);
-        self.given = self.applied.plus(page.len() as u64);
+        self.handed_out = self.applied.plus(page.len() as u64);
         let page = page.into_iter().map(|entry| self.committed(entry)).collect();
         self.outbox.apply(page);
     }

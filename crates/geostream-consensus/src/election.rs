@@ -40,15 +40,15 @@ impl<C: Command> Raft<C> {
     /// Draws anew when to want an election, so that nodes that collided part (§5.2).
     pub(crate) fn rearm(&mut self) {
         let timing = self.config.timing;
-        let timeout = self.chance.between(timing.election_least, timing.election_most);
+        let timeout = self.rng.between(timing.election_least, timing.election_most);
         self.election_at = self.now() + timeout;
     }
 
-    /// Tells whether this node has, or is, a leader that it helps nobody to replace (thesis, §4.2.3).
+    /// Tells whether this node grants no vote, as it leads or has just heard a leader (thesis, §4.2.3).
     ///
-    /// A leader that hears from no quorum steps down by itself, so it need not doubt itself here.
-    pub(crate) fn is_loyal(&self) -> bool {
-        matches!(self.state, State::Leader(_)) || self.now() < self.loyal_until
+    /// A leader that hears from no quorum steps down by itself, so this does not look at its quorum.
+    pub(crate) fn is_sticky(&self) -> bool {
+        matches!(self.state, State::Leader(_)) || self.now() < self.sticky_until
     }
 
     /// Asks whether it would win an election, without disturbing anybody (thesis, §9.6).
@@ -59,10 +59,10 @@ impl<C: Command> Raft<C> {
         if self.is_clogged() || !self.memberships.may_campaign(self.config.id, self.commit) {
             return;
         }
-        // Who was asked too early, while still loyal, is asked again soon: asking does no harm.
+        // A voter that is still sticky refuses, so it is asked again soon: a pre-vote does no harm.
         let least = self.config.timing.election_least;
-        self.election_at = self.now() + self.chance.between(least / 2, least);
-        let round = self.chance.next_u64();
+        self.election_at = self.now() + self.rng.between(least / 2, least);
+        let round = self.rng.next_u64();
         self.follow(self.hard.term, None);
         self.state = State::PreCandidate(Campaign { round, ..Campaign::default() });
         let last = self.log.last();
@@ -74,7 +74,7 @@ impl<C: Command> Raft<C> {
 
     /// Would vote for a node whose log is no worse, unless there is a leader.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, round: u64, last: LogId) {
-        let granted = !self.is_loyal() && self.would_vote(last);
+        let granted = !self.is_sticky() && self.would_vote(last);
         if granted {
             self.give_way(from);
         }
@@ -112,7 +112,7 @@ impl<C: Command> Raft<C> {
         self.rearm();
         let last = self.log.last();
         for voter in self.other_voters() {
-            self.promise(voter, Promise::Candidacy { last, forced });
+            self.promise(voter, Promise::RequestVote { last, forced });
         }
         self.outbox.learn_later(Fact::OwnVote(term));
     }
@@ -127,10 +127,10 @@ impl<C: Command> Raft<C> {
     }
 
     /// Votes for the first candidate of a term whose log is no worse than its own (§5.2, §5.4.1).
-    pub(crate) fn handle_candidacy(&mut self, from: NodeId, last: LogId, forced: bool) {
+    pub(crate) fn handle_request_vote(&mut self, from: NodeId, last: LogId, forced: bool) {
         let free = self.hard.vote.is_none_or(|vote| vote == from);
-        let loyal = self.is_loyal() && !forced;
-        if free && !loyal && self.would_vote(last) {
+        let sticky = self.is_sticky() && !forced;
+        if free && !sticky && self.would_vote(last) {
             let hard = HardState { vote: Some(from), ..self.hard };
             if hard != self.hard {
                 self.set_hard_state(hard);
@@ -233,7 +233,7 @@ mod tests {
         let mut cluster = Cluster::of(3);
         cluster.skip(75);
         cluster.stall_disk(B);
-        cluster.step(B, candidacy(A, B, 1));
+        cluster.step(B, request_vote(A, B, 1));
         assert!(cluster.wire.is_empty());
         cluster.resume_disk(B);
         assert_eq!(promises(&cluster), [Promise::Vote]);
@@ -244,13 +244,13 @@ mod tests {
     fn a_vote_is_given_once_a_term_also_after_a_restart() {
         let mut cluster = Cluster::of(3);
         cluster.skip(75);
-        cluster.step(C, candidacy(A, C, 7));
+        cluster.step(C, request_vote(A, C, 7));
         cluster.restart(C);
         cluster.skip(75);
         cluster.wire.clear();
-        cluster.step(C, candidacy(B, C, 7));
+        cluster.step(C, request_vote(B, C, 7));
         assert_eq!(promises(&cluster), []);
-        cluster.step(C, candidacy(A, C, 7));
+        cluster.step(C, request_vote(A, C, 7));
         assert_eq!(promises(&cluster), [Promise::Vote]);
     }
 
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(cluster.view(A).role, Role::Candidate);
         assert!(cluster.wire.is_empty());
         cluster.resume_disk(A);
-        assert!(matches!(promises(&cluster)[..], [Promise::Candidacy { .. }]));
+        assert!(matches!(promises(&cluster)[..], [Promise::RequestVote { .. }]));
     }
 
     #[test]
@@ -289,8 +289,8 @@ mod tests {
         let mut cluster = Cluster::of(3);
         cluster.make_leader(A);
         let term = cluster.view(A).term;
-        cluster.step(B, candidacy(C, B, term.get() + 5));
-        cluster.step(A, candidacy(C, A, term.get() + 5));
+        cluster.step(B, request_vote(C, B, term.get() + 5));
+        cluster.step(A, request_vote(C, A, term.get() + 5));
         assert_eq!(cluster.view(A).role, Role::Leader);
         assert_eq!(cluster.view(B).term, term);
     }
@@ -326,7 +326,7 @@ mod tests {
         cluster.isolate(C);
         let term = Term::new(cluster.view(C).term.get() + 9);
         cluster.pass(500);
-        cluster.step(C, candidacy(B, C, term.get()));
+        cluster.step(C, request_vote(B, C, term.get()));
         cluster.heal();
         cluster.pass(1_000);
         assert!(cluster.view(A).term > term);
@@ -354,7 +354,7 @@ mod tests {
         cluster.start(NodeId(9), Stored::joining());
         cluster.pass(500);
         cluster.wire.clear();
-        cluster.step(NodeId(9), candidacy(A, NodeId(9), 50));
+        cluster.step(NodeId(9), request_vote(A, NodeId(9), 50));
         assert_eq!(promises(&cluster), []);
         assert_eq!(cluster.view(NodeId(9)).role, Role::Follower);
     }
@@ -376,10 +376,10 @@ mod tests {
         assert_eq!(cluster.view(A).role, Role::PreCandidate);
     }
 
-    fn candidacy(from: NodeId, to: NodeId, term: u64) -> Input<Vec<u8>> {
+    fn request_vote(from: NodeId, to: NodeId, term: u64) -> Input<Vec<u8>> {
         let term = Term::new(term);
         let last = LogId::new(term, Index::new(1_000));
-        let body = Body::Promise(Promise::Candidacy { last, forced: false });
+        let body = Body::Promise(Promise::RequestVote { last, forced: false });
         Input::Message(Message { from, to, term, body })
     }
 

@@ -3,17 +3,17 @@
 use crate::entry::{Command, Entry};
 use crate::error::HaltReason;
 use crate::id::{Index, LogId, NodeId};
-use crate::message::{Append, Probe, Promise, Word};
+use crate::message::{AppendEntries, Probe, Promise, Word};
 use crate::raft::Raft;
 use crate::state::State;
 
 impl<C: Command> Raft<C> {
     /// Takes entries from the leader of this term.
-    pub(crate) fn handle_append(&mut self, from: NodeId, append: Append<C>) {
+    pub(crate) fn handle_append_entries(&mut self, from: NodeId, append: AppendEntries<C>) {
         if !self.heed(from) {
             return;
         }
-        let Append { prev, entries, commit, probe } = append;
+        let AppendEntries { prev, entries, commit, probe } = append;
         let Some((prev, entries)) = self.pass_over_committed(prev, entries) else {
             return;
         };
@@ -26,7 +26,7 @@ impl<C: Command> Raft<C> {
         // The rest of the log may be another leader's.
         self.commit = self.commit.max(commit.min(matched));
         self.forget_overtaken();
-        self.promise(from, Promise::Appended { matched, is_full, probe });
+        self.promise(from, Promise::AppendAck { matched, is_full, probe });
     }
 
     /// Follows whoever sends entries in this term: it was elected. Tells whether that can be.
@@ -40,7 +40,7 @@ impl<C: Command> Raft<C> {
             return false;
         }
         self.follow(self.hard.term, Some(from));
-        self.loyal_until = self.now() + self.config.timing.election_least;
+        self.sticky_until = self.now() + self.config.timing.election_least;
         self.rearm();
         true
     }
@@ -114,7 +114,7 @@ mod tests {
     use crate::error::HaltReason;
     use crate::id::{Index, LogId, NodeId, Term};
     use crate::input::Input;
-    use crate::message::{Append, Body, Message, Probe, Promise, Word};
+    use crate::message::{AppendEntries, Body, Message, Probe, Promise, Word};
     use crate::testing::{A, B, Bytes, C, Cluster, log_id};
 
     /// A follower whose log is `1.2 1.3 1.4`, of which all up to 3 is committed.
@@ -213,19 +213,19 @@ mod tests {
             id: log_id(*term, *index),
             payload: Payload::Blank,
         };
-        let append = Append {
+        let append = AppendEntries {
             prev: log_id(prev_term, prev_index),
             entries: ids.iter().map(entry).collect(),
             commit: Index::new(commit),
             probe: Probe::default(),
         };
         let term = Term::new(term);
-        Input::Message(Message { from, to: B, term, body: Body::Word(Word::Append(append)) })
+        Input::Message(Message { from, to: B, term, body: Body::Word(Word::AppendEntries(append)) })
     }
 
     fn appended(cluster: &Cluster) -> Vec<u64> {
         let matched = |message: &Message<Bytes>| match message.body {
-            Body::Promise(Promise::Appended { matched, .. }) => Some(matched.get()),
+            Body::Promise(Promise::AppendAck { matched, .. }) => Some(matched.get()),
             Body::Promise(_) | Body::Word(_) => None,
         };
         cluster.wire.iter().filter_map(matched).collect()

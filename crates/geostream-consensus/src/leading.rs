@@ -28,7 +28,7 @@ impl<C: Command> Raft<C> {
             self.follow(self.hard.term, None);
             return;
         }
-        self.give_up_handover();
+        self.give_up_transfer();
         self.retry_chunks();
         if self.leading().is_some_and(|leading| now >= leading.heartbeat_at) {
             self.relieve();
@@ -39,7 +39,7 @@ impl<C: Command> Raft<C> {
     pub(crate) fn leader_deadline(&self, leading: &Leading) -> Moment {
         let deadlines = [
             self.quorum_deadline(),
-            leading.handover.map(|handover| handover.deadline),
+            leading.transfer.map(|transfer| transfer.deadline),
             leading.chunk_deadline(),
         ];
         deadlines.into_iter().flatten().fold(leading.heartbeat_at, Moment::min)

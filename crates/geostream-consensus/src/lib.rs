@@ -1,11 +1,10 @@
 //! Raft as a pure machine.
 //!
 //! A [`Raft`] is one node. What happens to it goes in as an [`Input`], with the time; what is to be done
-//! comes out as [`Effect`]s. It has no clock, no network, no disk and no thread, and draws its chance
-//! from a seed: the same inputs give the same effects, so a whole cluster can be run, and broken, in
+//! comes out as [`Effect`]s. It has no clock, no network, no disk and no thread, and draws its random
+//! numbers from a seed: the same inputs give the same effects, so a whole cluster can be run, and broken, in
 //! one thread.
 
-mod chance;
 mod change;
 mod clock;
 mod commit;
@@ -29,6 +28,7 @@ mod raft;
 mod reads;
 mod replication;
 mod restart;
+mod rng;
 mod sessions;
 mod snapshot;
 mod state;
@@ -48,7 +48,7 @@ pub use crate::id::{Index, LogId, NodeId, Term, Ticket, WriteId};
 pub use crate::input::{Input, Piece, Proposal};
 pub use crate::log::Log;
 pub use crate::membership::Membership;
-pub use crate::message::{Append, Body, Chunk, Message, Probe, Promise, Word};
+pub use crate::message::{AppendEntries, Body, Message, Probe, Promise, SnapshotChunk, Word};
 pub use crate::progress::{Mode, Progress, Sending};
 pub use crate::raft::Raft;
 pub use crate::restart::Stored;

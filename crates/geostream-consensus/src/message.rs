@@ -52,7 +52,7 @@ pub enum Word<C> {
     /// "I do not vote for you": of use for its term.
     VoteRefused,
     /// Entries, or none: then it is a heartbeat (Raft paper, §5.3).
-    Append(Append<C>),
+    AppendEntries(AppendEntries<C>),
     /// "I do not have `prev`", or "your term is over".
     AppendRefused {
         /// The `prev` that was refused, so that a late refusal is known for what it is.
@@ -63,7 +63,7 @@ pub enum Word<C> {
         probe: Probe,
     },
     /// A piece of a snapshot (§7).
-    Chunk(Chunk),
+    SnapshotChunk(SnapshotChunk),
     /// "Start an election now", to whom leadership is handed (thesis, §3.10).
     TimeoutNow,
     /// "Up to where must I have applied to answer a read that came now?" (thesis, §6.4)
@@ -87,7 +87,7 @@ pub enum Promise {
     ///
     /// It waits for the disk because a candidate that forgot its term could ask twice in it, the second
     /// time with a shorter log, and would be given the first one's votes.
-    Candidacy {
+    RequestVote {
         /// The end of the candidate's log.
         last: LogId,
         /// Whether the leader wants this election, so that voters do not protect it.
@@ -96,7 +96,7 @@ pub enum Promise {
     /// "You have my vote in this term."
     Vote,
     /// "I have all of your log up to here."
-    Appended {
+    AppendAck {
         /// The index of the last entry that is known to be the leader's.
         matched: Index,
         /// Whether it takes no more entries until it has made a snapshot; the answer to a later heartbeat
@@ -119,7 +119,7 @@ pub enum Promise {
 
 /// Entries for a follower.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Append<C> {
+pub struct AppendEntries<C> {
     /// The entry before the first of these.
     pub prev: LogId,
     /// The entries, without a gap; none in a heartbeat.
@@ -143,7 +143,7 @@ pub struct Probe {
 
 /// A piece of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Chunk {
+pub struct SnapshotChunk {
     /// What the snapshot stands for.
     pub meta: SnapshotMeta,
     /// Where the piece begins.

@@ -301,7 +301,7 @@ mod tests {
             outbox.promise(
                 PEER,
                 Term::new(1),
-                Promise::Appended { matched: Index::new(1), is_full: false, probe },
+                Promise::AppendAck { matched: Index::new(1), is_full: false, probe },
             );
             flush(&mut outbox);
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::effect::{Effect, HardState};
@@ -15,6 +14,7 @@ use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::message::{Body, Message, Probe, Promise, Word};
 use crate::outbox::{Fact, Outbox};
+use crate::rng::Rng;
 use crate::state::{
     Expected, Leadership, Leading, LocalReads, LogPosition, OwnSnapshot, Receiving, State,
 };
@@ -25,7 +25,7 @@ use crate::view::{Role, View};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft<C> {
     pub(crate) config: Config,
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     pub(crate) clock: Clock,
     pub(crate) outbox: Outbox<C>,
     pub(crate) hard: HardState,
@@ -33,8 +33,8 @@ pub struct Raft<C> {
     pub(crate) leader: Option<NodeId>,
     /// The term and the leader that the driver was told of.
     pub(crate) announced: Leadership,
-    /// Until then it helps nobody to replace the leader.
-    pub(crate) loyal_until: Moment,
+    /// Until then it grants no vote that would replace the leader it has heard.
+    pub(crate) sticky_until: Moment,
     /// When it wants an election, unless it leads.
     pub(crate) election_at: Moment,
     pub(crate) log: Log<C>,
@@ -43,8 +43,8 @@ pub struct Raft<C> {
     /// All entries up to here are on disk.
     pub(crate) durable: Index,
     pub(crate) commit: Index,
-    /// What the state machine was given.
-    pub(crate) given: Index,
+    /// The last entry that was handed out to the state machine.
+    pub(crate) handed_out: Index,
     pub(crate) applied: Index,
     /// Who waits for which entry: the same index can be waited for in several terms.
     pub(crate) tickets: BTreeMap<LogPosition, Expected>,
@@ -106,8 +106,8 @@ impl<C: Command> Raft<C> {
             progress: leading.map(|leading| &leading.progress),
             receiving: self.receiving.as_ref().map(Receiving::received),
             transferring_to: leading
-                .and_then(|leading| leading.handover)
-                .map(|handover| handover.to),
+                .and_then(|leading| leading.transfer)
+                .map(|transfer| transfer.to),
             held: self.held(),
             halted: self.halted,
         }
@@ -141,7 +141,7 @@ impl<C: Command> Raft<C> {
             // and call the next attempt a success (Rebello et al., ATC'20).
             Input::DiskFailed { write: _ } => self.halt(HaltReason::Disk),
             Input::Applied { through } => {
-                self.applied = self.applied.max(through.min(self.given));
+                self.applied = self.applied.max(through.min(self.handed_out));
             }
             Input::Compact => self.own_snapshot.wanted = true,
             Input::SnapshotTaken(snapshot) => self.use_own_snapshot(snapshot),
@@ -184,7 +184,7 @@ impl<C: Command> Raft<C> {
         }
         if term < self.hard.term {
             self.correct(from, &body);
-        } else if term > self.hard.term && self.is_loyal() && asks_for_votes(&body) {
+        } else if term > self.hard.term && self.is_sticky() && asks_for_votes(&body) {
             self.refuse_vote(from, &body);
         } else {
             if term > self.hard.term {
@@ -206,11 +206,11 @@ impl<C: Command> Raft<C> {
             Word::PreVote { round, last } => self.handle_pre_vote(from, round, last),
             Word::PreVoteReply { round, granted } => self.count_pre_vote(from, round, granted),
             Word::VoteRefused => {}
-            Word::Append(append) => self.handle_append(from, append),
+            Word::AppendEntries(append) => self.handle_append_entries(from, append),
             Word::AppendRefused { prev, hint, probe } => {
                 self.handle_refusal(from, prev, hint, probe);
             }
-            Word::Chunk(chunk) => self.handle_chunk(from, chunk),
+            Word::SnapshotChunk(chunk) => self.handle_snapshot_chunk(from, chunk),
             Word::TimeoutNow => self.handle_timeout_now(from),
             Word::Read { id } => self.read_for(from, id),
             Word::ReadReply { id, index } => self.handle_read_reply(id, index),
@@ -219,10 +219,10 @@ impl<C: Command> Raft<C> {
 
     fn handle_promise(&mut self, from: NodeId, promise: Promise) {
         match promise {
-            Promise::Candidacy { last, forced } => self.handle_candidacy(from, last, forced),
+            Promise::RequestVote { last, forced } => self.handle_request_vote(from, last, forced),
             Promise::Vote => self.count_vote(from),
-            Promise::Appended { matched, is_full, probe } => {
-                self.handle_appended(from, matched, is_full, probe);
+            Promise::AppendAck { matched, is_full, probe } => {
+                self.handle_append_ack(from, matched, is_full, probe);
             }
             Promise::Staged { snapshot, next } => self.handle_staged(from, snapshot, next),
         }
@@ -238,10 +238,14 @@ impl<C: Command> Raft<C> {
             Body::Word(Word::PreVote { round, .. }) => {
                 Word::PreVoteReply { round: *round, granted: false }
             }
-            Body::Word(Word::Append(append)) => self.refusal_of(append.prev, Probe::default()),
-            Body::Word(Word::Chunk(chunk)) => self.refusal_of(chunk.meta.last, Probe::default()),
+            Body::Word(Word::AppendEntries(append)) => {
+                self.refusal_of(append.prev, Probe::default())
+            }
+            Body::Word(Word::SnapshotChunk(chunk)) => {
+                self.refusal_of(chunk.meta.last, Probe::default())
+            }
             Body::Word(Word::Read { id }) => Word::ReadReply { id: *id, index: None },
-            Body::Promise(Promise::Candidacy { .. }) => Word::VoteRefused,
+            Body::Promise(Promise::RequestVote { .. }) => Word::VoteRefused,
             Body::Word(
                 Word::PreVoteReply { .. }
                 | Word::VoteRefused
@@ -249,7 +253,7 @@ impl<C: Command> Raft<C> {
                 | Word::TimeoutNow
                 | Word::ReadReply { .. },
             )
-            | Body::Promise(Promise::Vote | Promise::Appended { .. } | Promise::Staged { .. }) => {
+            | Body::Promise(Promise::Vote | Promise::AppendAck { .. } | Promise::Staged { .. }) => {
                 return;
             }
         };
@@ -262,7 +266,7 @@ impl<C: Command> Raft<C> {
         if matches!(self.state, State::Leader(_)) {
             self.advance_commit();
             self.leave_joint();
-            self.hand_over();
+            self.urge_target();
             self.confirm_reads();
             self.feed_followers();
             self.retire();
@@ -346,7 +350,8 @@ impl<C: Command> Raft<C> {
 fn asks_for_votes<C>(body: &Body<C>) -> bool {
     matches!(
         body,
-        Body::Word(Word::PreVote { .. }) | Body::Promise(Promise::Candidacy { forced: false, .. })
+        Body::Word(Word::PreVote { .. })
+            | Body::Promise(Promise::RequestVote { forced: false, .. })
     )
 }
 

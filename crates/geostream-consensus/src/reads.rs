@@ -91,16 +91,16 @@ impl<C: Command> Raft<C> {
     }
 
     /// Tells whether no other leader can have been elected, if clocks run as was promised: a quorum
-    /// followed so lately that it is still loyal (thesis, §6.4.1).
+    /// followed so lately that it still grants no vote (thesis, §6.4.1).
     ///
-    /// Not once somebody was told to start an election: to that nobody is loyal, and it may be on its
-    /// way until the end of the term. Not either if the clock jumped back.
+    /// Not after a `TimeoutNow` was sent: followers grant that election despite the lease, and it may
+    /// arrive at any time in this term. Not either if the clock jumped back.
     fn holds_lease(&self) -> bool {
         let Some(lease) = self.config.lease else { return false };
         let urged = self.leading().is_none_or(|leading| leading.has_urged);
         let heard = self.heard_from_quorum();
-        let loyal = self.config.timing.election_least;
-        let sure = loyal.saturating_sub(drift(loyal, lease.drift_ppm));
+        let sticky_for = self.config.timing.election_least;
+        let sure = sticky_for.saturating_sub(drift(sticky_for, lease.drift_ppm));
         !urged && heard.and_then(|heard| self.clock.since(heard)).is_some_and(|age| age < sure)
     }
 
@@ -169,7 +169,7 @@ mod tests {
     use crate::error::Refusal;
     use crate::id::{Index, NodeId, Ticket};
     use crate::input::Input;
-    use crate::message::{Body, Chunk, Message, Probe, Promise, Word};
+    use crate::message::{Body, Message, Probe, Promise, SnapshotChunk, Word};
     use crate::testing::{A, Answer, B, Bytes, C, Cluster};
     use crate::view::Role;
 
@@ -207,7 +207,7 @@ mod tests {
         let before = cluster.view(A).progress.unwrap()[&B].answered;
         let ticket = cluster.read(A);
         let late = Probe { round: before, sent: cluster.now };
-        let body = Body::Promise(Promise::Appended { matched, is_full: false, probe: late });
+        let body = Body::Promise(Promise::AppendAck { matched, is_full: false, probe: late });
         let term = cluster.view(A).term;
         let message = Message { from: B, to: A, term, body };
         cluster.step(A, Input::Message(message));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_ends_before_the_others_stop_being_loyal() {
+    fn a_lease_ends_before_the_others_stop_being_sticky() {
         let mut cluster = leased();
         cluster.isolate(A);
         cluster.skip(74);
@@ -329,14 +329,14 @@ mod tests {
         cluster.wire.clear();
         cluster.read(leader);
         let mut question = cluster.wire.pop_front().unwrap();
-        let Body::Word(Word::Append(append)) = &question.body else {
+        let Body::Word(Word::AppendEntries(append)) = &question.body else {
             panic!("it asks by appending")
         };
         let (probe, view) = (append.probe, cluster.view(leader));
         if snapshot {
             let meta = view.snapshot.clone();
-            let chunk = Chunk { meta, offset: 0, data: [].into(), is_last: true, probe };
-            question.body = Body::Word(Word::Chunk(chunk));
+            let chunk = SnapshotChunk { meta, offset: 0, data: [].into(), is_last: true, probe };
+            question.body = Body::Word(Word::SnapshotChunk(chunk));
         }
         question.to = B;
         question

@@ -4,7 +4,7 @@ use crate::entry::{Command, Entry, Payload};
 use crate::error::Refusal;
 use crate::id::{Index, LogId, NodeId};
 use crate::input::Proposal;
-use crate::message::{Append, Probe, Word};
+use crate::message::{AppendEntries, Probe, Word};
 use crate::progress::{Mode, Progress};
 use crate::raft::Raft;
 use crate::state::Expected;
@@ -37,7 +37,7 @@ impl<C: Command> Raft<C> {
             || uncommitted > 0
                 && self.log.weight_between(self.commit, last) + (Entry::<C>::HEAD + size) as u64
                     > limits.uncommitted_bytes;
-        if leading.handover.is_some() {
+        if leading.transfer.is_some() {
             Some(Refusal::Transferring)
         } else if size > limit {
             Some(Refusal::TooLarge { size, limit })
@@ -167,14 +167,14 @@ impl<C: Command> Raft<C> {
         if let Some(progress) = self.progress_mut(to) {
             progress.told = progress.told.max(commit.min(prev.index.plus(sent)));
         }
-        self.say(to, Word::Append(Append { prev, entries, commit, probe }));
+        self.say(to, Word::AppendEntries(AppendEntries { prev, entries, commit, probe }));
         sent
     }
 
     /// Learns up to where a follower has the leader's log.
     ///
     /// What one that is full did not take is no longer on its way.
-    pub(crate) fn handle_appended(
+    pub(crate) fn handle_append_ack(
         &mut self,
         from: NodeId,
         matched: Index,
@@ -325,7 +325,8 @@ mod tests {
         cluster.isolate(A);
         cluster.propose(A, b"x");
         let last = cluster.view(A).log.last().index;
-        let appended = Promise::Appended { matched: last, is_full: false, probe: Probe::default() };
+        let appended =
+            Promise::AppendAck { matched: last, is_full: false, probe: Probe::default() };
         from_b(&mut cluster, 1, Body::Promise(appended));
         assert!(cluster.view(A).commit < last);
         from_b(&mut cluster, 0, Body::Promise(appended));
@@ -356,7 +357,7 @@ mod tests {
     /// Messages with entries, each with whom it is for and how many it carries.
     fn appends(cluster: &Cluster) -> impl Iterator<Item = (crate::id::NodeId, usize)> {
         let append = |message: &Message<Bytes>| match &message.body {
-            Body::Word(Word::Append(append)) => Some((message.to, append.entries.len())),
+            Body::Word(Word::AppendEntries(append)) => Some((message.to, append.entries.len())),
             Body::Word(_) | Body::Promise(_) => None,
         };
         let all: Vec<_> = cluster.wire.iter().filter_map(append).collect();

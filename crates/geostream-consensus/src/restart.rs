@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::effect::{HardState, Op};
@@ -14,6 +13,7 @@ use crate::membership::Membership;
 use crate::memberships::Memberships;
 use crate::outbox::Outbox;
 use crate::raft::Raft;
+use crate::rng::Rng;
 use crate::state::{Leadership, LocalReads, OwnSnapshot, State};
 use crate::time::Moment;
 
@@ -97,7 +97,7 @@ impl<C: Command> Stored<C> {
 impl<C: Command> Raft<C> {
     /// Continues from what is on disk.
     ///
-    /// The seed determines all that is left to chance: two nodes, and two starts, need two seeds.
+    /// The seed determines all random numbers of the node: two nodes, and two starts, need two seeds.
     ///
     /// # Errors
     ///
@@ -121,23 +121,24 @@ impl<C: Command> Raft<C> {
             outbox.write(Op::Truncate { from: least.next() });
             outbox.write(Op::Purge { through: least });
         }
-        let mut chance = Chance::new(seed);
-        let reads = LocalReads::numbered_from(chance.next_u64());
-        // It may have been loyal to a leader when it stopped, whose lease rests on that.
-        let loyal_until = now + config.timing.election_least;
+        let mut rng = Rng::new(seed);
+        let reads = LocalReads::numbered_from(rng.next_u64());
+        // A leader that this node followed before it stopped may hold a lease, which relies on this node
+        // to grant no vote until then.
+        let sticky_until = now + config.timing.election_least;
         let mut raft = Self {
             clock: Clock::new(now),
-            chance,
+            rng,
             outbox,
             state: State::Follower,
             leader: None,
             announced: Leadership { term: hard.term, leader: None },
-            loyal_until,
-            election_at: loyal_until,
+            sticky_until,
+            election_at: sticky_until,
             memberships: memberships(&log, &snapshot),
             durable: most,
             commit: applied,
-            given: applied,
+            handed_out: applied,
             applied,
             tickets: BTreeMap::new(),
             reads,

@@ -8,7 +8,7 @@ use crate::id::{LogId, NodeId};
 use crate::input::Piece;
 use crate::log::Log;
 use crate::memberships::Memberships;
-use crate::message::{Chunk, Promise, Word};
+use crate::message::{Promise, SnapshotChunk, Word};
 use crate::outbox::Fact;
 use crate::progress::{Mode, Sending};
 use crate::raft::Raft;
@@ -24,7 +24,7 @@ impl<C: Command> Raft<C> {
     /// says of the membership is what was in force there, and so is committed.
     pub(crate) fn take_snapshot(&mut self) {
         let due = self.has_grown() || self.own_snapshot.wanted;
-        let busy = self.own_snapshot.taking.is_some() || self.given != self.applied;
+        let busy = self.own_snapshot.taking.is_some() || self.handed_out != self.applied;
         if !due || busy || self.is_clogged() {
             return;
         }
@@ -106,8 +106,8 @@ impl<C: Command> Raft<C> {
             return;
         }
         let Some(Piece { data, is_last }) = piece else { return self.search_anew(to) };
-        let chunk = Chunk { meta: sending.meta.clone(), offset, data, is_last, probe };
-        self.say(to, Word::Chunk(chunk));
+        let chunk = SnapshotChunk { meta: sending.meta.clone(), offset, data, is_last, probe };
+        self.say(to, Word::SnapshotChunk(chunk));
     }
 
     /// Goes on where the follower is: after a restart, it begins again.
@@ -155,7 +155,7 @@ impl<C: Command> Raft<C> {
     }
 
     /// Takes a piece of the leader's snapshot, unless it has all that the snapshot stands for.
-    pub(crate) fn handle_chunk(&mut self, from: NodeId, chunk: Chunk) {
+    pub(crate) fn handle_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk) {
         if !self.heed(from) {
             return;
         }
@@ -167,7 +167,7 @@ impl<C: Command> Raft<C> {
             // A piece that comes late ends nothing newer.
             self.receiving.take_if(|receiving| receiving.of <= of);
             let (matched, is_full) = (self.commit, self.is_behind());
-            return self.promise(from, Promise::Appended { matched, is_full, probe });
+            return self.promise(from, Promise::AppendAck { matched, is_full, probe });
         }
         if self.receiving.as_ref().is_some_and(|receiving| of < receiving.of) {
             return;
@@ -182,7 +182,7 @@ impl<C: Command> Raft<C> {
         if fits && chunk.is_last {
             self.install(chunk.meta);
             let matched = snapshot.index;
-            self.promise(from, Promise::Appended { matched, is_full: false, probe });
+            self.promise(from, Promise::AppendAck { matched, is_full: false, probe });
         } else {
             self.receiving = Some(Receiving { of, next });
             self.promise(from, Promise::Staged { snapshot, next });
@@ -206,7 +206,7 @@ impl<C: Command> Raft<C> {
         self.memberships = Memberships::starting_with(&meta);
         self.durable = self.durable.min(agreed);
         self.commit = last;
-        self.given = last;
+        self.handed_out = last;
         self.snapshot = meta;
         for (_, Expected { ticket, .. }) in self.take_tickets_through(last) {
             self.refuse(ticket, Refusal::Unknown);
@@ -221,7 +221,7 @@ mod tests {
     use crate::id::{Index, LogId, NodeId, Term, Ticket};
     use crate::input::{Input, Proposal};
     use crate::membership::Membership;
-    use crate::message::{Body, Chunk, Message, Probe, Word};
+    use crate::message::{Body, Message, Probe, SnapshotChunk, Word};
     use crate::progress::Mode;
     use crate::restart::Stored;
     use crate::testing::{A, Answer, B, C, Cluster, log_id};
@@ -339,10 +339,10 @@ mod tests {
         };
         cluster.until(sending);
         cluster.isolate(C);
-        let patience = cluster.config.timing.chunk * 7;
+        let timeout = cluster.config.timing.chunk * 7;
         let begin = cluster.now;
         cluster.until(|cluster| !sending(cluster));
-        assert!(cluster.now - begin < patience);
+        assert!(cluster.now - begin < timeout);
     }
 
     #[test]
@@ -413,8 +413,8 @@ mod tests {
     /// Lets C lead in this term, and send a piece to B.
     fn send(cluster: &mut Cluster, term: u64, meta: &SnapshotMeta, offset: u64, is_last: bool) {
         let (meta, data) = (meta.clone(), b"state"[..].into());
-        let chunk = Chunk { meta, offset, data, is_last, probe: Probe::default() };
-        let body = Body::Word(Word::Chunk(chunk));
+        let chunk = SnapshotChunk { meta, offset, data, is_last, probe: Probe::default() };
+        let body = Body::Word(Word::SnapshotChunk(chunk));
         cluster.step(B, Input::Message(Message { from: C, to: B, term: Term::new(term), body }));
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Leading {
     pub(crate) round: u64,
     pub(crate) heartbeat_at: Moment,
     pub(crate) reads: LeaderReads,
-    pub(crate) handover: Option<Handover>,
+    pub(crate) transfer: Option<LeadershipTransfer>,
     /// What this node had reached when it last made progress.
     pub(crate) reached: Reached,
     /// When that was.
@@ -59,7 +59,7 @@ impl Leading {
             round: 0,
             heartbeat_at: now,
             reads: LeaderReads::default(),
-            handover: None,
+            transfer: None,
             reached: Reached::default(),
             reached_at: now,
             has_urged: false,
@@ -89,7 +89,7 @@ pub(crate) struct Reached {
 
 /// Leadership on its way to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Handover {
+pub(crate) struct LeadershipTransfer {
     pub(crate) to: NodeId,
     /// When it is given up, and the leader goes on.
     pub(crate) deadline: Moment,

@@ -1,14 +1,14 @@
 //! A short storm over a few nodes: a first look before the simulator's long one.
 
-use crate::chance::Chance;
 use crate::error::Refusal;
 use crate::id::{NodeId, Ticket};
 use crate::input::Input;
+use crate::rng::Rng;
 use crate::testing::{Answer, Cluster};
 
 struct Storm {
     cluster: Cluster,
-    chance: Chance,
+    rng: Rng,
     nodes: Vec<NodeId>,
     /// What was proposed.
     kept: Vec<(Ticket, [u8; 3])>,
@@ -24,14 +24,14 @@ impl Storm {
         config.limits.message_entries = 4;
         config.limits.inflight_entries = 9;
         config.limits.apply_bytes = 90;
-        let chance = Chance::new(seed);
+        let rng = Rng::new(seed);
         let cluster = Cluster::seeded(3, config, seed << 20);
         let nodes = (1..=3).map(NodeId).collect();
-        Self { cluster, chance, nodes, kept: Vec::new(), sent: 0 }
+        Self { cluster, rng, nodes, kept: Vec::new(), sent: 0 }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.chance.next_u64() % bound
+        self.rng.next_u64() % bound
     }
 
     fn node(&mut self) -> NodeId {

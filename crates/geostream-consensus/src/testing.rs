@@ -301,7 +301,7 @@ impl Cluster {
     /// Returns how many entries are on their way to a node.
     pub(crate) fn entries_under_way(&self, to: NodeId) -> usize {
         let entries = |message: &Message<Bytes>| match &message.body {
-            Body::Word(Word::Append(append)) if message.to == to => append.entries.len(),
+            Body::Word(Word::AppendEntries(append)) if message.to == to => append.entries.len(),
             Body::Word(_) | Body::Promise(_) => 0,
         };
         self.wire.iter().map(entries).sum()

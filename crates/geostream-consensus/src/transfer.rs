@@ -4,10 +4,10 @@ use crate::entry::Command;
 use crate::id::NodeId;
 use crate::message::Word;
 use crate::raft::Raft;
-use crate::state::{Handover, Reached, State};
+use crate::state::{LeadershipTransfer, Reached, State};
 
-/// For how many election timeouts clients wait for a leader that does not get on.
-const PATIENCE: u32 = 10;
+/// After how many election timeouts a leader that makes no progress hands leadership over.
+const STUCK_TIMEOUTS: u32 = 10;
 
 impl<C: Command> Raft<C> {
     /// Stops taking commands until the other has all entries and leads, or takes too long.
@@ -15,9 +15,9 @@ impl<C: Command> Raft<C> {
         let deadline = self.now() + self.config.timing.election_most;
         let votes = to != self.config.id && self.membership().is_voter(to);
         if let Some(leading) =
-            self.leading_mut().filter(|leading| votes && leading.handover.is_none())
+            self.leading_mut().filter(|leading| votes && leading.transfer.is_none())
         {
-            leading.handover = Some(Handover { to, deadline, urged: false });
+            leading.transfer = Some(LeadershipTransfer { to, deadline, urged: false });
         }
     }
 
@@ -26,7 +26,8 @@ impl<C: Command> Raft<C> {
     ///
     /// Without that room the next leader could not even commit its first entry, and so answer no read.
     pub(crate) fn relieve(&mut self) {
-        let (now, patience) = (self.now(), self.config.timing.election_most * PATIENCE);
+        let now = self.now();
+        let timeout = self.config.timing.election_most * STUCK_TIMEOUTS;
         let overloaded = self.is_overloaded();
         let room = self.answered_by_quorum(!self.is_behind(), |progress| !progress.is_full);
         let reached = Reached { applied: self.applied, snapshot: self.snapshot.last.index };
@@ -35,7 +36,7 @@ impl<C: Command> Raft<C> {
         if !is_stuck {
             leading.reached = reached;
             leading.reached_at = now;
-        } else if now - leading.reached_at >= patience && room == Some(true) {
+        } else if now - leading.reached_at >= timeout && room == Some(true) {
             leading.reached_at = now;
             if let Some(next) = self.successor() {
                 self.transfer(next);
@@ -51,25 +52,25 @@ impl<C: Command> Raft<C> {
             progress.matched == last && !progress.is_full && membership.is_voter(**id)
         });
         let complete: Vec<NodeId> = complete.map(|(id, _)| *id).collect();
-        self.chance.one_of(&complete).copied()
+        self.rng.one_of(&complete).copied()
     }
 
-    pub(crate) fn give_up_handover(&mut self) {
+    pub(crate) fn give_up_transfer(&mut self) {
         let now = self.now();
         let Some(leading) = self.leading_mut() else { return };
-        leading.handover = leading.handover.filter(|handover| now < handover.deadline);
+        leading.transfer = leading.transfer.filter(|transfer| now < transfer.deadline);
     }
 
     /// Tells the other to start an election as soon as it has the whole log: before, it would lose.
-    pub(crate) fn hand_over(&mut self) {
+    pub(crate) fn urge_target(&mut self) {
         let last = self.log.last().index;
         let Some(leading) = self.leading_mut() else { return };
-        let Some(handover) = leading.handover.as_mut().filter(|handover| !handover.urged) else {
+        let Some(transfer) = leading.transfer.as_mut().filter(|transfer| !transfer.urged) else {
             return;
         };
-        let to = handover.to;
+        let to = transfer.to;
         if leading.progress.get(&to).is_some_and(|progress| progress.matched == last) {
-            handover.urged = true;
+            transfer.urged = true;
             leading.has_urged = true;
             self.say(to, Word::TimeoutNow);
         }
@@ -78,8 +79,8 @@ impl<C: Command> Raft<C> {
     /// Tells it once more: the word may have been lost.
     pub(crate) fn urge_again(&mut self) {
         let Some(leading) = self.leading_mut() else { return };
-        if let Some(handover) = &mut leading.handover {
-            handover.urged = false;
+        if let Some(transfer) = &mut leading.transfer {
+            transfer.urged = false;
         }
     }
 

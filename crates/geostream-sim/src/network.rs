@@ -71,8 +71,10 @@ impl Network {
 
     /// Remembers some of the messages, for a replay.
     pub(crate) fn remember(&mut self, message: &Message<Wanted>) {
-        let is_rare =
-            matches!(message.body, Body::Word(Word::Chunk(_)) | Body::Promise(Promise::Vote));
+        let is_rare = matches!(
+            message.body,
+            Body::Word(Word::SnapshotChunk(_)) | Body::Promise(Promise::Vote)
+        );
         if self.memory_chance.hits(if is_rare { 500_000 } else { 30_000 }) {
             if self.memory.len() == MEMORY {
                 self.memory.pop_front();

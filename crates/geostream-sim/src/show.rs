@@ -42,12 +42,12 @@ fn word<C: Shown>(word: &Word<C>) -> String {
         Word::PreVote { last, .. } => format!("pre-vote? {last}"),
         Word::PreVoteReply { granted, .. } => format!("pre-vote {}", yes(*granted)),
         Word::VoteRefused => "vote no".to_owned(),
-        Word::Append(append) => {
+        Word::AppendEntries(append) => {
             let entries = entries(&append.entries);
             format!("append {} {entries} commit {}", append.prev, append.commit)
         }
         Word::AppendRefused { prev, hint, .. } => format!("append {prev} no, try {hint}"),
-        Word::Chunk(chunk) => {
+        Word::SnapshotChunk(chunk) => {
             let end = if chunk.is_last { " end" } else { "" };
             let (last, from) = (chunk.meta.last, chunk.offset);
             format!("snapshot {last} bytes {from}+{}{end}", chunk.data.len())
@@ -61,11 +61,11 @@ fn word<C: Shown>(word: &Word<C>) -> String {
 
 fn promise(promise: Promise) -> String {
     match promise {
-        Promise::Candidacy { last, forced: false } => format!("vote? {last}"),
-        Promise::Candidacy { last, forced: true } => format!("vote? {last} as told"),
+        Promise::RequestVote { last, forced: false } => format!("vote? {last}"),
+        Promise::RequestVote { last, forced: true } => format!("vote? {last} as told"),
         Promise::Vote => "vote yes".to_owned(),
-        Promise::Appended { matched, is_full: false, .. } => format!("appended {matched}"),
-        Promise::Appended { matched, is_full: true, .. } => format!("appended {matched}, full"),
+        Promise::AppendAck { matched, is_full: false, .. } => format!("appended {matched}"),
+        Promise::AppendAck { matched, is_full: true, .. } => format!("appended {matched}, full"),
         Promise::Staged { snapshot, next } => format!("staged {snapshot} to {next}"),
     }
 }

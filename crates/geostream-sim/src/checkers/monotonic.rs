@@ -61,8 +61,8 @@ impl Monotonic {
     fn vote(&mut self, seen: &Seen<'_>, message: &Message<Wanted>) -> Result<(), String> {
         let to = match &message.body {
             Body::Promise(Promise::Vote) => message.to,
-            Body::Promise(Promise::Candidacy { .. }) => message.from,
-            Body::Promise(Promise::Appended { .. } | Promise::Staged { .. }) | Body::Word(_) => {
+            Body::Promise(Promise::RequestVote { .. }) => message.from,
+            Body::Promise(Promise::AppendAck { .. } | Promise::Staged { .. }) | Body::Word(_) => {
                 return Ok(());
             }
         };

@@ -66,7 +66,7 @@ impl Asking {
         let term = seen.view.term;
         let asked = seen.sent().find_map(|message| match &message.body {
             Body::Word(Word::PreVote { round, .. }) => Some((*round, term)),
-            Body::Promise(Promise::Candidacy { .. }) | Body::Word(_) | Body::Promise(_) => None,
+            Body::Promise(Promise::RequestVote { .. }) | Body::Word(_) | Body::Promise(_) => None,
         });
         let has_leader = seen.view.role == Role::Follower && seen.view.leader.is_some();
         if asked.is_some() || has_leader {

@@ -49,14 +49,14 @@ fn is_kept(seen: &Seen<'_>, message: &Message<Wanted>) -> bool {
         return true;
     }
     let kept = match *promise {
-        Promise::Candidacy { last, .. } => {
+        Promise::RequestVote { last, .. } => {
             // Whoever follows a leader of that term by now stands no longer: votes for it count
             // nowhere, and on disk may already be the leader's log, which can end earlier.
             let stands = seen.view.term == term && seen.view.role != Role::Follower;
             remembers_vote(hard, term, message.from) && (image.last() >= last || !stands)
         }
         Promise::Vote => remembers_vote(hard, term, message.to),
-        Promise::Appended { matched, .. } => {
+        Promise::AppendAck { matched, .. } => {
             // A snapshot may have taken the place of the log that it acknowledged. And a node that has
             // entered a later term, not yet for good, may have another entry there by now; on disk
             // there is still the one that it acknowledged.

@@ -412,7 +412,7 @@ fn is_of_election(message: &Message<Text>) -> bool {
         Body::Word(word) => {
             matches!(word, Word::PreVote { .. } | Word::PreVoteReply { .. } | Word::VoteRefused)
         }
-        Body::Promise(promise) => matches!(promise, Promise::Candidacy { .. } | Promise::Vote),
+        Body::Promise(promise) => matches!(promise, Promise::RequestVote { .. } | Promise::Vote),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chance that can be repeated.
+//! Random numbers that a seed determines.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::time::micros;
 /// Good for jitter; not for secrets. Source: G. Steele, D. Lea, C. Flood, "Fast Splittable
 /// Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Rng(u64);
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -44,10 +44,10 @@ mod tests {
     #[test]
     fn durations_stay_between_their_bounds_and_repeat_with_their_seed() {
         let (least, most) = (Duration::from_millis(75), Duration::from_millis(150));
-        let mut chance = Chance::new(7);
-        let drawn: Vec<_> = (0..1_000).map(|_| chance.between(least, most)).collect();
+        let mut rng = Rng::new(7);
+        let drawn: Vec<_> = (0..1_000).map(|_| rng.between(least, most)).collect();
         assert!(drawn.iter().all(|d| (least..most).contains(d)));
-        assert_eq!(Chance::new(7).between(least, most), drawn[0]);
-        assert_eq!(chance.between(least, least), least);
+        assert_eq!(Rng::new(7).between(least, most), drawn[0]);
+        assert_eq!(rng.between(least, least), least);
     }
 }
