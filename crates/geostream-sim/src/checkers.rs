@@ -27,8 +27,8 @@ use geostream_consensus::{
 };
 
 use crate::agenda::Micros;
-use crate::chronicle::{Brief, Chronicle};
 use crate::disk::Disk;
+use crate::history::{Brief, History};
 use crate::machine::Wanted;
 
 pub(crate) use acknowledged::Acknowledged;
@@ -67,7 +67,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) effects: &'a [Effect<Wanted>],
     pub(crate) disks: &'a [Disk],
     /// Its logs are as this step leaves them, what is committed as it was before.
-    pub(crate) chronicle: &'a Chronicle,
+    pub(crate) history: &'a History,
     pub(crate) timing: Timing,
     pub(crate) limits: Limits,
 }

@@ -2,8 +2,8 @@
 
 use geostream_consensus::SessionId;
 
-use crate::chance::Chance;
 use crate::machine::Append;
+use crate::rng::Rng;
 
 /// One client: it has one request under way at a time.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Client {
     pub(crate) wish: Option<Wish>,
     /// The node it will ask next, by its place.
     pub(crate) at: usize,
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
 }
 
 /// What a client can want.
@@ -37,13 +37,13 @@ pub(crate) struct Wish {
 
 impl Client {
     pub(crate) fn new(seed: u64, number: u16) -> Self {
-        let chance = Chance::of(seed, 1_000 + u64::from(number));
-        Self { number, request: 0, attempt: 0, session: None, wish: None, at: 0, chance }
+        let rng = Rng::of(seed, 1_000 + u64::from(number));
+        Self { number, request: 0, attempt: 0, session: None, wish: None, at: 0, rng }
     }
 
     /// Wants something new.
     pub(crate) fn call(&mut self, floor: u64, reads: u32) {
-        let is_read = self.chance.hits(reads);
+        let is_read = self.rng.hits(reads);
         let append = self.session.map_or(What::Open, What::Append);
         let what = if is_read { What::Read } else { append };
         self.request += 1;

@@ -7,8 +7,8 @@ use geostream_consensus::{
     Entry, HardState, Index, LogId, NodeId, Op, SnapshotMeta, Stored, Term, Write, WriteId,
 };
 
-use crate::chance::Chance;
 use crate::machine::{Machine, Wanted};
+use crate::rng::Rng;
 
 /// What would be there after losing power now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,10 +71,10 @@ impl Disk {
     }
 
     /// Loses power: of what was not synced, a part stays, torn anywhere.
-    pub(crate) fn crash(&mut self, chance: &mut Chance) -> Result<(), String> {
+    pub(crate) fn crash(&mut self, rng: &mut Rng) -> Result<(), String> {
         let ops = self.unsynced_ops();
-        let stays = usize::try_from(chance.below(2 * ops as u64 + 1)).unwrap_or(0);
-        self.lose_power(stays, |entries| usize::try_from(chance.below(entries as u64)).unwrap_or(0))
+        let stays = usize::try_from(rng.below(2 * ops as u64 + 1)).unwrap_or(0);
+        self.lose_power(stays, |entries| usize::try_from(rng.below(entries as u64)).unwrap_or(0))
     }
 
     /// Returns how many operations a crash can take back.

@@ -5,12 +5,11 @@
 //! to the last bit.
 
 mod agenda;
-mod chance;
 mod checkers;
-mod chronicle;
 mod clients;
 mod clock;
 mod disk;
+mod history;
 mod machine;
 mod model;
 #[cfg(mutants)]
@@ -18,6 +17,7 @@ mod mutants;
 mod network;
 mod operator;
 mod plan;
+mod rng;
 mod scenario;
 mod show;
 mod shrink;

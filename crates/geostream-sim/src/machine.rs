@@ -9,7 +9,7 @@ use geostream_consensus::{
     Ticket,
 };
 
-use crate::chance::fold;
+use crate::rng::fold;
 
 /// "Append me": what is appended is the client's number and that of its request.
 ///

@@ -18,8 +18,8 @@ use geostream_consensus::{
 use stateright::{Checker as _, Model, Property};
 
 use crate::checkers::{Cause, Checkers, Seen, Violation};
-use crate::chronicle::Chronicle;
 use crate::disk::Disk;
+use crate::history::History;
 use crate::machine::{Append, Wanted};
 use crate::show;
 
@@ -32,7 +32,7 @@ fn activate(_mutant: u8) {}
 /// How many nodes there are.
 const NODES: usize = 3;
 
-/// The shortest times that a node takes, and none of them left to chance: so equal states look equal.
+/// The shortest times that a node takes, and none of them random, so that equal states look equal.
 const TIMING: Timing = Timing {
     heartbeat: Duration::from_micros(1),
     election_least: Duration::from_micros(2),
@@ -185,7 +185,7 @@ struct Cluster {
     starts: u64,
     left: Left,
     checkers: Arc<Checkers>,
-    chronicle: Arc<Chronicle>,
+    history: Arc<History>,
     violation: Option<Violation>,
 }
 
@@ -241,7 +241,7 @@ impl Model for Small {
     fn next_state(&self, state: &Cluster, action: Action) -> Option<Cluster> {
         activate(self.mutant);
         let mut next = state.clone();
-        next.violation = next.happen(action).err();
+        next.violation = next.handle(action).err();
         Some(next)
     }
 
@@ -269,7 +269,7 @@ impl Cluster {
             starts: 0,
             left: bounds.left,
             checkers: Arc::default(),
-            chronicle: Arc::default(),
+            history: Arc::default(),
             violation: None,
         };
         cluster.violation = cluster.begin(bounds.is_led).err();
@@ -282,7 +282,7 @@ impl Cluster {
         if is_led {
             self.step(0, Input::Tick)?;
             while let Some(message) = self.wire.values().next().cloned() {
-                self.happen(Action::Deliver(message))?;
+                self.handle(Action::Deliver(message))?;
             }
         }
         Ok(())
@@ -316,7 +316,7 @@ impl Cluster {
         }
     }
 
-    fn happen(&mut self, action: Action) -> Result<(), Violation> {
+    fn handle(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Deliver(message) => {
                 self.wire.remove(&digest(&message));
@@ -395,9 +395,9 @@ impl Cluster {
         let (stored, _) = self.disks[node].read().map_err(|what| self.violation("disk", what))?;
         self.starts += 1;
         let raft = restored(node, stored, self.now, self.starts);
-        let chronicle = Arc::make_mut(&mut self.chronicle);
-        chronicle.start(node, &raft.view());
-        chronicle.seen[node] = None;
+        let history = Arc::make_mut(&mut self.history);
+        history.start(node, &raft.view());
+        history.seen[node] = None;
         self.nodes[node] = Arc::new(raft);
         self.judge(node, Cause::Start, &[])
     }
@@ -458,22 +458,22 @@ impl Cluster {
         effects: &[Effect<Wanted>],
     ) -> Result<(), Violation> {
         let view = self.nodes[node].view();
-        Arc::make_mut(&mut self.chronicle).absorb(node, effects);
+        Arc::make_mut(&mut self.history).absorb(node, effects);
         let seen = Seen {
             now: self.now.as_micros(),
             node,
-            before: self.chronicle.seen[node],
+            before: self.history.seen[node],
             cause,
             is_odd: false,
             view,
             effects,
             disks: &self.disks,
-            chronicle: &self.chronicle,
+            history: &self.history,
             timing: TIMING,
             limits: Limits::DEFAULT,
         };
         Arc::make_mut(&mut self.checkers).judge(&seen)?;
-        Arc::make_mut(&mut self.chronicle).note(node, &view);
+        Arc::make_mut(&mut self.history).note(node, &view);
         Ok(())
     }
 

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use geostream_consensus::{Body, Message, Promise, Word};
 
 use crate::agenda::Micros;
-use crate::chance::Chance;
 use crate::machine::Wanted;
 use crate::plan::Weather;
+use crate::rng::Rng;
 
 /// How many messages of the past are remembered.
 const MEMORY: usize = 64;
@@ -21,7 +21,7 @@ pub(crate) struct Network {
     links: Vec<Vec<Link>>,
     /// Some messages of the past.
     memory: VecDeque<Message<Wanted>>,
-    memory_chance: Chance,
+    memory_rng: Rng,
 }
 
 #[derive(Clone, Debug)]
@@ -30,13 +30,13 @@ struct Link {
     /// How much longer everything takes.
     slower: Micros,
     /// Its own, so that what happens on one link changes nothing on another.
-    chance: Chance,
+    rng: Rng,
 }
 
 impl Network {
     pub(crate) fn new(seed: u64, weather: Weather) -> Self {
-        let memory_chance = Chance::of(seed, 2);
-        Self { weather, seed, links: Vec::new(), memory: VecDeque::new(), memory_chance }
+        let memory_rng = Rng::of(seed, 2);
+        Self { weather, seed, links: Vec::new(), memory: VecDeque::new(), memory_rng }
     }
 
     /// Connects nodes up to this many.
@@ -45,8 +45,8 @@ impl Network {
         for (from, links) in self.links.iter_mut().enumerate() {
             for to in links.len()..nodes {
                 let name = (from as u64) << 32 | (to as u64) << 8 | 7;
-                let chance = Chance::of(self.seed, name);
-                links.push(Link { is_cut: false, slower: 0, chance });
+                let rng = Rng::of(self.seed, name);
+                links.push(Link { is_cut: false, slower: 0, rng });
             }
         }
     }
@@ -57,16 +57,16 @@ impl Network {
         let Some(link) = self.links.get_mut(from).and_then(|links| links.get_mut(to)) else {
             return [None, None];
         };
-        if link.is_cut || link.chance.hits(lost) {
+        if link.is_cut || link.rng.hits(lost) {
             return [None, None];
         }
         let mut time = || {
-            let (least, most) = if link.chance.hits(late) { lateness } else { delay };
-            link.slower + link.chance.between(least, most)
+            let (least, most) = if link.rng.hits(late) { lateness } else { delay };
+            link.slower + link.rng.between(least, most)
         };
         let first = time();
         let again = time();
-        [Some(first), link.chance.hits(doubled).then_some(again)]
+        [Some(first), link.rng.hits(doubled).then_some(again)]
     }
 
     /// Remembers some of the messages, for a replay.
@@ -75,7 +75,7 @@ impl Network {
             message.body,
             Body::Word(Word::SnapshotChunk(_)) | Body::Promise(Promise::Vote)
         );
-        if self.memory_chance.hits(if is_rare { 500_000 } else { 30_000 }) {
+        if self.memory_rng.hits(if is_rare { 500_000 } else { 30_000 }) {
             if self.memory.len() == MEMORY {
                 self.memory.pop_front();
             }

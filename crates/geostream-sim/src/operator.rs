@@ -17,8 +17,8 @@ pub(crate) struct Errand {
     pub(crate) joins: Option<NodeId>,
     /// Who shall be gone.
     pub(crate) leaves: Option<NodeId>,
-    /// How often it is tried still.
-    pub(crate) patience: u8,
+    /// After how many more looks of the operator it is given up.
+    pub(crate) timeout: u8,
 }
 
 /// What to do next for an errand.

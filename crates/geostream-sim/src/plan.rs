@@ -6,14 +6,14 @@ use std::time::Duration;
 use geostream_consensus::{Lease, Limits, Timing};
 
 use crate::agenda::Micros;
-use crate::chance::Chance;
+use crate::rng::Rng;
 
 const MS: Micros = 1_000;
 
 /// A run to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What all chance in the run comes from.
+    /// The seed of all random numbers in the run.
     pub seed: u64,
     /// How many nodes found the cluster.
     pub founders: u64,
@@ -159,24 +159,24 @@ impl Plan {
     /// Draws a plan: not everything goes wrong in every run, so that what does goes far.
     #[must_use]
     pub fn draw(seed: u64, length: Duration) -> Self {
-        let mut chance = Chance::of(seed, 1);
+        let mut rng = Rng::of(seed, 1);
         let length = Micros::try_from(length.as_micros()).unwrap_or(Micros::MAX);
-        let founders = chance.pick(&[3, 3, 3, 3, 5, 5, 5, 1, 2, 4, 7]);
-        let clients = chance.pick(&[1, 3, 8, 20]);
-        let weather = Weather::draw(&mut chance);
-        let limits = draw_limits(&mut chance);
-        let lease = chance.hits(250_000).then_some(Lease { drift_ppm: 3_000 });
+        let founders = rng.pick(&[3, 3, 3, 3, 5, 5, 5, 1, 2, 4, 7]);
+        let clients = rng.pick(&[1, 3, 8, 20]);
+        let weather = Weather::draw(&mut rng);
+        let limits = draw_limits(&mut rng);
+        let lease = rng.hits(250_000).then_some(Lease { drift_ppm: 3_000 });
         let mut plan = Self {
             seed,
             founders,
             length,
             clients,
-            rest: chance.pick(&[10, 40, 40, 100]) * MS * u64::from(clients),
+            rest: rng.pick(&[10, 40, 40, 100]) * MS * u64::from(clients),
             weather,
             timing: Timing::LAN,
             limits,
             lease,
-            faults: draw_faults(&mut chance, length),
+            faults: draw_faults(&mut rng, length),
         };
         if plan.lease.is_some() {
             plan.weather.drift = plan.weather.drift.min(1_000);
@@ -279,66 +279,66 @@ impl Weather {
         Self { drift: self.drift, reads: self.reads, ..Self::FAIR }
     }
 
-    fn draw(chance: &mut Chance) -> Self {
-        let slowest = chance.pick(&[1, 3, 10]) * MS;
+    fn draw(rng: &mut Rng) -> Self {
+        let slowest = rng.pick(&[1, 3, 10]) * MS;
         Self {
-            lost: chance.pick(&[0, 0, 1_000, 20_000, 100_000]),
-            doubled: chance.pick(&[0, 0, 10_000, 100_000]),
-            late: chance.pick(&[0, 0, 2_000, 50_000]),
+            lost: rng.pick(&[0, 0, 1_000, 20_000, 100_000]),
+            doubled: rng.pick(&[0, 0, 10_000, 100_000]),
+            late: rng.pick(&[0, 0, 2_000, 50_000]),
             delay: (100, slowest),
-            lateness: (slowest, chance.pick(&[20, 100, 400]) * MS),
-            sync: (100, chance.pick(&[300, 1_000, 5_000])),
-            slow_syncs: chance.pick(&[0, 10_000, 200_000]),
-            apply: (10, chance.pick(&[20, 1_000, 20_000])),
-            drift: chance.pick(&[0, 200, 1_000, 20_000]),
-            reads: chance.pick(&[0, 150_000, 500_000]),
-            ghosts: chance.hits(500_000),
+            lateness: (slowest, rng.pick(&[20, 100, 400]) * MS),
+            sync: (100, rng.pick(&[300, 1_000, 5_000])),
+            slow_syncs: rng.pick(&[0, 10_000, 200_000]),
+            apply: (10, rng.pick(&[20, 1_000, 20_000])),
+            drift: rng.pick(&[0, 200, 1_000, 20_000]),
+            reads: rng.pick(&[0, 150_000, 500_000]),
+            ghosts: rng.hits(500_000),
         }
     }
 }
 
 /// Draws limits that are reached often.
-fn draw_limits(chance: &mut Chance) -> Limits {
-    let snapshot_after_entries = chance.pick(&[2, 10, 100, 1_000, 1_000_000]);
-    let snapshot_after_bytes = chance.pick(&[600, 8_000, 64 << 20, 64 << 20]);
+fn draw_limits(rng: &mut Rng) -> Limits {
+    let snapshot_after_entries = rng.pick(&[2, 10, 100, 1_000, 1_000_000]);
+    let snapshot_after_bytes = rng.pick(&[600, 8_000, 64 << 20, 64 << 20]);
     // A snapshot that takes longer to send than the next one to come would never arrive.
     let often = snapshot_after_entries < 100 || snapshot_after_bytes < 8_000;
     let smallest_chunk = if often { 256 } else { 16 };
     Limits {
-        uncommitted_entries: chance.pick(&[4, 64, 16_384]),
-        uncommitted_bytes: chance.pick(&[200, 1 << 20]),
-        message_entries: chance.pick(&[1, 3, 1_024]),
-        message_bytes: chance.pick(&[50, 1 << 20]),
-        inflight_entries: chance.pick(&[1, 8, 4_096]),
-        inflight_bytes: chance.pick(&[100, 4 << 20]),
-        apply_bytes: chance.pick(&[1, 200, 4 << 20]),
-        reads: chance.pick(&[2, 1_024]),
+        uncommitted_entries: rng.pick(&[4, 64, 16_384]),
+        uncommitted_bytes: rng.pick(&[200, 1 << 20]),
+        message_entries: rng.pick(&[1, 3, 1_024]),
+        message_bytes: rng.pick(&[50, 1 << 20]),
+        inflight_entries: rng.pick(&[1, 8, 4_096]),
+        inflight_bytes: rng.pick(&[100, 4 << 20]),
+        apply_bytes: rng.pick(&[1, 200, 4 << 20]),
+        reads: rng.pick(&[2, 1_024]),
         snapshot_after_entries,
         snapshot_after_bytes,
-        keep_entries: chance.pick(&[0, 0, 5, 1_024]),
-        keep_bytes: chance.pick(&[300, 16 << 20]),
-        backlog_entries: snapshot_after_entries + chance.pick(&[20, 1_000, 50_000]),
-        backlog_bytes: snapshot_after_bytes + chance.pick(&[1_500, 30_000, 64 << 20]),
-        writes: chance.pick(&[8, 64, 4_096]),
-        chunk_bytes: chance.pick(&[smallest_chunk, 4 * smallest_chunk, 4_096]),
-        promotion_lag: chance.pick(&[4, 256]),
+        keep_entries: rng.pick(&[0, 0, 5, 1_024]),
+        keep_bytes: rng.pick(&[300, 16 << 20]),
+        backlog_entries: snapshot_after_entries + rng.pick(&[20, 1_000, 50_000]),
+        backlog_bytes: snapshot_after_bytes + rng.pick(&[1_500, 30_000, 64 << 20]),
+        writes: rng.pick(&[8, 64, 4_096]),
+        chunk_bytes: rng.pick(&[smallest_chunk, 4 * smallest_chunk, 4_096]),
+        promotion_lag: rng.pick(&[4, 256]),
         ..Limits::DEFAULT
     }
 }
 
-fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
-    let gap = chance.pick(&[150, 500, 1_500, 4_000]) * MS;
-    let kinds: Vec<u64> = (0..KINDS).filter(|_| chance.hits(400_000)).collect();
+fn draw_faults(rng: &mut Rng, length: Micros) -> Vec<(Micros, Fault)> {
+    let gap = rng.pick(&[150, 500, 1_500, 4_000]) * MS;
+    let kinds: Vec<u64> = (0..KINDS).filter(|_| rng.hits(400_000)).collect();
     let mut faults = Vec::new();
-    let mut at = chance.between(200 * MS, 400 * MS);
+    let mut at = rng.between(200 * MS, 400 * MS);
     while at < length && !kinds.is_empty() {
-        let kind = chance.pick(&kinds);
-        let fault = draw_fault(chance, kind);
+        let kind = rng.pick(&kinds);
+        let fault = draw_fault(rng, kind);
         faults.push((at, fault));
-        if chance.hits(400_000) && fault.is_cut() {
-            faults.push((at + chance.between(10 * MS, 2 * gap), Fault::Heal));
+        if rng.hits(400_000) && fault.is_cut() {
+            faults.push((at + rng.between(10 * MS, 2 * gap), Fault::Heal));
         }
-        at += chance.between(1, 2 * gap);
+        at += rng.between(1, 2 * gap);
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
@@ -346,17 +346,17 @@ fn draw_faults(chance: &mut Chance, length: Micros) -> Vec<(Micros, Fault)> {
 
 const KINDS: u64 = 25;
 
-fn draw_who(chance: &mut Chance) -> Who {
-    if chance.hits(400_000) { Who::Leader } else { Who::Nth(chance.below(16)) }
+fn draw_who(rng: &mut Rng) -> Who {
+    if rng.hits(400_000) { Who::Leader } else { Who::Nth(rng.below(16)) }
 }
 
-fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
-    let who = draw_who(chance);
-    let short = chance.pick(&[1, 20, 150, 600]);
-    let time = chance.between(short * MS / 2, short * MS);
+fn draw_fault(rng: &mut Rng, kind: u64) -> Fault {
+    let who = draw_who(rng);
+    let short = rng.pick(&[1, 20, 150, 600]);
+    let time = rng.between(short * MS / 2, short * MS);
     match kind {
         0 => Fault::Heal,
-        1 => Fault::Split(chance.next_u64()),
+        1 => Fault::Split(rng.next_u64()),
         2 => Fault::Isolate(who),
         3 => Fault::Mute(who),
         4 => Fault::Deafen(who),
@@ -367,19 +367,19 @@ fn draw_fault(chance: &mut Chance, kind: u64) -> Fault {
         9 => Fault::Pause(who, time),
         10 => {
             let by = i64::try_from(time).unwrap_or(i64::MAX);
-            Fault::Jump(who, if chance.hits(500_000) { by } else { -by })
+            Fault::Jump(who, if rng.hits(500_000) { by } else { -by })
         }
         11 => Fault::Stall(who, time),
         12 => Fault::BreakDisk(who),
         13 => Fault::Slow(who, time / 4),
-        14 => Fault::Transfer(Who::Nth(chance.below(16))),
+        14 => Fault::Transfer(Who::Nth(rng.below(16))),
         15 => Fault::Grow,
         16 => Fault::Shrink(who),
         17 => Fault::Replace(who),
         18 => Fault::Compact(who),
         19 => Fault::Replay,
-        20 => Fault::CutLink(who, draw_who(chance)),
-        21 => Fault::SlowLink(who, draw_who(chance), time),
+        20 => Fault::CutLink(who, draw_who(rng)),
+        21 => Fault::SlowLink(who, draw_who(rng), time),
         22 => Fault::LoseSnapshot(who),
         // At the longest, longer than clients wait for a leader that does not get on.
         23 => Fault::Hang(who, 8 * time),

@@ -41,7 +41,7 @@ pub fn scenarios() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(scripts)
 }
 
-/// Plays a script, and returns it with what came of each command now. What cannot be obeyed is an error there.
+/// Plays a script, and returns it with what came of each command now. What cannot be executed is an error there.
 #[must_use]
 pub fn play(script: &str) -> String {
     let mut stage = Stage::default();
@@ -52,7 +52,7 @@ pub fn play(script: &str) -> String {
             return text.to_owned();
         }
         for command in text.lines().filter(is_command) {
-            if let Err(error) = obey(&mut stage, command) {
+            if let Err(error) = execute(&mut stage, command) {
                 stage.note(format!("error at `{command}`: {error:#}"));
             }
         }
@@ -62,8 +62,8 @@ pub fn play(script: &str) -> String {
 }
 
 /// Obeys a command; a panic is an error like any other.
-fn obey(stage: &mut Stage, command: &str) -> anyhow::Result<()> {
+fn execute(stage: &mut Stage, command: &str) -> anyhow::Result<()> {
     let words: Vec<&str> = command.split_whitespace().collect();
-    let obeyed = catch_unwind(AssertUnwindSafe(|| stage.obey(&words)));
-    obeyed.unwrap_or_else(|panic| bail!("{}", crate::world::message(&*panic)))
+    let executed = catch_unwind(AssertUnwindSafe(|| stage.execute(&words)));
+    executed.unwrap_or_else(|panic| bail!("{}", crate::world::message(&*panic)))
 }

@@ -14,19 +14,19 @@ use geostream_consensus::{
 };
 
 use crate::agenda::{Agenda, Micros};
-use crate::chance::{Chance, Digest};
 use crate::checkers::{
     Acknowledged, Cause, CheckQuorum, Checker as _, Checkers, Linearizability, Member,
     MembershipChanges, Progress, Repaired, Seen, Violation,
 };
-use crate::chronicle::Chronicle;
 use crate::clients::{Client, What};
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::history::History;
 use crate::machine::{Append, Machine, Wanted};
 use crate::network::Network;
 use crate::operator::{Errand, latest};
 use crate::plan::Plan;
+use crate::rng::{Digest, Rng};
 use crate::show;
 
 /// How often an operator and, at the end, an observer look.
@@ -95,11 +95,11 @@ struct World {
     errand: Option<Errand>,
     checkers: Checkers,
     check_quorum: CheckQuorum,
-    chronicle: Chronicle,
-    history: Linearizability,
+    history: History,
+    linearizability: Linearizability,
     acknowledged: Acknowledged,
     changes: MembershipChanges,
-    chance: Chance,
+    rng: Rng,
     /// Nothing goes wrong any more.
     is_healed: bool,
     /// Kept between steps for its memory.
@@ -134,7 +134,7 @@ struct Node {
     is_odd: bool,
     /// It was told to be gone.
     is_retired: bool,
-    chance: Chance,
+    rng: Rng,
 }
 
 /// Something that happens.
@@ -176,8 +176,8 @@ enum Event {
     Calls {
         client: usize,
     },
-    /// A client has waited for long enough.
-    Impatient {
+    /// A client's request has timed out.
+    TimedOut {
         append: Append,
     },
     Fault {
@@ -218,11 +218,11 @@ impl World {
             errand: None,
             checkers: Checkers::default(),
             check_quorum: CheckQuorum::default(),
-            chronicle: Chronicle::default(),
-            history: Linearizability::default(),
+            history: History::default(),
+            linearizability: Linearizability::default(),
             acknowledged: Acknowledged::default(),
             changes: MembershipChanges::default(),
-            chance: Chance::of(seed, 3),
+            rng: Rng::of(seed, 3),
             is_healed: false,
             effects: Vec::new(),
             outage: None,
@@ -246,15 +246,15 @@ impl World {
     /// Sets up a machine with what is on its disk, and returns its place.
     fn build(&mut self, stored: Stored<Wanted>) -> usize {
         let node = self.nodes.len();
-        let mut chance = Chance::of(self.plan.seed, 2_000 + node as u64);
+        let mut rng = Rng::of(self.plan.seed, 2_000 + node as u64);
         let drift = self.plan.weather.drift;
-        let speed = 1_000_000 - drift + chance.below(2 * drift + 1);
+        let speed = 1_000_000 - drift + rng.below(2 * drift + 1);
         self.nodes.push(Node {
             id: NodeId(node as u64 + 1),
             raft: None,
             machine: Machine::default(),
             page: Vec::new(),
-            clock: Clock::new(self.now, chance.between(10_000_000, 1_000_000_000), speed),
+            clock: Clock::new(self.now, rng.between(10_000_000, 1_000_000_000), speed),
             starts: 0,
             ticks_at: 0,
             stands_until: 0,
@@ -262,7 +262,7 @@ impl World {
             machine_hangs_until: 0,
             is_odd: false,
             is_retired: false,
-            chance,
+            rng,
         });
         self.disks.push(Disk::new(stored));
         self.network.grow(self.nodes.len());
@@ -272,7 +272,7 @@ impl World {
     fn fill_agenda(&mut self) {
         for client in 0..self.clients.len() {
             let rest = self.plan.rest;
-            let at = 100_000 + self.clients[client].chance.below(rest);
+            let at = 100_000 + self.clients[client].rng.below(rest);
             self.agenda.push(at, Event::Calls { client });
         }
         for (number, (at, _)) in self.plan.faults.iter().enumerate() {
@@ -296,16 +296,16 @@ impl World {
         while let Some((at, event)) = self.agenda.pop(end) {
             self.now = at;
             self.events += 1;
-            self.happen(event)?;
+            self.handle(event)?;
         }
         self.now = end;
         Ok(())
     }
 
-    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Arrives(message) => self.arrive(message),
-            Event::Node { node, starts, what } => self.happen_at(node, starts, what),
+            Event::Node { node, starts, what } => self.handle_local(node, starts, what),
             Event::Starts { node } => self.start(node),
             Event::Asked { node, append, what } => self.ask(node, append, what),
             Event::Told { append, place, hint } => self.tell(append, place, hint),
@@ -318,11 +318,11 @@ impl World {
                 self.call(client);
                 Ok(())
             }
-            Event::Impatient { append } => {
-                self.lose_patience(append);
+            Event::TimedOut { append } => {
+                self.time_out(append);
                 Ok(())
             }
-            Event::Fault { number } => self.strike(number),
+            Event::Fault { number } => self.inject(number),
             Event::Operator => self.operate(),
         }
     }
@@ -341,7 +341,7 @@ impl World {
         self.step(node, Input::Message(message))
     }
 
-    fn happen_at(&mut self, node: usize, starts: u32, what: Local) -> Result<(), Violation> {
+    fn handle_local(&mut self, node: usize, starts: u32, what: Local) -> Result<(), Violation> {
         let until = self.nodes[node].stands_until;
         if starts != self.nodes[node].starts || self.nodes[node].raft.is_none() {
             return Ok(());
@@ -387,8 +387,8 @@ impl World {
     ) -> Result<(), Violation> {
         let is_odd = std::mem::take(&mut self.nodes[node].is_odd);
         let Some(raft) = &self.nodes[node].raft else { return Ok(()) };
-        let (view, before) = (raft.view(), self.chronicle.seen[node]);
-        self.chronicle.absorb(node, effects);
+        let (view, before) = (raft.view(), self.history.seen[node]);
+        self.history.absorb(node, effects);
         let seen = Seen {
             now: self.now,
             node,
@@ -398,14 +398,14 @@ impl World {
             view,
             effects,
             disks: &self.disks,
-            chronicle: &self.chronicle,
+            history: &self.history,
             timing: self.plan.timing,
             limits: self.plan.limits,
         };
         self.checkers.judge(&seen)?;
         self.check_quorum.holds(&seen)?;
-        self.chronicle.note(node, &view);
-        (node, self.chronicle.seen[node], effects).hash(&mut self.digest);
+        self.history.note(node, &view);
+        (node, self.history.seen[node], effects).hash(&mut self.digest);
         let led = before.is_some_and(|before| before.role == Role::Leader);
         self.elections += u64::from(view.leads() && !led);
         if let Some((since, term)) = self.outage
@@ -449,10 +449,10 @@ impl World {
             limits: self.plan.limits,
             lease: self.plan.lease,
         };
-        let (now, seed) = (node.clock.shows(self.now), node.chance.next_u64());
+        let (now, seed) = (node.clock.shows(self.now), node.rng.next_u64());
         let raft = Raft::restore(config, stored, now, seed);
         let raft = raft.map_err(|error| self.violation("restart", format!("{error}")))?;
-        self.chronicle.start(place, &raft.view());
+        self.history.start(place, &raft.view());
         self.nodes[place].raft = Some(raft);
         self.judge(place, Cause::Start, &[])?;
         self.say(|| format!("n{} starts", place + 1));
@@ -467,8 +467,8 @@ impl World {
         self.say(|| format!("n{} crashes", place + 1));
         let node = &mut self.nodes[place];
         node.stands_until = 0;
-        self.chronicle.seen[place] = None;
-        let lost = self.disks[place].crash(&mut node.chance);
+        self.history.seen[place] = None;
+        let lost = self.disks[place].crash(&mut node.rng);
         lost.map_err(|what| self.violation("disk", what))
     }
 
@@ -506,7 +506,7 @@ impl World {
             membership: self.membership(),
             answers: self.answers,
             clients: self.plan.clients,
-            committed: self.chronicle.last_committed(),
+            committed: self.history.last_committed(),
         };
         let made = progress.is_made(&cluster, |id| self.member(id));
         made.map_err(|what| self.violation(Progress::NAME, what))

@@ -36,7 +36,7 @@ impl Checker for Bounds {
 /// A leader takes in what clients propose only as long as little waits to be committed.
 fn takes_too_much(seen: &Seen<'_>) -> bool {
     let (held, limits) = (seen.view.held, &seen.limits);
-    let proposed = matches!(seen.cause, Cause::Propose) && !seen.chronicle.added.is_empty();
+    let proposed = matches!(seen.cause, Cause::Propose) && !seen.history.added.is_empty();
     let led = seen.view.role == Role::Leader;
     let one = held.uncommitted_entries == 1;
     proposed

@@ -16,11 +16,11 @@ impl Checker for CommittedImmutable {
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        let chronicle = seen.chronicle;
-        let log = &chronicle.logs[seen.node];
-        for removed in &chronicle.removed {
-            let committed = chronicle.committed(removed.index) == Some(*removed);
-            let by = chronicle.committed_by(removed.index);
+        let history = seen.history;
+        let log = &history.logs[seen.node];
+        for removed in &history.removed {
+            let committed = history.committed(removed.index) == Some(*removed);
+            let by = history.committed_by(removed.index);
             let concerned = by <= Some(seen.view.term) || removed.index <= seen.view.commit;
             if committed && concerned && !log.has(*removed) {
                 return Err(format!("{} removes {removed}, which is committed", seen.id()));

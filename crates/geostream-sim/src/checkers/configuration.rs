@@ -16,11 +16,11 @@ impl Checker for Configuration {
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         let view = &seen.view;
-        let known = seen.chronicle.logs[seen.node].memberships();
+        let known = seen.history.logs[seen.node].memberships();
         let Some((at, last)) = known.last() else { return Ok(()) };
         let changed = *at != view.membership_at
-            || !seen.chronicle.added.is_empty()
-            || !seen.chronicle.removed.is_empty()
+            || !seen.history.added.is_empty()
+            || !seen.history.removed.is_empty()
             || seen.before.is_none();
         if changed && (*at != view.membership_at || last != view.membership) {
             let used = view.membership_at;
@@ -36,7 +36,7 @@ impl Checker for Configuration {
         }
         is_voter(seen, known)?;
         let proposes = view.role == Role::Leader;
-        let added = seen.chronicle.added.iter().filter(|added| added.is_membership);
+        let added = seen.history.added.iter().filter(|added| added.is_membership);
         for added in added.filter(|added| proposes && added.id.term == view.term) {
             let place = known.partition_point(|(at, _)| *at < added.id.index);
             let [(before_at, before), (_, after), ..] = &known[place - 1..] else { continue };

@@ -17,7 +17,7 @@ impl Checker for DurableQuorum {
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         let view = &seen.view;
         is_on_disk(seen)?;
-        if view.commit <= seen.chronicle.last_committed() {
+        if view.commit <= seen.history.last_committed() {
             return Ok(());
         }
         let Some(id) = view.log.id_at(view.commit) else {

@@ -35,7 +35,7 @@ impl Checker for ElectionSafety {
         let (term, own) = (view.term, view.id);
         let votes = |id| id == own || self.votes.contains(&(term, own, id));
         // Its first entry can already be a step of a change of the membership.
-        let log = &seen.chronicle.logs[seen.node];
+        let log = &seen.history.logs[seen.node];
         let elected = log.memberships().iter().rev().any(|(_, there)| there.is_quorum(votes));
         if !elected {
             return Err(format!("{own} leads in term {term}, and no quorum has voted for it"));

@@ -19,7 +19,7 @@ impl Checker for LeaderAppendOnly {
                 && before.term == seen.view.term
                 && seen.view.role == Role::Leader
         });
-        match seen.chronicle.removed.first() {
+        match seen.history.removed.first() {
             Some(removed) if led => Err(format!("{} leads and removes {removed}", seen.id())),
             Some(_) | None => Ok(()),
         }

@@ -16,10 +16,10 @@ impl Checker for LeaderCompleteness {
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         let was_leader = seen.before.is_some_and(|before| before.role == Role::Leader);
-        let chronicle = seen.chronicle;
+        let history = seen.history;
         if seen.view.role == Role::Leader && !was_leader {
-            let committed = chronicle.committed(chronicle.last_committed());
-            let log = &chronicle.logs[seen.node];
+            let committed = history.committed(history.last_committed());
+            let log = &history.logs[seen.node];
             return match committed {
                 Some(id) if id.term < seen.view.term && !log.has(id) => {
                     let (id_, term) = (seen.id(), seen.view.term);
@@ -28,18 +28,18 @@ impl Checker for LeaderCompleteness {
                 Some(_) | None => Ok(()),
             };
         }
-        if seen.view.commit > chronicle.last_committed() { later_leaders(seen) } else { Ok(()) }
+        if seen.view.commit > history.last_committed() { later_leaders(seen) } else { Ok(()) }
     }
 }
 
 /// Whoever leads in a later term already must have what is committed only now.
 fn later_leaders(seen: &Seen<'_>) -> Result<(), String> {
-    let chronicle = seen.chronicle;
-    let Some(id) = chronicle.logs[seen.node].at(seen.view.commit) else { return Ok(()) };
-    for (node, brief) in chronicle.seen.iter().enumerate() {
+    let history = seen.history;
+    let Some(id) = history.logs[seen.node].at(seen.view.commit) else { return Ok(()) };
+    for (node, brief) in history.seen.iter().enumerate() {
         let Some(brief) = brief else { continue };
         let leads = brief.role == Role::Leader && brief.term > seen.view.term;
-        if leads && !chronicle.logs[node].has(id) {
+        if leads && !history.logs[node].has(id) {
             let (who, term) = (seen.id(), brief.term);
             return Err(format!("{who} commits {id}, which the leader of term {term} lacks"));
         }

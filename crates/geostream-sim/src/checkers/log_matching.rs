@@ -26,7 +26,7 @@ impl Checker for LogMatching {
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        for added in &seen.chronicle.added {
+        for added in &seen.history.added {
             if added.before.index.next() != added.id.index || added.before.term > added.id.term {
                 return Err(format!("{} has {} after {}", seen.id(), added.id, added.before));
             }
@@ -43,7 +43,7 @@ impl Checker for LogMatching {
                 }
             }
         }
-        let (log, known) = (seen.view.log.last(), seen.chronicle.logs[seen.node].last());
+        let (log, known) = (seen.view.log.last(), seen.history.logs[seen.node].last());
         if log != known {
             return Err(format!("{}'s log ends with {log}, and is written to {known}", seen.id()));
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use geostream_consensus::{LogId, Membership, NodeId, Refusal, Ticket};
 
-use crate::chronicle::Chronicle;
+use crate::history::History;
 
 /// All changes of members that were asked for.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl MembershipChanges {
         entry: LogId,
         membership: &Membership,
         ticket: Option<Ticket>,
-        chronicle: &Chronicle,
+        history: &History,
     ) -> Result<(), String> {
         if self.refused.contains(&entry) {
             return Err(format!("{entry} was refused, and is committed"));
@@ -69,7 +69,7 @@ impl MembershipChanges {
         if !same || membership.is_joint() {
             return Err(format!("{change:?} is answered with {membership:?}"));
         }
-        let is_committed = |id: LogId| chronicle.committed(id.index) == Some(id);
+        let is_committed = |id: LogId| history.committed(id.index) == Some(id);
         if !is_committed(entry) || !first.is_some_and(is_committed) {
             return Err(format!("{change:?} is answered with {entry}, and not committed"));
         }
@@ -81,12 +81,12 @@ impl MembershipChanges {
         &mut self,
         ticket: Ticket,
         why: Refusal,
-        chronicle: &Chronicle,
+        history: &History,
     ) -> Result<(), String> {
         let change = self.waiting.remove(&ticket);
         let change = change.ok_or_else(|| format!("{ticket:?} is refused without need"))?;
         let Some(entry) = change.entry.filter(|_| why != Refusal::Unknown) else { return Ok(()) };
-        if chronicle.committed(entry.index) == Some(entry) {
+        if history.committed(entry.index) == Some(entry) {
             return Err(format!("{change:?} is refused: {why}; and it is committed"));
         }
         self.refused.insert(entry);
@@ -104,15 +104,15 @@ mod tests {
     #[test]
     fn a_change_that_takes_effect_after_it_was_refused_is_seen() {
         let (voters, learners) = (BTreeSet::from([NodeId(1)]), BTreeSet::from([NodeId(2)]));
-        let (chronicle, entry) = (Chronicle::default(), ENTRY);
+        let (history, entry) = (History::default(), ENTRY);
         let membership = Membership::from_parts(voters.clone(), [].into(), learners.clone(), None);
         for (why, seen) in [(Refusal::Lost, true), (Refusal::Unknown, false)] {
             let mut changes = MembershipChanges::default();
             let ticket = changes.ask(&voters, &learners);
             changes.proposed(ticket, entry);
-            assert_eq!(changes.refused(ticket, why, &chronicle), Ok(()));
-            assert!(changes.refused(ticket, why, &chronicle).is_err(), "it is answered twice");
-            assert_eq!(changes.applied(entry, &membership, None, &chronicle).is_err(), seen);
+            assert_eq!(changes.refused(ticket, why, &history), Ok(()));
+            assert!(changes.refused(ticket, why, &history).is_err(), "it is answered twice");
+            assert_eq!(changes.applied(entry, &membership, None, &history).is_err(), seen);
         }
     }
 
@@ -123,8 +123,8 @@ mod tests {
         let ticket = changes.ask(&voters, &learners);
         changes.proposed(ticket, ENTRY);
         let membership = Membership::of(voters);
-        let chronicle = Chronicle::default();
-        let judged = changes.applied(ENTRY, &membership, Some(ticket), &chronicle);
+        let history = History::default();
+        let judged = changes.applied(ENTRY, &membership, Some(ticket), &history);
         assert!(judged.is_err());
     }
 }

@@ -19,7 +19,7 @@ impl Checker for ReadIndex {
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         if let Cause::Read(ticket) = seen.cause {
-            self.asked.insert((seen.node, ticket), seen.chronicle.last_committed());
+            self.asked.insert((seen.node, ticket), seen.history.last_committed());
         }
         for effect in seen.effects {
             match effect {

@@ -66,9 +66,9 @@ impl StateMachineSafety {
 /// What a node newly takes for committed is what the others do.
 fn agree(seen: &Seen<'_>) -> Result<(), String> {
     let known = seen.before.map_or(seen.view.snapshot.last.index, |before| before.commit);
-    let commit = seen.view.commit.min(seen.chronicle.last_committed());
+    let commit = seen.view.commit.min(seen.history.last_committed());
     for index in known.next().up_to(commit) {
-        if let Some(id) = seen.chronicle.logs[seen.node].at(index) {
+        if let Some(id) = seen.history.logs[seen.node].at(index) {
             is_the_one(seen, id)?;
         }
     }
@@ -76,7 +76,7 @@ fn agree(seen: &Seen<'_>) -> Result<(), String> {
 }
 
 fn is_the_one(seen: &Seen<'_>, id: LogId) -> Result<(), String> {
-    match seen.chronicle.committed(id.index) {
+    match seen.history.committed(id.index) {
         Some(committed) if committed != id => {
             Err(format!("{} has {id} where {committed} is committed", seen.id()))
         }

@@ -15,8 +15,8 @@ impl Checker for Transfer {
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<(), String> {
-        let (view, chronicle) = (&seen.view, seen.chronicle);
-        let proposed = matches!(seen.cause, Cause::Propose) && !chronicle.added.is_empty();
+        let (view, history) = (&seen.view, seen.history);
+        let proposed = matches!(seen.cause, Cause::Propose) && !history.added.is_empty();
         if let Some(to) = view.transferring_to.filter(|_| proposed) {
             return Err(format!("{} takes commands on its way to {to}", view.id));
         }
@@ -26,10 +26,10 @@ impl Checker for Transfer {
             }
             let place = usize::try_from(message.to.0 - 1).unwrap_or(usize::MAX);
             // A receiver in a later term ignores this.
-            let receiver = chronicle.seen.get(place).copied().flatten();
+            let receiver = history.seen.get(place).copied().flatten();
             let is_late = receiver.is_some_and(|brief| brief.term > view.term);
-            let last = chronicle.logs[seen.node].last();
-            if !is_late && chronicle.logs.get(place).is_none_or(|log| !log.has(last)) {
+            let last = history.logs[seen.node].last();
+            if !is_late && history.logs.get(place).is_none_or(|log| !log.has(last)) {
                 return Err(format!("{} urges {}, which lacks {last}", view.id, message.to));
             }
         }

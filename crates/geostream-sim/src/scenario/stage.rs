@@ -54,7 +54,7 @@ impl Stage {
     }
 
     /// Does what a line of a script says.
-    pub(super) fn obey(&mut self, words: &[&str]) -> anyhow::Result<()> {
+    pub(super) fn execute(&mut self, words: &[&str]) -> anyhow::Result<()> {
         match words {
             ["limit", name, value] => self.limit(name, value.parse()?),
             ["lease"] => {

@@ -15,7 +15,7 @@ use crate::plan::{Fault, Who};
 const MACHINES: usize = 24;
 
 impl World {
-    pub(super) fn strike(&mut self, number: usize) -> Result<(), Violation> {
+    pub(super) fn inject(&mut self, number: usize) -> Result<(), Violation> {
         let (_, fault) = self.plan.faults[number];
         if self.is_healed {
             return Ok(());
@@ -159,7 +159,7 @@ impl World {
 
     /// Returns who leads in the latest term.
     pub(super) fn leader(&self) -> Option<usize> {
-        let leaders = self.chronicle.seen.iter().enumerate().filter_map(|(node, brief)| {
+        let leaders = self.history.seen.iter().enumerate().filter_map(|(node, brief)| {
             let brief = brief.filter(|brief| brief.role == Role::Leader)?;
             Some((brief.term, node))
         });
@@ -168,7 +168,7 @@ impl World {
 
     fn note_outage(&mut self, node: usize) {
         if self.leader() == Some(node)
-            && let Some(brief) = self.chronicle.seen[node]
+            && let Some(brief) = self.history.seen[node]
         {
             self.outage = Some((self.now, brief.term));
         }
@@ -178,7 +178,7 @@ impl World {
         for node in 0..self.nodes.len() {
             if self.nodes[node].raft.is_some() {
                 self.crash(node)?;
-                let at = self.now + self.chance.between(down / 2, down);
+                let at = self.now + self.rng.between(down / 2, down);
                 self.agenda.push(at, Event::Starts { node });
             }
         }
@@ -187,7 +187,7 @@ impl World {
 
     fn replay(&mut self) {
         for message in self.network.remembered() {
-            let at = self.now + self.chance.below(20_000);
+            let at = self.now + self.rng.below(20_000);
             self.agenda.push(at, Event::Arrives(message));
         }
     }
@@ -216,7 +216,7 @@ impl World {
         }
         let joins = grows.then(|| NodeId(self.nodes.len() as u64 + 1));
         let leaves = leaves.map(|node| self.nodes[node].id);
-        let errand = Errand { joins, leaves, patience: 40 };
+        let errand = Errand { joins, leaves, timeout: 40 };
         let leader = self.leader().and_then(|leader| self.nodes[leader].raft.as_ref());
         if leader.is_none_or(|leader| errand.voters(leader.view().membership).is_none()) {
             return;
@@ -246,8 +246,8 @@ impl World {
         let (Some(errand), Some(leader)) = (self.errand, self.leader()) else { return Ok(()) };
         let Some(raft) = &self.nodes[leader].raft else { return Ok(()) };
         let next = errand.next(&raft.view(), |id| self.is_up(id));
-        let patience = errand.patience.saturating_sub(1);
-        self.errand = Some(Errand { patience, ..errand }).filter(|_| patience > 0);
+        let timeout = errand.timeout.saturating_sub(1);
+        self.errand = Some(Errand { timeout, ..errand }).filter(|_| timeout > 0);
         match next {
             Next::Wait => {}
             Next::Done => self.errand = None,
@@ -299,7 +299,7 @@ impl World {
         for node in gone {
             self.nodes[node].is_retired = true;
             self.nodes[node].raft = None;
-            self.chronicle.seen[node] = None;
+            self.history.seen[node] = None;
         }
     }
 }

@@ -56,7 +56,7 @@ impl World {
     }
 
     fn after(&mut self, node: usize, begin: Micros, (least, most): (Micros, Micros), what: Local) {
-        let at = self.now.max(begin) + self.nodes[node].chance.between(least, most);
+        let at = self.now.max(begin) + self.nodes[node].rng.between(least, most);
         let starts = self.nodes[node].starts;
         self.agenda.push(at, Event::Node { node, starts, what });
     }
@@ -65,8 +65,8 @@ impl World {
         let (least, most) = self.plan.weather.sync;
         let slow = self.plan.weather.slow_syncs;
         let (node, disk) = (&mut self.nodes[place], &mut self.disks[place]);
-        let takes = node.chance.between(least, most);
-        let takes = if node.chance.hits(slow) { 10 * takes } else { takes };
+        let takes = node.rng.between(least, most);
+        let takes = if node.rng.hits(slow) { 10 * takes } else { takes };
         let at = self.now.max(node.disk_stalls_until) + takes;
         let (id, starts) = (write.id, node.starts);
         disk.submit(write);
@@ -141,8 +141,8 @@ impl World {
                     self.apply_wanted(place, entry.id.index, wanted, ticket)?;
                 }
                 Payload::Membership(membership) => {
-                    let chronicle = &self.chronicle;
-                    let judged = self.changes.applied(entry.id, &membership, ticket, chronicle);
+                    let history = &self.history;
+                    let judged = self.changes.applied(entry.id, &membership, ticket, history);
                     judged.map_err(|what| self.violation(MembershipChanges::NAME, what))?;
                 }
                 Payload::Blank => {}
@@ -167,7 +167,7 @@ impl World {
             if length > before {
                 self.judge_append(command, at, length, digest)?;
             }
-            let applied = self.history.applied(command);
+            let applied = self.linearizability.applied(command);
             applied.map_err(|what| self.violation(Linearizability::NAME, what))?;
             if ticket.is_some_and(|ticket| ticket != command.ticket()) {
                 let what = format!("n{} answers {ticket:?} with {command:?}", place + 1);
@@ -196,7 +196,7 @@ impl World {
     ) -> Result<(), Violation> {
         let applied = self.acknowledged.applied(append, length, at);
         applied.map_err(|what| self.violation(Acknowledged::NAME, what))?;
-        let same = self.history.is_list(length, digest);
+        let same = self.linearizability.is_list(length, digest);
         same.map_err(|what| self.violation(Linearizability::NAME, what))
     }
 
@@ -211,7 +211,7 @@ impl World {
             let what = format!("n{} restores {}, which is not whole", place + 1, meta.last);
             return Err(self.violation("disk", what));
         };
-        let same = self.history.is_list(machine.length, machine.digest);
+        let same = self.linearizability.is_list(machine.length, machine.digest);
         same.map_err(|what| self.violation(Linearizability::NAME, what))?;
         self.nodes[place].page.clear();
         self.nodes[place].machine = machine;
@@ -236,7 +236,7 @@ impl World {
 
     fn refuse(&mut self, ticket: Ticket, why: Refusal) -> Result<(), Violation> {
         let Some(append) = Append::of(ticket) else {
-            let judged = self.changes.refused(ticket, why, &self.chronicle);
+            let judged = self.changes.refused(ticket, why, &self.history);
             return judged.map_err(|what| self.violation(MembershipChanges::NAME, what));
         };
         let (definite, hint) = match why {
@@ -250,7 +250,7 @@ impl World {
             | Refusal::Halted => (true, None),
         };
         if definite {
-            let refused = self.history.refused(ticket);
+            let refused = self.linearizability.refused(ticket);
             refused.map_err(|what| self.violation(Linearizability::NAME, what))?;
         }
         self.answer(0, Event::Told { append, place: None, hint });
@@ -266,8 +266,8 @@ impl World {
     /// Sends something to a client, which may not get it.
     fn answer(&mut self, node: usize, event: Event) {
         let lost = self.plan.weather.lost;
-        if self.is_healed || !self.nodes[node].chance.hits(lost) {
-            let at = self.now + self.nodes[node].chance.between(100, 400);
+        if self.is_healed || !self.nodes[node].rng.hits(lost) {
+            let at = self.now + self.nodes[node].rng.between(100, 400);
             self.agenda.push(at, event);
         }
     }

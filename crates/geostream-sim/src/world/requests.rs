@@ -9,14 +9,14 @@ use crate::clients::{What, Wish};
 use crate::machine::Append;
 
 /// How long a client waits for an answer.
-const PATIENCE: Micros = 400_000;
+const TIMEOUT: Micros = 400_000;
 
 /// How long a client waits before it tries again what was refused.
 const BACKOFF: Micros = 10_000;
 
 impl World {
     pub(super) fn call(&mut self, client: usize) {
-        let (floor, reads) = (self.history.floor(), self.plan.weather.reads);
+        let (floor, reads) = (self.linearizability.floor(), self.plan.weather.reads);
         if self.clients[client].wish.is_none() {
             self.clients[client].call(floor, reads);
             self.send_request(client, 0);
@@ -28,12 +28,12 @@ impl World {
         let Some(Wish { what, .. }) = client.wish else { return };
         let append = client.attempt();
         // A read can be asked of anybody.
-        let anybody = what == What::Read && client.chance.hits(300_000);
-        let other = usize::try_from(client.chance.below(self.nodes.len() as u64)).unwrap_or(0);
+        let anybody = what == What::Read && client.rng.hits(300_000);
+        let other = usize::try_from(client.rng.below(self.nodes.len() as u64)).unwrap_or(0);
         let node = if anybody { other } else { client.at };
-        let at = self.now + wait + client.chance.between(100, 400);
+        let at = self.now + wait + client.rng.between(100, 400);
         self.agenda.push(at, Event::Asked { node, append, what });
-        self.agenda.push(at + PATIENCE, Event::Impatient { append });
+        self.agenda.push(at + TIMEOUT, Event::TimedOut { append });
     }
 
     pub(super) fn ask(&mut self, node: usize, append: Append, what: What) -> Result<(), Violation> {
@@ -73,7 +73,7 @@ impl World {
             return Ok(());
         };
         let floor = self.clients[number].wish.map_or(0, |wish| wish.floor);
-        let judged = self.history.appended(floor, place);
+        let judged = self.linearizability.appended(floor, place);
         judged.map_err(|what| self.violation(Linearizability::NAME, what))?;
         let judged = self.acknowledged.answered(append, place);
         judged.map_err(|what| self.violation(Acknowledged::NAME, what))?;
@@ -96,13 +96,13 @@ impl World {
     ) -> Result<(), Violation> {
         let Some(number) = self.waiting_client(append) else { return Ok(()) };
         let floor = self.clients[number].wish.map_or(0, |wish| wish.floor);
-        let judged = self.history.read(floor, length, digest);
+        let judged = self.linearizability.read(floor, length, digest);
         judged.map_err(|what| self.violation(Linearizability::NAME, what))?;
         self.rest(number);
         Ok(())
     }
 
-    pub(super) fn lose_patience(&mut self, append: Append) {
+    pub(super) fn time_out(&mut self, append: Append) {
         let Some(number) = self.waiting_client(append) else { return };
         if append == self.clients[number].attempt() {
             self.try_again(number, None, 0);
@@ -120,7 +120,7 @@ impl World {
         let hinted = hint.and_then(|id| self.place(id));
         let client = &mut self.clients[number];
         client.try_again();
-        let anybody = usize::try_from(client.chance.below(nodes)).unwrap_or(0);
+        let anybody = usize::try_from(client.rng.below(nodes)).unwrap_or(0);
         client.at = hinted.unwrap_or(anybody);
         self.send_request(number, if hinted.is_some() { 0 } else { after });
     }
@@ -129,7 +129,7 @@ impl World {
         self.answers += 1;
         let client = &mut self.clients[number];
         client.wish = None;
-        let rest = client.chance.between(self.plan.rest / 2, self.plan.rest * 3 / 2);
+        let rest = client.rng.between(self.plan.rest / 2, self.plan.rest * 3 / 2);
         self.agenda.push(self.now + rest, Event::Calls { client: number });
     }
 }

@@ -1,12 +1,12 @@
-//! Chance that a seed determines, and digests that are the same for what is the same.
+//! Random numbers that a seed determines, and digests that are the same for what is the same.
 
 use std::hash::Hasher;
 
-/// The generator SplitMix64. Independent streams come from [`Chance::of`] with different names.
+/// The generator SplitMix64. Independent streams come from [`Rng::of`] with different names.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Rng(u64);
 
-impl Chance {
+impl Rng {
     /// Returns a stream of its own for each name, so that what one thing draws moves no other.
     pub(crate) fn of(seed: u64, name: u64) -> Self {
         Self(mix(seed ^ mix(name)))

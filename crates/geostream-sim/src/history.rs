@@ -6,12 +6,12 @@ use geostream_consensus::{
     Call, Effect, Entry, Index, LogId, Membership, NodeId, Op, Payload, Request, Role, Term, View,
 };
 
-use crate::chance::fold;
 use crate::machine::Wanted;
+use crate::rng::fold;
 
 /// What an observer knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Chronicle {
+pub(crate) struct History {
     /// What is committed; the entry at index 1 comes first.
     committed: Vec<Commitment>,
     pub(crate) logs: Vec<Logged>,
@@ -78,7 +78,7 @@ impl Brief {
     }
 }
 
-impl Chronicle {
+impl History {
     /// Returns the index of the last committed entry.
     pub(crate) fn last_committed(&self) -> Index {
         Index::new(self.committed.len() as u64)
