@@ -18,8 +18,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     sim.args(["run", "--quiet", "--profile", "sim", "--package", "geostream-sim"]);
     if arguments.arguments.iter().any(|argument| argument == "--mutants") {
         let manifest = mutants::plant()?;
-        // Code beside a mutant may be unreachable or unused. The copy's lock file lists the crates of
-        // the whole workspace; cargo drops those that the copy lacks, which `--locked` would forbid.
+        // Code beside a mutant may be unreachable or unused. The copy's lock file lists the crates
+        // of the whole workspace; cargo drops those that the copy lacks, which `--locked` would
+        // forbid.
         sim.env("RUSTFLAGS", "--cfg mutants -A warnings").arg("--manifest-path").arg(manifest);
     } else {
         sim.arg("--locked");

@@ -44,14 +44,16 @@ impl<C: Command> Raft<C> {
         self.election_at = self.now() + timeout;
     }
 
-    /// Tells whether this node grants no vote, as it leads or has just heard a leader (thesis, §4.2.3).
+    /// Tells whether this node grants no vote, as it leads or has just heard a leader (thesis,
+    /// §4.2.3).
     ///
-    /// A leader that hears from no quorum steps down by itself, so this does not look at its quorum.
+    /// A leader that hears from no quorum steps down by itself, so this does not look at its
+    /// quorum.
     pub(crate) fn is_sticky(&self) -> bool {
         matches!(self.state, State::Leader(_)) || self.now() < self.sticky_until
     }
 
-    /// Asks whether it would win an election, without disturbing anybody (thesis, §9.6).
+    /// Asks whether it would win an election, without disturbing the others (thesis, §9.6).
     ///
     /// A learner never does (§4.2.1).
     pub(crate) fn pre_campaign(&mut self) {
@@ -159,7 +161,7 @@ impl<C: Command> Raft<C> {
         }
     }
 
-    /// Counts a vote of this term: each voter's once, and nobody else's.
+    /// Counts a vote of this term: only those of voters, and each once.
     pub(crate) fn count_vote(&mut self, from: NodeId) {
         let State::Candidate(campaign) = &mut self.state else { return };
         campaign.supporters.insert(from);

@@ -1,9 +1,9 @@
 //! Raft as a pure machine.
 //!
-//! A [`Raft`] is one node. What happens to it goes in as an [`Input`], with the time; what is to be done
-//! comes out as [`Effect`]s. It has no clock, no network, no disk and no thread, and draws its random
-//! numbers from a seed: the same inputs give the same effects, so a whole cluster can be run, and broken, in
-//! one thread.
+//! A [`Raft`] is one node. What happens to it goes in as an [`Input`], with the time; what is to
+//! be done comes out as [`Effect`]s. It has no clock, no network, no disk and no thread, and draws
+//! its random numbers from a seed: the same inputs give the same effects, so a whole cluster can
+//! be run, and broken, in one thread.
 
 mod change;
 mod clock;

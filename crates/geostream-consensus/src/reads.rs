@@ -93,8 +93,8 @@ impl<C: Command> Raft<C> {
     /// Tells whether no other leader can have been elected, if clocks run as was promised: a quorum
     /// followed so lately that it still grants no vote (thesis, §6.4.1).
     ///
-    /// Not after a `TimeoutNow` was sent: followers grant that election despite the lease, and it may
-    /// arrive at any time in this term. Not either if the clock jumped back.
+    /// Not after a `TimeoutNow` was sent: followers grant that election despite the lease, and it
+    /// may arrive at any time in this term. Not either if the clock jumped back.
     fn holds_lease(&self) -> bool {
         let Some(lease) = self.config.lease else { return false };
         let urged = self.leading().is_none_or(|leading| leading.has_urged);

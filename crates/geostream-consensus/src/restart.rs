@@ -97,7 +97,8 @@ impl<C: Command> Stored<C> {
 impl<C: Command> Raft<C> {
     /// Continues from what is on disk.
     ///
-    /// The seed determines all random numbers of the node: two nodes, and two starts, need two seeds.
+    /// The seed determines all random numbers of the node: two nodes, and two starts, need two
+    /// seeds.
     ///
     /// # Errors
     ///
@@ -123,8 +124,8 @@ impl<C: Command> Raft<C> {
         }
         let mut rng = Rng::new(seed);
         let reads = LocalReads::numbered_from(rng.next_u64());
-        // A leader that this node followed before it stopped may hold a lease, which relies on this node
-        // to grant no vote until then.
+        // A leader that this node followed before it stopped may hold a lease, which relies on
+        // this node to grant no vote until then.
         let sticky_until = now + config.timing.election_least;
         let mut raft = Self {
             clock: Clock::new(now),

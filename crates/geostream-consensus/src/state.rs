@@ -179,8 +179,8 @@ pub(crate) struct Leadership {
     pub(crate) leader: Option<NodeId>,
 }
 
-/// An entry for which a client waits. The order is that of the log, so that all entries up to an index
-/// are found at once; clients may wait for entries of several terms at the same index.
+/// An entry for which a client waits. The order is that of the log, so that all entries up to an
+/// index are found at once; clients may wait for entries of several terms at the same index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LogPosition {
     pub(crate) index: Index,
@@ -233,8 +233,8 @@ impl Receiving {
 
 /// A snapshot as one leader sends it.
 ///
-/// In its term a leader begins only newer snapshots, so a piece of an older one is late. The snapshot of
-/// another leader begins anew, since its bytes may differ.
+/// In its term a leader begins only newer snapshots, so a piece of an older one is late. The
+/// snapshot of another leader begins anew, since its bytes may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SnapshotOffer {
     /// The term of the leader.

@@ -41,7 +41,8 @@ pub fn scenarios() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(scripts)
 }
 
-/// Plays a script, and returns it with what came of each command now. What cannot be executed is an error there.
+/// Plays a script, and returns it with what came of each command now. What cannot be executed is
+/// an error there.
 #[must_use]
 pub fn play(script: &str) -> String {
     let mut stage = Stage::default();

@@ -1,9 +1,10 @@
 //! Plants known bugs in a copy of the consensus crate.
 //!
-//! The protocol's source holds no bug and no switch for one. Tables in `crates/geostream-sim/mutants`
-//! say which text of the source each bug replaces, and by what. [`plant`] copies the crate and the
-//! simulator to `target/mutants`, and puts `if mutant(7) { mutated } else { original }` in the place of
-//! each such text: so one build has all bugs, and the simulator switches them on one by one.
+//! The protocol's source holds no bug and no switch for one. Tables in
+//! `crates/geostream-sim/mutants` say which text of the source each bug replaces, and by what.
+//! [`plant`] copies the crate and the simulator to `target/mutants`, and puts a switch in the place
+//! of each such text, `if mutant(7) { mutated } else { original }`: so one build has all bugs, and
+//! the simulator switches them on one by one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
