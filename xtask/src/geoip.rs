@@ -46,7 +46,7 @@ pub fn directory() -> PathBuf {
 ///
 /// # Errors
 ///
-/// The directory cannot be read; [`ensure`] makes it.
+/// The directory cannot be read; [`ensure()`] makes it.
 pub fn files() -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for file in fs::read_dir(directory())? {

@@ -1,5 +1,8 @@
 //! `cargo xtask tidy`: the rules of the house, which also run as a test.
 
+mod circles;
+mod rooms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -140,7 +143,29 @@ fn broken_rules() -> anyhow::Result<Vec<String>> {
     let files: Vec<&str> = files.lines().collect();
     broken.extend(top_level(&files));
     broken.extend(crate_docs(&files));
+    broken.extend(imports_of_files(&files));
     Ok(broken)
+}
+
+/// The files of a crate import each other in one direction, and so do the rooms of the domain.
+fn imports_of_files(files: &[&str]) -> Vec<String> {
+    let mut crates = BTreeMap::<&str, BTreeMap<String, String>>::new();
+    for file in files.iter().filter(|file| file.ends_with(".rs")) {
+        let Some((name, path)) = file.split_once("/src/") else { continue };
+        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+        crates.entry(name).or_default().insert(path.to_owned(), text);
+    }
+    let mut broken = Vec::new();
+    for (name, files) in crates {
+        if name == "crates/geostream-domain" {
+            broken.extend(rooms::broken(&files));
+        }
+        let circle = circles::in_circles(&files);
+        if !circle.is_empty() {
+            broken.push(format!("{name}: files import each other in a circle: {circle:?}"));
+        }
+    }
+    broken
 }
 
 fn imports(packages: &[Package]) -> Vec<String> {
